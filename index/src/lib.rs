@@ -1,1 +1,5 @@
-//! stub
+//! The search engine: documents in, ranked matches out.
+
+pub mod plan;
+pub mod query;
+pub mod trigram;
