@@ -1,1 +1,2 @@
-//! stub
+//! The search engine: documents in, ranked matches out.
+pub mod languages;
