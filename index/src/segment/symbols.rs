@@ -18,7 +18,7 @@ use tantivy::directory::{
 };
 use tantivy::indexer::SingleSegmentIndexWriter;
 use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
-use tantivy::{Directory, DocSet, HasLen, Index, ReloadPolicy, Searcher, TERMINATED, TantivyDocument, Term};
+use tantivy::{Directory, DocSet, Index, ReloadPolicy, Searcher, TERMINATED, TantivyDocument, Term};
 
 use super::file::{SectionFile, SectionWriter};
 use super::grams::{read_varint, write_varint};
@@ -154,7 +154,7 @@ fn decode_symbols(mut bytes: &[u8]) -> Vec<StoredSymbol> {
         };
         before = start;
         // A kind of a later version is no reason to lose the others.
-        if let Some(kind) = SymbolKind::from_u8(kind) {
+        if let Some(kind) = SymbolKind::from_number(kind) {
             symbols.push(StoredSymbol { start, length, kind, container });
         }
     }
@@ -303,12 +303,6 @@ unsafe impl StableDeref for Mapped {}
 impl fmt::Debug for Mapped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mapped").field("range", &self.range).finish()
-    }
-}
-
-impl HasLen for Mapped {
-    fn len(&self) -> usize {
-        self.range.len()
     }
 }
 
