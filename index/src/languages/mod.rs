@@ -88,6 +88,11 @@ impl Language {
         table::nearest(name)
     }
 
+    /// Its place in [`Language::all`].
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
     fn entry(self) -> Option<&'static Entry> {
         TABLE.entries.get(usize::from(self.0))
     }
