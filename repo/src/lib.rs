@@ -4,6 +4,8 @@
 //! The crate knows nothing of HTTP, gossip or Raft. Git URLs, refs, paths and objects are hostile
 //! input everywhere in it: nothing of a repository is ever run.
 
+mod failpoint;
+
 pub mod catalog;
 pub mod config;
 pub mod error;

@@ -181,6 +181,12 @@ impl GitError {
         }
     }
 
+    /// What a failpoint makes of a place.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn failpoint(name: &'static str, source: io::Error) -> Self {
+        Self::Io { action: "cannot pass", path: name.into(), source }
+    }
+
     /// Wraps an I/O error with what was done to which path.
     pub(crate) fn io(
         action: &'static str,
