@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aeterna_index::ShardOptions;
+
 /// Settings of a [`crate::RepoManager`].
 #[derive(Clone, Debug)]
 pub struct ManagerConfig {
@@ -17,6 +19,8 @@ pub struct ManagerConfig {
     pub database_connections: u32,
     /// Shards of a new index; an existing one keeps its number.
     pub shards: u32,
+    /// Settings of the index.
+    pub index: ShardOptions,
     /// Repositories that are fetched or indexed at the same time.
     pub workers: usize,
     /// What may be fetched, and for how long.
@@ -48,6 +52,7 @@ impl ManagerConfig {
             database: DatabaseUrl::sqlite(&data.join("catalog.db")),
             database_connections: 8,
             shards: 16,
+            index: ShardOptions::default(),
             workers: 2,
             git: GitConfig::default(),
             retry: RetryConfig::default(),

@@ -149,4 +149,22 @@ impl Catalog {
         .map(drop))
         .map_err(CatalogError::database("recording a failure"))
     }
+
+    /// Repositories without a planned job that nothing happened to since `before`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn overdue(&self, before: i64) -> Result<Vec<RepositoryId>, CatalogError> {
+        let rows: Result<Vec<(Uuid,)>, _> = on!(self, pool => sqlx::query_as(
+            "SELECT r.id FROM codesearch_repositories r \
+             LEFT JOIN codesearch_jobs j ON j.repository_id = r.id \
+             WHERE r.removed_at IS NULL AND r.state IN ('ready', 'error') AND r.updated_at < $1 \
+             AND j.next_attempt_at IS NULL LIMIT 1000",
+        )
+        .bind(before)
+        .fetch_all(pool)
+        .await);
+        let rows = rows.map_err(CatalogError::database("listing overdue repositories"))?;
+        Ok(rows.into_iter().map(|(id,)| RepositoryId(id)).collect())
+    }
 }

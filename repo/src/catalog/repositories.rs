@@ -234,9 +234,7 @@ impl Catalog {
                 }
                 query.fetch_all(pool).await
             });
-            for (id, name, commit) in
-                found.map_err(CatalogError::database("reading revisions"))?
-            {
+            for (id, name, commit) in found.map_err(CatalogError::database("reading revisions"))? {
                 revisions.entry(id).or_default().push(Revision { name, commit });
             }
         }

@@ -89,7 +89,9 @@ pub enum GitError {
         limit: u64,
     },
     /// A revision has more files than may be listed.
-    #[error("a revision has more than {limit} files, the limit of one repository; raise it to index this one")]
+    #[error(
+        "a revision has more than {limit} files, the limit of one repository; raise it to index this one"
+    )]
     TooManyFiles {
         /// The limit.
         limit: usize,

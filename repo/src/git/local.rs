@@ -80,7 +80,8 @@ impl LocalSource {
         mirror: &Mirror,
         context: &FetchContext<'_>,
     ) -> Result<(), GitError> {
-        let mut copied = Copy { source: self, target: mirror.objects_path(), context, done: 0, total: 0 };
+        let mut copied =
+            Copy { source: self, target: mirror.objects_path(), context, done: 0, total: 0 };
         // A source that repacks moves objects from one file to another: look until nothing moved.
         let mut files = self.files()?;
         for _ in 0..MAX_ROUNDS {
@@ -209,7 +210,8 @@ fn list_folder(folder: &Path, name: &OsString, wanted: fn(&str) -> bool, files: 
 
 fn is_pack_file(name: &str) -> bool {
     name.strip_suffix(".pack").or_else(|| name.strip_suffix(".idx")).is_some_and(|stem| {
-        !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        !stem.is_empty()
+            && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     }) && !name.starts_with("tmp")
 }
 
@@ -256,11 +258,14 @@ impl Copy<'_> {
         fs::metadata(self.target.join(relative)).is_ok_and(|found| found.len() == size)
     }
 
-    fn file(&mut self, relative: &Path, from: &Path, size: u64, sync: bool) -> Result<(), GitError> {
-        let source = fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(from);
+    fn file(
+        &mut self,
+        relative: &Path,
+        from: &Path,
+        size: u64,
+        sync: bool,
+    ) -> Result<(), GitError> {
+        let source = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(from);
         let mut source = match source {
             Ok(source) => source,
             // Repacked away: the next round finds its objects in another file.

@@ -53,8 +53,7 @@ impl Mirror {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(GitError::io("cannot read", config)(error)),
         };
-        let hash =
-            if text.contains("sha256") { HashKind::Sha256 } else { HashKind::Sha1 };
+        let hash = if text.contains("sha256") { HashKind::Sha256 } else { HashKind::Sha1 };
         if !path.join("objects/pack").is_dir() {
             let detail = "it has no objects".to_owned();
             return Err(GitError::Mirror { path: path.to_owned(), detail });
@@ -167,8 +166,7 @@ fn folder_size(folder: &Path) -> u64 {
 /// Writes a file so that after a crash it holds the old bytes or the new ones.
 pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), GitError> {
     let temporary = path.with_extension("new");
-    let mut file =
-        File::create(&temporary).map_err(GitError::io("cannot create", &temporary))?;
+    let mut file = File::create(&temporary).map_err(GitError::io("cannot create", &temporary))?;
     file.write_all(bytes)
         .and_then(|()| file.sync_all())
         .map_err(GitError::io("cannot write", &temporary))?;
@@ -178,7 +176,5 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), GitError> {
 
 /// Makes names that were created or replaced in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), GitError> {
-    File::open(folder)
-        .and_then(|file| file.sync_all())
-        .map_err(GitError::io("cannot sync", folder))
+    File::open(folder).and_then(|file| file.sync_all()).map_err(GitError::io("cannot sync", folder))
 }

@@ -18,10 +18,10 @@ mod tree;
 mod url;
 
 pub use error::GitError;
-pub use fetch::{FetchContext, Fetched, MirrorPlace, fetch, prune};
 pub(crate) use fetch::remove_folder;
+pub use fetch::{FetchContext, Fetched, MirrorPlace, fetch, prune};
 pub use mirror::Mirror;
-pub(crate) use mirror::sync_folder;
+
 pub use objects::{ObjectDb, ObjectReader};
 pub use refs::{DETACHED_HEAD, RefSnapshot, Selected, Selector, check_glob};
 pub use source::MirrorSource;

@@ -221,20 +221,14 @@ impl ObjectReader<'_> {
         let packed = pack.data.entry_slice(entry.data_offset..end);
         let packed = packed.ok_or_else(|| ReadError::Corrupt("it is cut off".to_owned()))?;
         self.inflate.reset();
-        let (_, _, written) =
-            self.inflate.prefix(packed, &mut start[..wanted]).map_err(corrupt)?;
+        let (_, _, written) = self.inflate.prefix(packed, &mut start[..wanted]).map_err(corrupt)?;
         let mut bytes = start[..written].iter();
         let base = delta_number(&mut bytes);
         base.and_then(|_| delta_number(&mut bytes))
             .ok_or_else(|| ReadError::Corrupt("its delta has no size".to_owned()))
     }
 
-    fn read_loose(
-        &mut self,
-        id: &oid,
-        limit: u64,
-        into: &mut Vec<u8>,
-    ) -> Result<Kind, ReadError> {
+    fn read_loose(&mut self, id: &oid, limit: u64, into: &mut Vec<u8>) -> Result<Kind, ReadError> {
         let (size, _) = match self.db.loose.try_header(id) {
             Ok(Some(header)) => header,
             Ok(None) => return Err(ReadError::Missing),

@@ -100,7 +100,8 @@ impl RefSnapshot {
     /// Reads what [`RefSnapshot::packed`] and a `HEAD` file hold.
     pub(crate) fn parse(packed: &[u8], head: &[u8]) -> Self {
         let mut snapshot = Self::default();
-        let lines = packed.lines().filter(|line| !line.starts_with(b"#") && !line.starts_with(b"^"));
+        let lines =
+            packed.lines().filter(|line| !line.starts_with(b"#") && !line.starts_with(b"^"));
         for line in lines {
             let Some((id, name)) = line.split_once_str(" ") else { continue };
             let Ok(id) = ObjectId::from_hex(id) else { continue };

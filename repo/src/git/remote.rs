@@ -258,7 +258,8 @@ impl Failure {
             let complaint = complaint.to_ascii_lowercase();
             words.iter().any(|word| complaint.contains(word))
         };
-        let status = |code: &str| chain.iter().any(|error| error.contains(&format!("status {code}")));
+        let status =
+            |code: &str| chain.iter().any(|error| error.contains(&format!("status {code}")));
         if self.error.is_unauthenticated()
             || self.error.is_permission_denied()
             || status("401")

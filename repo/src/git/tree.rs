@@ -328,7 +328,10 @@ impl<'r, 'a> Trees<'r, 'a> {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn children(&mut self, tree: &oid) -> Result<Vec<(Vec<u8>, EntryKind, ObjectId)>, GitError> {
+    pub fn children(
+        &mut self,
+        tree: &oid,
+    ) -> Result<Vec<(Vec<u8>, EntryKind, ObjectId)>, GitError> {
         let entries = self.folder(tree)?;
         Ok(entries.into_iter().map(|(name, entry)| (name, entry.kind, entry.id)).collect())
     }

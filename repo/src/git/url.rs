@@ -261,10 +261,8 @@ fn local(path: &Path, config: &GitConfig) -> Result<RemoteUrl, GitError> {
     if !config.allow_local_paths {
         return Err(GitError::LocalPathNotAllowed);
     }
-    let not_one = |detail: String| GitError::NotARepository {
-        location: path.display().to_string(),
-        detail,
-    };
+    let not_one =
+        |detail: String| GitError::NotARepository { location: path.display().to_string(), detail };
     let absolute = std::fs::canonicalize(path).map_err(|error| not_one(error.to_string()))?;
     let found = absolute
         .ancestors()
