@@ -1,0 +1,5 @@
+//! Remotes, their bare mirrors, and reading from those.
+
+mod error;
+
+pub use error::GitError;
