@@ -35,28 +35,37 @@ pub async fn run(args: &RepoArgs) -> Result<Exit, CommandError> {
             commands.add(&request, *wait).await
         }
         RepoCommand::List { name, state } => commands.list(name.as_deref(), state.as_deref()).await,
-        RepoCommand::Show { repository } => commands.show(&absolute(repository)).await,
+        RepoCommand::Show { repository } => commands.show(&named(repository)).await,
         RepoCommand::Sync { repository, wait } => {
-            commands.work(&absolute(repository), "sync", *wait).await
+            commands.work(&named(repository), "sync", *wait).await
         }
         RepoCommand::Reindex { repository, wait } => {
-            commands.work(&absolute(repository), "reindex", *wait).await
+            commands.work(&named(repository), "reindex", *wait).await
         }
-        RepoCommand::Rm { repository } => commands.remove(&absolute(repository)).await,
-        RepoCommand::NotIndexed { repository } => commands.not_indexed(&absolute(repository)).await,
+        RepoCommand::Rm { repository } => commands.remove(&named(repository)).await,
+        RepoCommand::NotIndexed { repository } => commands.not_indexed(&named(repository)).await,
         RepoCommand::Events { repository, limit } => {
-            commands.events(&absolute(repository), *limit).await
+            commands.events(&named(repository), *limit).await
         }
     }
 }
 
-/// A path as the server can find it, which has another working folder; anything else as it is.
+/// A repository to add as the server can find it, which has another working folder: a folder that
+/// exists becomes its absolute path, anything else stays as it is.
 pub fn absolute(typed: &str) -> String {
-    let explicit = typed == "." || typed == ".." || typed.starts_with("./") || typed.starts_with("../");
+    let is_folder = !typed.contains("://") && Path::new(typed).is_dir();
+    if is_folder { resolved(typed) } else { named(typed) }
+}
+
+/// A repository that was added, as it was typed. A relative path counts only where it starts with
+/// a dot, since `owner/name` looks like one.
+fn named(typed: &str) -> String {
+    let dotted = matches!(typed, "." | "..") || typed.starts_with("./") || typed.starts_with("../");
+    if dotted { resolved(typed) } else { typed.to_owned() }
+}
+
+fn resolved(typed: &str) -> String {
     let path = Path::new(typed);
-    if !explicit && (typed.contains(':') || !path.is_dir()) {
-        return typed.to_owned();
-    }
     let found = path.canonicalize().or_else(|_| std::path::absolute(path));
     found.ok().and_then(|path| path.to_str().map(str::to_owned)).unwrap_or_else(|| typed.to_owned())
 }
@@ -352,6 +361,8 @@ mod tests {
         assert!(Path::new(&absolute(".")).is_absolute());
         assert!(Path::new(&absolute("./does-not-exist")).is_absolute());
         assert!(Path::new(&absolute("src")).is_absolute());
+        assert_eq!(named("src"), "src");
+        assert!(Path::new(&named("..")).is_absolute());
     }
 
     #[test]

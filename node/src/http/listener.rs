@@ -1,9 +1,12 @@
 //! Accepts connections: bounded in number, in the time to send a request's head, and at shutdown.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -11,9 +14,14 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 /// How long to wait after the system refused to accept, which it does without file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 /// Bounds of the listener.
 #[derive(Clone, Copy, Debug)]
@@ -32,16 +40,23 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ListenerLimits,
-    stop: CancellationToken,
-    hurry: CancellationToken,
+    stop: &CancellationToken,
+    hurry: &CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(limits.head_timeout);
-    while let Some((stream, slot)) = accept(&listener, &slots, &stop).await {
-        let service = TowerToHyperService::new(router.clone());
+    while let Some((stream, slot)) = accept(&listener, &slots, stop).await {
+        let peer = stream.peer_addr().ok().map(Peer);
+        let service = router.clone().map_request(move |mut request: Request<Incoming>| {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            request
+        });
+        let service = TowerToHyperService::new(service);
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
