@@ -99,7 +99,7 @@ async fn serve(loaded: Loaded, index: Vec<String>) -> Result<(), ServeError> {
     let listener = listen(config.listen.0).await?;
     let address = listener.local_addr().map_err(ServeError::System)?;
     let metrics = Arc::new(Metrics::default());
-    let manager = RepoManager::open(config.manager(&metrics))
+    let manager = RepoManager::open(config.manager())
         .await
         .map_err(|source| ServeError::Open { data: data.clone(), source })?;
     let server_file = ServerFile::write(&config.data, address).map_err(unusable)?;

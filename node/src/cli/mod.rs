@@ -4,7 +4,7 @@ pub mod args;
 pub mod client;
 mod print;
 pub mod progress;
-mod repos;
+pub mod repos;
 mod search;
 pub mod terminal;
 

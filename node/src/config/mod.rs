@@ -1,6 +1,7 @@
 //! The node's configuration: defaults, then a TOML file, then the environment, then flags.
 
 mod file;
+mod manager;
 mod nearest;
 mod settings;
 mod show;
@@ -11,10 +12,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use nearest::{nearest, suggestion};
+use nearest::suggestion;
 pub use settings::{Config, KEYS, Key};
 pub use show::{show_json, show_text};
-pub use values::{DatabaseUrl, ListenAddress, LogFilter, LogFormat, Setting};
+pub use values::{ListenAddress, LogFormat};
 
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "AETERNA_CONFIG";
