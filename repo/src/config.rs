@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aeterna_index::ShardOptions;
+
 /// Settings of a [`crate::RepoManager`].
 #[derive(Clone, Debug)]
 pub struct ManagerConfig {
@@ -17,6 +19,8 @@ pub struct ManagerConfig {
     pub database_connections: u32,
     /// Shards of a new index; an existing one keeps its number.
     pub shards: u32,
+    /// Settings of the index.
+    pub index: ShardOptions,
     /// Repositories that are fetched or indexed at the same time.
     pub workers: usize,
     /// What may be fetched, and for how long.
@@ -48,6 +52,7 @@ impl ManagerConfig {
             database: DatabaseUrl::sqlite(&data.join("catalog.db")),
             database_connections: 8,
             shards: 16,
+            index: ShardOptions::default(),
             workers: 2,
             git: GitConfig::default(),
             retry: RetryConfig::default(),
@@ -107,6 +112,8 @@ pub struct GitConfig {
     pub allow_http: bool,
     /// Whether `http://` may be added when its host is a loopback address.
     pub allow_loopback_http: bool,
+    /// The program that speaks ssh.
+    pub ssh_program: PathBuf,
     /// Time that one fetch may take.
     pub fetch_timeout: Duration,
     /// Time that connecting may take.
@@ -115,6 +122,8 @@ pub struct GitConfig {
     pub stall_timeout: Duration,
     /// Bytes that a mirror may take on disk, checked while receiving.
     pub max_repository_bytes: u64,
+    /// Files of one revision that are listed at most.
+    pub max_files: usize,
     /// Bytes of one file that [`crate::RepoManager::file`] returns at most.
     pub max_file_bytes: u64,
     /// Bytes of pack delta bases that each reading thread caches.
@@ -127,10 +136,12 @@ impl Default for GitConfig {
             allow_local_paths: true,
             allow_http: false,
             allow_loopback_http: false,
+            ssh_program: PathBuf::from("ssh"),
             fetch_timeout: Duration::from_secs(2 * 3600),
             connect_timeout: Duration::from_secs(20),
-            stall_timeout: Duration::from_secs(120),
+            stall_timeout: Duration::from_secs(60),
             max_repository_bytes: 64 << 30,
+            max_files: 5_000_000,
             max_file_bytes: 32 << 20,
             delta_cache_bytes: 48 << 20,
         }

@@ -88,6 +88,14 @@ pub enum GitError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A revision has more files than may be listed.
+    #[error(
+        "a revision has more than {limit} files, the limit of one repository; raise it to index this one"
+    )]
+    TooManyFiles {
+        /// The limit.
+        limit: usize,
+    },
     /// The work was asked to stop.
     #[error("stopped before it was complete")]
     Cancelled,
@@ -140,7 +148,7 @@ impl GitError {
             Self::AuthenticationRequired { .. } => "authentication-required",
             Self::HostUnreachable { .. } => "host-unreachable",
             Self::TimedOut { .. } => "timed-out",
-            Self::TooLarge { .. } => "repository-too-large",
+            Self::TooLarge { .. } | Self::TooManyFiles { .. } => "repository-too-large",
             Self::Cancelled => "cancelled",
             Self::Io { .. } if self.is_disk_full() => "disk-full",
             Self::Fetch { .. } => "fetch-failed",
@@ -163,7 +171,8 @@ impl GitError {
             | Self::NotARepository { .. }
             | Self::RemoteNotFound { .. }
             | Self::AuthenticationRequired { .. }
-            | Self::TooLarge { .. } => true,
+            | Self::TooLarge { .. }
+            | Self::TooManyFiles { .. } => true,
             Self::HostUnreachable { .. }
             | Self::TimedOut { .. }
             | Self::Cancelled
@@ -172,6 +181,12 @@ impl GitError {
             | Self::Object { .. }
             | Self::Io { .. } => false,
         }
+    }
+
+    /// What a failpoint makes of a place.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn failpoint(name: &'static str, source: io::Error) -> Self {
+        Self::Io { action: "cannot pass", path: name.into(), source }
     }
 
     /// Wraps an I/O error with what was done to which path.
