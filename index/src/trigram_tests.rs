@@ -67,7 +67,10 @@ fn text_is_folded_as_simple_folding_says() {
 
 #[test]
 fn bytes_that_are_not_utf8_stay() {
-    assert_eq!(folded(b"A\xFF\xC3\x89\xE2\x84Z\xC3"), b"a\xFF\xC3\xA9\xE2\x84z\xC3");
+    assert_eq!(
+        folded(b"A\xFF\xC3\x89\xE2\x84Z\xC3"),
+        b"a\xFF\xC3\xA9\xE2\x84z\xC3"
+    );
 }
 
 #[test]
@@ -79,7 +82,10 @@ fn high_bytes_share_no_slot_with_text() {
     for byte in 0..=0x7Fu8 {
         let slot = fold_byte(byte);
         assert!(slot < 128);
-        assert_eq!(text.contains(&slot), !byte.is_ascii_control() || text.contains(&byte));
+        assert_eq!(
+            text.contains(&slot),
+            !byte.is_ascii_control() || text.contains(&byte)
+        );
     }
 }
 

@@ -44,9 +44,7 @@ impl GramExpr {
         match self {
             Self::All | Self::Nothing => 0,
             Self::Gram(_) => 1,
-            Self::And(children) | Self::Or(children) => {
-                children.iter().map(Self::gram_count).sum()
-            }
+            Self::And(children) | Self::Or(children) => children.iter().map(Self::gram_count).sum(),
         }
     }
 

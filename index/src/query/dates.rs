@@ -19,9 +19,8 @@ impl DateRange {
     /// Whether no second is inside both.
     #[must_use]
     pub fn is_disjoint(&self, other: &Self) -> bool {
-        let before = |to: Option<i64>, from: Option<i64>| {
-            to.zip(from).is_some_and(|(to, from)| to <= from)
-        };
+        let before =
+            |to: Option<i64>, from: Option<i64>| to.zip(from).is_some_and(|(to, from)| to <= from);
         before(self.to, other.from)
             || before(other.to, self.from)
             || before(self.to, self.from)
@@ -295,9 +294,24 @@ mod tests {
     #[test]
     fn what_is_no_date_is_refused() {
         for text in [
-            "", "yesterday", "2026-13", "2026-02-29", "2026-1-1", "26-01-01", "<>2026", "=2026",
-            "..", "*..*", "2026-01-01T25:00", "2026T10:00", "d", "-3d", "9999999d", "é",
-            "2026-01-01T10:00:00+é", "2026..x",
+            "",
+            "yesterday",
+            "2026-13",
+            "2026-02-29",
+            "2026-1-1",
+            "26-01-01",
+            "<>2026",
+            "=2026",
+            "..",
+            "*..*",
+            "2026-01-01T25:00",
+            "2026T10:00",
+            "d",
+            "-3d",
+            "9999999d",
+            "é",
+            "2026-01-01T10:00:00+é",
+            "2026..x",
         ] {
             assert_eq!(range(text), None, "{text}");
         }

@@ -71,11 +71,7 @@ impl fmt::Display for ErrorCode {
 }
 
 impl QueryError {
-    pub(crate) fn new(
-        code: ErrorCode,
-        position: Range<usize>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(code: ErrorCode, position: Range<usize>, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),

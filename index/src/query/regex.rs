@@ -99,11 +99,7 @@ fn source(matcher: &Matcher) -> Cow<'_, str> {
     }
 }
 
-fn syntax_of_source(
-    source: &str,
-    case: Case,
-    position: &Range<usize>,
-) -> Result<Hir, QueryError> {
+fn syntax_of_source(source: &str, case: Case, position: &Range<usize>) -> Result<Hir, QueryError> {
     ParserBuilder::new()
         .utf8(false)
         .unicode(true)

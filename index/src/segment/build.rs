@@ -305,7 +305,7 @@ pub(crate) fn attribute_fingerprint(entry: &FileEntry) -> u8 {
     let bit = |value: Option<bool>| value.map_or(0u8, |value| 1 + u8::from(value));
     let bits = [bit(attributes.vendored), bit(attributes.generated), bit(attributes.documentation)];
     let kind = entry.kind as u8;
-    let mut bytes = attributes.language.unwrap_or_default().as_bytes().to_vec();
+    let mut bytes = attributes.language.map_or("", Language::name).as_bytes().to_vec();
     bytes.extend(bits);
     bytes.push(kind);
     if bytes == [0; 4] { 0 } else { xxhash_rust::xxh3::xxh3_64(&bytes) as u8 | 1 }
@@ -319,7 +319,6 @@ fn describe(document: &NewDocument, text: &[u8]) -> Known {
     let attributes = &document.entry.attributes;
     let language = attributes
         .language
-        .and_then(Language::from_name)
         .or_else(|| languages::detect(path, text));
     let bit = |set: bool, bit: u8| if set { bit } else { 0 };
     let flags = bit(

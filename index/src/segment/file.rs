@@ -242,6 +242,11 @@ impl SectionFile {
         Ok(&self.map[range])
     }
 
+    /// Bytes of the map that [`SectionFile::bytes`] has verified.
+    pub(crate) fn mapped(&self, range: Range<usize>) -> &[u8] {
+        &self.map[range]
+    }
+
     /// Error for content of this file that does not fit.
     pub(crate) fn damaged(&self, detail: impl Into<String>) -> IndexError {
         IndexError::Damaged { path: self.path.clone(), detail: detail.into() }

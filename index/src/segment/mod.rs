@@ -6,6 +6,7 @@ mod classify;
 pub(crate) mod file;
 pub(crate) mod grams;
 pub(crate) mod postings;
+pub(crate) mod symbols;
 pub(crate) mod tables;
 mod write;
 
