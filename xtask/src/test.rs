@@ -51,7 +51,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     section.done();
 
     let section = children::section("building");
-    let binary = build(&root)?;
+    let binary = match options.arguments.as_slice() {
+        [] => build_all(&root)?,
+        _ => build_binary(&root)?,
+    };
     section.done();
 
     let cargo = |arguments: &[&str]| {
@@ -111,12 +114,16 @@ fn version_line(program: &std::path::Path) -> Result<String> {
 }
 
 /// Builds every test, and gives the path of `aeterna`.
-fn build(root: &std::path::Path) -> Result<PathBuf> {
+fn build_all(root: &std::path::Path) -> Result<PathBuf> {
     let arguments = ["test", "--workspace", "--all-targets", "--no-run"];
-    if let Some(binary) = build_and_find(root, &arguments)? {
-        return Ok(binary);
+    match build_and_find(root, &arguments)? {
+        Some(binary) => Ok(binary),
+        // Cargo builds a program for its package's own integration tests only.
+        None => build_binary(root),
     }
-    // Cargo builds a program for its package's own integration tests only.
+}
+
+fn build_binary(root: &std::path::Path) -> Result<PathBuf> {
     build_and_find(
         root,
         &["build", "--package", "aeterna-node", "--bin", "aeterna"],
