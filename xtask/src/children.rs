@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -108,14 +108,20 @@ pub(crate) fn run_by_line(command: &mut Command, mut line: impl FnMut(&str)) -> 
 
 /// What `command` prints, when it succeeds.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let running = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
-    let (output, _) = running.wait_with_output()?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
+    Ok(String::from_utf8_lossy(&output_bytes(command)?).into_owned())
+}
+
+/// What `command` prints, when it succeeds.
+pub(crate) fn output_bytes(command: &mut Command) -> Result<Vec<u8>> {
+    let output = any_output(command)?;
     let said = String::from_utf8_lossy(&output.stderr);
     succeeded(command, output.status).with_context(|| said.trim().to_owned())?;
-    Ok(String::new())
+    Ok(output.stdout)
+}
+
+/// What `command` prints, whether it succeeds or not.
+pub(crate) fn any_output(command: &mut Command) -> Result<Output> {
+    Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?.wait_with_output()
 }
 
 /// An error that names the command, unless `status` is a success.
@@ -154,12 +160,26 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `command` without standard input, in a process group of its own.
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        Self::spawn(command.stdin(Stdio::null()))
+    }
+
+    /// Starts `command` in a process group of its own, and gives its standard input.
+    pub(crate) fn start_with_input(command: &mut Command) -> Result<(Self, ChildStdin)> {
+        let mut running = Self::spawn(command.stdin(Stdio::piped()))?;
+        let input = running
+            .child
+            .stdin
+            .take()
+            .context("a child without standard input")?;
+        Ok((running, input))
+    }
+
+    fn spawn(command: &mut Command) -> Result<Self> {
         if let Some(signal) = interrupted() {
             bail!("stopped by signal {signal}");
         }
         let mut groups = groups();
         let child = command
-            .stdin(Stdio::null())
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start `{}`", describe(command)))?;
@@ -177,7 +197,6 @@ impl Running {
         &mut self.child
     }
 
-    #[cfg(test)]
     /// The child's process id.
     pub(crate) fn pid(&self) -> Pid {
         self.group
@@ -194,8 +213,7 @@ impl Running {
         Ok(status)
     }
 
-    fn wait_with_output(mut self) -> Result<(std::process::Output, Duration)> {
-        let started = Instant::now();
+    fn wait_with_output(mut self) -> Result<Output> {
         let stdout = self.child.stdout.take();
         let stderr = self.child.stderr.take();
         let (stdout, stderr) = std::thread::scope(|scope| {
@@ -204,14 +222,11 @@ impl Running {
         });
         let stderr = stderr.map_err(|_| anyhow!("the reader of a child's errors panicked"))??;
         let status = self.wait_by_reference()?;
-        Ok((
-            std::process::Output {
-                status,
-                stdout: stdout?,
-                stderr,
-            },
-            started.elapsed(),
-        ))
+        Ok(Output {
+            status,
+            stdout: stdout?,
+            stderr,
+        })
     }
 
     /// Sends `signal` to the child alone and waits until it ends, at most for `patience`; then kills its group.

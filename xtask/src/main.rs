@@ -2,6 +2,7 @@
 //!
 //! `test` and `check` only read the tree; `fix` rewrites it. `bench` measures and writes `docs/benchmarks.md`.
 
+mod bench;
 mod check;
 mod children;
 mod paths;
@@ -29,6 +30,11 @@ enum Task {
     Check(check::Options),
     /// Rewrite what `check` can put right by itself: the format of the code
     Fix,
+    /// Measure this engine and its peers side by side, and write docs/benchmarks.md
+    Bench(bench::Options),
+    /// Run one program and write what it used to a file (the benchmark does this by itself)
+    #[command(hide = true)]
+    Measured(bench::Measured),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +43,8 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Check(options) => check::run(&options),
         Task::Fix => check::fix(),
+        Task::Bench(options) => bench::run(&options),
+        Task::Measured(measured) => measured.run(),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
