@@ -119,10 +119,7 @@ pub(super) fn unsatisfiable(root: &Node, interpreter: &mut Interpreter<'_>) {
 
 fn alert_pair(first: &Filter, second: &Filter, interpreter: &mut Interpreter<'_>) {
     let place = |filter: &Filter| {
-        let found = interpreter
-            .filters
-            .iter()
-            .find(|(known, _)| known == filter);
+        let found = interpreter.filters.iter().find(|(known, _)| known == filter);
         found.map_or(0..interpreter.input.len(), |(_, position)| position.clone())
     };
     let (first, second) = (place(first), place(second));
