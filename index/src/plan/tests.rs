@@ -10,12 +10,7 @@ use crate::query::tree::{Case, Matcher, Scope};
 use crate::trigram::{Gram, fold_text, gram};
 
 fn pattern(matcher: Matcher, case: Case) -> Pattern {
-    Pattern {
-        matcher,
-        case,
-        scope: Scope::Either,
-        position: 0..0,
-    }
+    Pattern { matcher, case, scope: Scope::Either, position: 0..0 }
 }
 
 fn plan_regex(source: &str) -> Plan {
@@ -25,9 +20,7 @@ fn plan_regex(source: &str) -> Plan {
 /// The grams of a unit, as the index defines them.
 fn grams_of(text: &[u8]) -> HashSet<Gram> {
     let windows = |text: &[u8]| -> Vec<Gram> {
-        text.windows(3)
-            .map(|window| gram(window[0], window[1], window[2]))
-            .collect()
+        text.windows(3).map(|window| gram(window[0], window[1], window[2])).collect()
     };
     let mut grams: HashSet<Gram> = windows(text).into_iter().collect();
     if !text.is_ascii() {
@@ -167,17 +160,9 @@ fn large_classes_still_begin_and_end_in_few_ways() {
     let text = plan_regex(r"v\d_init").expr.to_string();
     assert!(text.contains(r#""7_i""#), "{text}");
     let grams = grams_of("v٧_init".as_bytes());
-    assert!(
-        plan_regex(r"v\d_init")
-            .expr
-            .matches(&|gram| grams.contains(&gram))
-    );
+    assert!(plan_regex(r"v\d_init").expr.matches(&|gram| grams.contains(&gram)));
     let grams = grams_of(b"vx_init");
-    assert!(
-        !plan_regex(r"v\d_init")
-            .expr
-            .matches(&|gram| grams.contains(&gram))
-    );
+    assert!(!plan_regex(r"v\d_init").expr.matches(&|gram| grams.contains(&gram)));
 }
 
 #[test]
@@ -197,9 +182,7 @@ fn expressions_stay_within_their_bound() {
     assert!(plan.expr.matches(&|gram| grams.contains(&gram)));
     let grams = grams_of(b"nothing of the kind");
     assert!(!plan.expr.matches(&|gram| grams.contains(&gram)));
-    let long: String = (0..2000)
-        .map(|n| char::from(b'a' + (n * n % 23) as u8))
-        .collect();
+    let long: String = (0..2000).map(|n| char::from(b'a' + (n * n % 23) as u8)).collect();
     assert!(plan_regex(&long).expr.gram_count() <= MAX_GRAMS);
 }
 
@@ -240,10 +223,7 @@ fn lengths_and_literals() {
     assert_eq!(caseless.literal.as_deref(), Some(&b"-> 1"[..]));
     let folded = plan_of(Matcher::Literal("a.b".into()), Case::Insensitive);
     assert_eq!(folded.literal, None);
-    assert_eq!(
-        plan_of(Matcher::Regex("ab".into()), Case::Sensitive).literal,
-        None
-    );
+    assert_eq!(plan_of(Matcher::Regex("ab".into()), Case::Sensitive).literal, None);
 }
 
 const PIECES: [&str; 64] = [
@@ -332,9 +312,7 @@ fn regexes() -> impl Strategy<Value = String> {
 /// Text out of the characters that the patterns are made of, and some bytes that are not text.
 fn texts() -> impl Strategy<Value = Vec<u8>> {
     let characters = prop::sample::select(
-        "abckKsSiIéÉſ\u{212A}ßẞİıΣσςяЯдДкК01_ \n\rAµμÅåǅǆǄxyzQ"
-            .chars()
-            .collect::<Vec<_>>(),
+        "abckKsSiIéÉſ\u{212A}ßẞİıΣσςяЯдДкК01_ \n\rAµμÅåǅǆǄxyzQ".chars().collect::<Vec<_>>(),
     )
     .prop_map(|c| c.to_string().into_bytes());
     let raw = prop::sample::select(vec![vec![0xC3u8], vec![0xFF], vec![0xE2, 0x84], vec![0x89]]);
@@ -345,10 +323,7 @@ fn texts() -> impl Strategy<Value = Vec<u8>> {
 /// A text that matches more often than a random one: the pieces of the pattern without its
 /// operators, here and there in the other case.
 fn near_texts(source: String) -> impl Strategy<Value = (String, Vec<u8>)> {
-    let plain: Vec<char> = source
-        .chars()
-        .filter(|c| c.is_alphanumeric() || *c == '_')
-        .collect();
+    let plain: Vec<char> = source.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
     let flips = prop::collection::vec(0u8..4, plain.len());
     (Just(source), flips, texts(), texts()).prop_map(move |(source, flips, before, after)| {
         let mut text = before;

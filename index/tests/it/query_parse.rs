@@ -59,11 +59,7 @@ fn messages_name_what_is_wrong() {
         ("extension:rs", "write `path:*.rs`"),
     ] {
         let error = error(query);
-        assert!(
-            error.message.contains(expected),
-            "{query}: {}",
-            error.message
-        );
+        assert!(error.message.contains(expected), "{query}: {}", error.message);
     }
 }
 
@@ -92,10 +88,7 @@ fn a_large_regex_is_refused_when_it_is_compiled() {
     let Node::Pattern(pattern) = query.root else {
         panic!("{}", query.root);
     };
-    assert_eq!(
-        compile(&pattern).unwrap_err().code,
-        ErrorCode::RegexTooLarge
-    );
+    assert_eq!(compile(&pattern).unwrap_err().code, ErrorCode::RegexTooLarge);
 }
 
 #[test]

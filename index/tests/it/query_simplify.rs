@@ -95,19 +95,13 @@ fn what_is_simplified() {
             Node::And(vec![a.clone(), Node::And(vec![b.clone(), a.clone()])]),
             r#"(and (text "a") (text "b"))"#,
         ),
-        (
-            Node::Or(vec![Node::Or(vec![a.clone()]), Node::Nothing]),
-            r#"(text "a")"#,
-        ),
+        (Node::Or(vec![Node::Or(vec![a.clone()]), Node::Nothing]), r#"(text "a")"#),
         (not(&not(&a)), r#"(text "a")"#),
         (Node::And(vec![a.clone(), not(&a)]), "nothing"),
         (Node::Or(vec![not(&a), b.clone(), a.clone()]), "all"),
         (Node::And(vec![]), "all"),
         (Node::Or(vec![]), "nothing"),
-        (
-            Node::And(vec![a.clone(), Node::Not(Box::new(Node::Nothing))]),
-            r#"(text "a")"#,
-        ),
+        (Node::And(vec![a.clone(), Node::Not(Box::new(Node::Nothing))]), r#"(text "a")"#),
     ] {
         assert_eq!(simplify(tree.clone()).to_string(), expected, "{tree}");
     }

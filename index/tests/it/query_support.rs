@@ -37,9 +37,7 @@ impl LanguageNames for FewLanguages {
     fn nearest(&self, name: &str) -> Vec<&'static str> {
         let start = name.to_ascii_lowercase().chars().next();
         let names = LANGUAGES.iter().map(|(canonical, _)| *canonical);
-        names
-            .filter(|known| known.to_ascii_lowercase().chars().next() == start)
-            .collect()
+        names.filter(|known| known.to_ascii_lowercase().chars().next() == start).collect()
     }
 }
 
