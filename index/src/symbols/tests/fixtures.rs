@@ -601,15 +601,34 @@ package app
 import kotlin.math.*
 const val LIMIT = 1
 typealias Name = String
-interface Shape { val sides: Int; fun area(): Double }
+interface Shape {
+    val sides: Int
+    fun area(): Double
+}
 enum class Color(val rgb: Int) { RED(1), GREEN(2) }
 data class Point(val x: Int, var y: Int, z: Int) {
-    private val sum: Int get() { val local = 1; return local }
-    init { val alsoLocal = 1 }
-    fun move(dx: Int) { val local = 1; fun nested() {} }
-    companion object { fun make() = Point(1, 2, 3) }
+    private val sum: Int
+        get() {
+            val local = 1
+            return local
+        }
+    init {
+        val alsoLocal = 1
+    }
+    fun move(dx: Int) {
+        val local = 1
+        fun nested() {}
+    }
+    companion object {
+        fun make() = Point(1, 2, 3)
+    }
 }
-object Registry { val all = listOf(1).map { val inner = it; inner } }
+object Registry {
+    val all = listOf(1).map {
+        val inner = it
+        inner
+    }
+}
 fun String.shout() = uppercase()
 "#;
 
