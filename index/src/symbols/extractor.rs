@@ -6,7 +6,7 @@ use std::time::Instant;
 use tree_sitter::{ParseOptions, Parser, Tree};
 
 use super::grammar::Grammar;
-use super::outline::Outline;
+use super::outline::{Outline, cpp};
 use super::visit::{Found, visit};
 use super::{Limits, Symbol, SymbolError};
 use crate::languages::Language;
@@ -65,6 +65,7 @@ impl Extractor {
         let deadline = Deadline::after(limits);
         let mut found = match grammar {
             Grammar::C => self.find_by_outline(content, limits, &deadline)?,
+            Grammar::Cpp => self.find_in_cpp(content, limits, &deadline)?,
             _ => self.find(grammar, content, limits, &deadline)?,
         };
         found.symbols = in_order(found.symbols);
@@ -102,6 +103,19 @@ impl Extractor {
             outline.place(symbol);
         }
         found.symbols.extend(outline.into_macros());
+        Ok(found)
+    }
+
+    /// The grammar sees neither bodies nor some macros.
+    fn find_in_cpp(
+        &mut self,
+        content: &[u8],
+        limits: &Limits,
+        deadline: &Deadline,
+    ) -> Result<Found, SymbolError> {
+        let blanked = cpp::blank(content, limits.symbols);
+        let mut found = self.find(Grammar::Cpp, &blanked.text, limits, deadline)?;
+        found.symbols.extend(blanked.macros);
         Ok(found)
     }
 

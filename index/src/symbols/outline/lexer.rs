@@ -45,6 +45,7 @@ pub(super) struct Lexer<'a> {
     unclosed: u32,
     /// Braces could not be counted: a body ends with a brace at the start of a line.
     by_column: bool,
+    is_cpp: bool,
 }
 
 /// Bytes that a group may consist of without being looked at.
@@ -91,7 +92,21 @@ impl<'a> Lexer<'a> {
             max_macros,
             unclosed: 0,
             by_column: false,
+            is_cpp: false,
         }
+    }
+
+    /// For C++, which has raw strings and numbers with apostrophes.
+    pub(super) fn for_cpp(content: &'a [u8], max_macros: usize) -> Self {
+        Self {
+            is_cpp: true,
+            ..Self::new(content, max_macros)
+        }
+    }
+
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.content.get(self.at..).unwrap_or_default()
     }
 
     pub(super) fn content(&self) -> &'a [u8] {
@@ -190,6 +205,9 @@ impl<'a> Lexer<'a> {
 
     /// Skips a string or character; one that is not closed ends with its line.
     fn skip_quoted(&mut self, quote: u8) {
+        if self.is_cpp && (self.skip_raw_string(quote) || self.skip_digit_separator(quote)) {
+            return;
+        }
         self.at += 1;
         while let Some(&byte) = self.content.get(self.at) {
             match byte {
@@ -204,6 +222,38 @@ impl<'a> Lexer<'a> {
             self.at += 1;
         }
         self.at = self.content.len();
+    }
+
+    fn before(&self, back: usize) -> u8 {
+        let at = self.at.checked_sub(back);
+        at.and_then(|at| self.content.get(at)).copied().unwrap_or(0)
+    }
+
+    /// `R"mark(…)mark"`
+    fn skip_raw_string(&mut self, quote: u8) -> bool {
+        let is_prefix =
+            !is_word(self.before(2)) || matches!(self.before(2), b'8' | b'u' | b'U' | b'L');
+        if quote != b'"' || self.before(1) != b'R' || !is_prefix {
+            return false;
+        }
+        let text = &self.content[self.at + 1..];
+        let Some(length) =
+            memchr::memchr2(b'(', b'\n', text).filter(|&length| text[length] == b'(')
+        else {
+            return false;
+        };
+        let end = [b")", &text[..length], b"\""].concat();
+        let length = memchr::memmem::find(text, &end).map(|at| at + end.len());
+        self.at += 1 + length.unwrap_or(text.len());
+        true
+    }
+
+    /// The apostrophe in `1'000`.
+    fn skip_digit_separator(&mut self, quote: u8) -> bool {
+        let is_separator =
+            quote == b'\'' && self.before(1).is_ascii_digit() && self.peek(1).is_ascii_hexdigit();
+        self.at += usize::from(is_separator);
+        is_separator
     }
 
     /// Skips from the bracket at `at`, which was just read, behind the one that closes it, and

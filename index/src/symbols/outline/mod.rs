@@ -9,6 +9,7 @@
 //! writes down the rest as `int name(){}`, `int name;`, `struct tag{int field;};`, remembering
 //! where each name comes from. Only this outline goes to tree-sitter.
 
+pub(super) mod cpp;
 mod declaration;
 mod lexer;
 mod output;

@@ -149,3 +149,75 @@ pub(super) fn member_argument(word: &[u8]) -> Option<usize> {
 pub(super) fn function_argument(word: &[u8], arguments: usize) -> usize {
     usize::from(word.starts_with(b"TEST") && arguments >= 2)
 }
+
+/// Words of C++ that are never the name of a variable or its type.
+const CPP_KEYWORDS: [&[u8]; 34] = [
+    b"static",
+    b"extern",
+    b"inline",
+    b"const",
+    b"constexpr",
+    b"constinit",
+    b"consteval",
+    b"volatile",
+    b"mutable",
+    b"typedef",
+    b"using",
+    b"return",
+    b"case",
+    b"new",
+    b"delete",
+    b"throw",
+    b"goto",
+    b"else",
+    b"do",
+    b"class",
+    b"struct",
+    b"union",
+    b"enum",
+    b"typename",
+    b"template",
+    b"virtual",
+    b"explicit",
+    b"friend",
+    b"operator",
+    b"public",
+    b"private",
+    b"protected",
+    b"namespace",
+    b"thread_local",
+];
+/// Words that the declaration of a function or variable starts with.
+const DECLARATION_STARTS: [&[u8]; 12] = [
+    b"static",
+    b"extern",
+    b"inline",
+    b"const",
+    b"constexpr",
+    b"virtual",
+    b"explicit",
+    b"auto",
+    b"class",
+    b"struct",
+    b"template",
+    b"namespace",
+];
+
+pub(super) fn is_cpp_keyword(word: &[u8]) -> bool {
+    CPP_KEYWORDS.contains(&word)
+}
+
+/// Whether a macro before `word` cannot be its type.
+pub(super) fn starts_declaration(word: &[u8]) -> bool {
+    DECLARATION_STARTS.contains(&word) || is_type(word)
+}
+
+/// Whether a macro between `word` and a name is an attribute.
+pub(super) fn is_cpp_aggregate(word: &[u8]) -> bool {
+    word == b"class" || is_aggregate(word)
+}
+
+/// Whether braces after `word` and a name hold definitions.
+pub(super) fn opens_scope(word: &[u8]) -> bool {
+    word == b"namespace" || is_cpp_aggregate(word)
+}

@@ -403,13 +403,15 @@ const CPP: &str = r#"
 #include <vector>
 #define LIMIT 1
 namespace db { namespace {
-template <typename T> class Table : public Base {
+template <typename T> class DB_EXPORT Table : public Base {
  public:
   Table(int n) : n_(n) {}
   ~Table() {}
   virtual int size() const = 0;
   int declared() const;
-  T& at(int i) { return data_[i]; }
+  T& at(int i) LOCKS_EXCLUDED(mu_) {
+#define IN_BODY 1
+    return data_[i]; }
   bool operator==(const Table& o) const { return true; }
  private:
   int n_; std::vector<T> data_;
@@ -438,6 +440,7 @@ fn cpp() {
             "method Table.~Table",
             "method Table.size",
             "method Table.at",
+            "macro IN_BODY",
             "method Table.operator==",
             "field Table.n_",
             "field Table.data_",
@@ -541,6 +544,7 @@ fn ruby() {
             "method Server.initialize",
             "method Server.start",
             "method Server.running?",
+            "method Server.old",
             "method Server.stopped?",
             "method Server.build",
             "class Client",
