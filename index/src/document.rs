@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use crate::languages::PathAttributes;
+
 /// Identity of a repository in the catalog and in every index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -84,19 +86,6 @@ pub enum FileKind {
     Symlink,
     /// A submodule; its path is searchable.
     Submodule,
-}
-
-/// What `.gitattributes` says of one path; `None` leaves it to detection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PathAttributes {
-    /// `linguist-language`, linguist's name of the language.
-    pub language: Option<&'static str>,
-    /// `linguist-vendored`.
-    pub vendored: Option<bool>,
-    /// `linguist-generated`.
-    pub generated: Option<bool>,
-    /// `linguist-documentation`.
-    pub documentation: Option<bool>,
 }
 
 /// One path of a revision.

@@ -64,6 +64,9 @@ pub enum IndexError {
     /// The attribute index refused.
     #[error("the symbol index failed: {0}")]
     Symbols(String),
+    /// The index changed under the update; the same update succeeds when it is sent again.
+    #[error("the index changed while the update was prepared; send it again")]
+    Retry,
     /// Another process has the folder.
     #[error("{path} is in use by another process; stop it or choose another data folder")]
     Locked {

@@ -8,12 +8,23 @@
 //! trigram lists), `shard` (segments under one manifest, replaced atomically), `search`
 //! (candidates, verification, ranking, pages).
 
+mod bits;
 pub mod document;
 pub mod error;
+pub mod languages;
+mod options;
+pub mod plan;
+pub mod query;
 pub mod search;
+mod segment;
+mod shard;
+pub mod symbols;
+pub mod trigram;
 
 pub use document::{
     ContentId, ContentReader, ContentSource, FileEntry, FileKind, OmitReason, PathAttributes,
     ReadError, RepositoryId, RepositoryInfo, RepositoryUpdate, RevisionChange, RevisionName,
 };
 pub use error::IndexError;
+pub use options::{NoProgress, ProgressSink, ShardOptions, yield_to_searches};
+pub use shard::{Applied, Damage, Maintenance, OmittedFile, Shard, ShardSet, ShardStats};

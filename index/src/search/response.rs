@@ -234,6 +234,8 @@ pub enum SkipReason {
     RevisionNotIndexed,
     /// Files whose content is not in the index.
     FileNotIndexed,
+    /// The index lags behind: symbols are still being read.
+    IndexStale,
 }
 
 impl SkipReason {
@@ -246,6 +248,7 @@ impl SkipReason {
             Self::MatchLimit => "matchLimit",
             Self::RevisionNotIndexed => "revisionNotIndexed",
             Self::FileNotIndexed => "fileNotIndexed",
+            Self::IndexStale => "indexStale",
         }
     }
 }
