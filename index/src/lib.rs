@@ -27,6 +27,4 @@ pub use document::{
 };
 pub use error::IndexError;
 pub use options::{NoProgress, ProgressSink, ShardOptions, yield_to_searches};
-pub use shard::{
-    Applied, Damage, Maintenance, OmittedFile, Shard, ShardSet, ShardStats,
-};
+pub use shard::{Applied, Damage, Maintenance, OmittedFile, Shard, ShardSet, ShardStats};

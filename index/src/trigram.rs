@@ -133,11 +133,7 @@ impl Gram {
     #[inline]
     #[must_use]
     pub const fn from_number(number: u32) -> Option<Self> {
-        if number < GRAM_COUNT {
-            Some(Self(number))
-        } else {
-            None
-        }
+        if number < GRAM_COUNT { Some(Self(number)) } else { None }
     }
 
     /// The gram as a number below [`GRAM_COUNT`].
@@ -185,9 +181,7 @@ impl fmt::Debug for Gram {
 
 /// The lowest byte from 0x80 on that shares the slot, or the control character itself.
 fn byte_of_slot(slot: u8) -> u8 {
-    (0x80..=0xFF)
-        .find(|byte| fold_byte(*byte) == slot)
-        .unwrap_or(slot)
+    (0x80..=0xFF).find(|byte| fold_byte(*byte) == slot).unwrap_or(slot)
 }
 
 /// The gram of three bytes as they stand in a text.
@@ -212,10 +206,8 @@ fn fold_str(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
     let mut start = 0;
     while start < bytes.len() {
-        let ascii = bytes[start..]
-            .iter()
-            .position(|byte| !byte.is_ascii())
-            .unwrap_or(bytes.len() - start);
+        let ascii =
+            bytes[start..].iter().position(|byte| !byte.is_ascii()).unwrap_or(bytes.len() - start);
         let end = start + ascii;
         out.extend(bytes[start..end].iter().map(u8::to_ascii_lowercase));
         start = end;
@@ -263,12 +255,8 @@ fn representative(c: char) -> char {
 const PAGE: usize = 256;
 
 /// The characters that [`FoldTable::build`] looks at. None outside has a case pair (tested).
-const CASED: [std::ops::Range<u32>; 4] = [
-    0x80..0x3000,
-    0xA000..0xAC00,
-    0xF900..0x1_2000,
-    0x1_4000..0x2_0000,
-];
+const CASED: [std::ops::Range<u32>; 4] =
+    [0x80..0x3000, 0xA000..0xAC00, 0xF900..0x1_2000, 0x1_4000..0x2_0000];
 
 /// The folds of the characters that change, in pages of 256.
 struct FoldTable {
@@ -281,10 +269,7 @@ static FOLDS: LazyLock<FoldTable> = LazyLock::new(FoldTable::build);
 
 impl FoldTable {
     fn build() -> Self {
-        let mut table = Self {
-            pages: vec![0; 0x11_0000 / PAGE],
-            folds: Vec::new(),
-        };
+        let mut table = Self { pages: vec![0; 0x11_0000 / PAGE], folds: Vec::new() };
         for c in CASED.into_iter().flatten().filter_map(char::from_u32) {
             let folded = representative(c);
             if folded != c {

@@ -13,10 +13,7 @@ fn folded(text: &[u8]) -> Vec<u8> {
 fn orbit(c: char) -> Vec<char> {
     let mut class = ClassUnicode::new([ClassUnicodeRange::new(c, c)]);
     class.try_case_fold_simple().unwrap();
-    class
-        .iter()
-        .flat_map(|range| range.start()..=range.end())
-        .collect()
+    class.iter().flat_map(|range| range.start()..=range.end()).collect()
 }
 
 #[test]
@@ -58,19 +55,13 @@ fn text_is_folded_as_simple_folding_says() {
         ("İi", "İi"),
         ("\u{B5}", "μ"),
     ] {
-        assert_eq!(
-            String::from_utf8(folded(text.as_bytes())).unwrap(),
-            expected
-        );
+        assert_eq!(String::from_utf8(folded(text.as_bytes())).unwrap(), expected);
     }
 }
 
 #[test]
 fn bytes_that_are_not_utf8_stay() {
-    assert_eq!(
-        folded(b"A\xFF\xC3\x89\xE2\x84Z\xC3"),
-        b"a\xFF\xC3\xA9\xE2\x84z\xC3"
-    );
+    assert_eq!(folded(b"A\xFF\xC3\x89\xE2\x84Z\xC3"), b"a\xFF\xC3\xA9\xE2\x84z\xC3");
 }
 
 #[test]
@@ -82,10 +73,7 @@ fn high_bytes_share_no_slot_with_text() {
     for byte in 0..=0x7Fu8 {
         let slot = fold_byte(byte);
         assert!(slot < 128);
-        assert_eq!(
-            text.contains(&slot),
-            !byte.is_ascii_control() || text.contains(&byte)
-        );
+        assert_eq!(text.contains(&slot), !byte.is_ascii_control() || text.contains(&byte));
     }
 }
 

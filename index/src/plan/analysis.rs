@@ -39,14 +39,12 @@ fn analyse(syntax: &Hir) -> Info {
         HirKind::Class(class) => classes::class(class),
         HirKind::Repetition(repetition) => repeat(repetition),
         HirKind::Capture(capture) => analyse(&capture.sub),
-        HirKind::Concat(parts) => parts
-            .iter()
-            .fold(Info::empty(), |info, part| info.then(analyse(part))),
-        HirKind::Alternation(parts) => parts
-            .iter()
-            .map(analyse)
-            .reduce(Info::or)
-            .unwrap_or_else(Info::nothing),
+        HirKind::Concat(parts) => {
+            parts.iter().fold(Info::empty(), |info, part| info.then(analyse(part)))
+        }
+        HirKind::Alternation(parts) => {
+            parts.iter().map(analyse).reduce(Info::or).unwrap_or_else(Info::nothing)
+        }
     }
 }
 
@@ -83,22 +81,12 @@ impl Info {
 
     /// Of a part that matches just these strings.
     pub fn exact(set: StringSet) -> Self {
-        Self {
-            prefix: set.clone(),
-            suffix: set.clone(),
-            exact: Some(set),
-            grams: GramExpr::All,
-        }
+        Self { prefix: set.clone(), suffix: set.clone(), exact: Some(set), grams: GramExpr::All }
     }
 
     /// Of a part of whose matches only the beginnings and ends are known.
     pub fn between(prefix: StringSet, suffix: StringSet) -> Self {
-        Self {
-            exact: None,
-            prefix,
-            suffix,
-            grams: GramExpr::All,
-        }
+        Self { exact: None, prefix, suffix, grams: GramExpr::All }
     }
 
     /// Of a part that can match anything.
@@ -108,10 +96,7 @@ impl Info {
 
     /// Of a part that matches nothing, not even the empty text.
     pub fn nothing() -> Self {
-        Self {
-            grams: GramExpr::Nothing,
-            ..Self::anything()
-        }
+        Self { grams: GramExpr::Nothing, ..Self::anything() }
     }
 
     /// Of this part followed by the other one.
@@ -119,10 +104,7 @@ impl Info {
         if let (Some(first), Some(second)) = (&self.exact, &next.exact)
             && let Some(both) = first.product(second)
         {
-            return Self {
-                grams: GramExpr::and([self.grams, next.grams]),
-                ..Self::exact(both)
-            };
+            return Self { grams: GramExpr::and([self.grams, next.grams]), ..Self::exact(both) };
         }
         let prefix = match &self.exact {
             Some(first) => first.product(&next.prefix),

@@ -15,11 +15,7 @@ const MAX_EXAMINED: usize = 4096;
 /// The slots of a character in a folded text.
 fn slots(c: char) -> Vec<u8> {
     let mut buffer = [0; 4];
-    fold_char(c)
-        .encode_utf8(&mut buffer)
-        .bytes()
-        .map(fold_byte)
-        .collect()
+    fold_char(c).encode_utf8(&mut buffer).bytes().map(fold_byte).collect()
 }
 
 /// The bytes of a literal: text, and between it bytes that are not UTF-8, which may be anything
@@ -51,12 +47,7 @@ fn unicode(class: &ClassUnicode) -> Info {
     if count > MAX_EXAMINED {
         return Info::anything();
     }
-    let members = || {
-        class
-            .iter()
-            .flat_map(|range| range.start()..=range.end())
-            .map(slots)
-    };
+    let members = || class.iter().flat_map(|range| range.start()..=range.end()).map(slots);
     if count <= MAX_LISTED
         && let Some(set) = StringSet::new(members())
         && set.len() <= MAX_PRODUCT

@@ -142,9 +142,8 @@ fn limit_and(children: Vec<GramExpr>, budget: usize) -> GramExpr {
     if budget == 0 {
         return GramExpr::All;
     }
-    let (grams, wide): (Vec<_>, Vec<_>) = children
-        .into_iter()
-        .partition(|child| matches!(child, GramExpr::Gram(_)));
+    let (grams, wide): (Vec<_>, Vec<_>) =
+        children.into_iter().partition(|child| matches!(child, GramExpr::Gram(_)));
     let step = grams.len().div_ceil(budget).max(1);
     let mut kept: Vec<GramExpr> = grams.into_iter().step_by(step).collect();
     let mut left = budget - kept.len();

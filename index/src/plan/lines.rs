@@ -9,12 +9,12 @@ pub(super) fn crosses(syntax: &Hir) -> bool {
     match syntax.kind() {
         HirKind::Empty => false,
         HirKind::Literal(literal) => literal.0.contains(&b'\n'),
-        HirKind::Class(Class::Unicode(class)) => class
-            .iter()
-            .any(|range| (range.start()..=range.end()).contains(&'\n')),
-        HirKind::Class(Class::Bytes(class)) => class
-            .iter()
-            .any(|range| (range.start()..=range.end()).contains(&b'\n')),
+        HirKind::Class(Class::Unicode(class)) => {
+            class.iter().any(|range| (range.start()..=range.end()).contains(&'\n'))
+        }
+        HirKind::Class(Class::Bytes(class)) => {
+            class.iter().any(|range| (range.start()..=range.end()).contains(&b'\n'))
+        }
         HirKind::Look(look) => matches!(look, Look::Start | Look::End),
         HirKind::Repetition(repetition) => crosses(&repetition.sub),
         HirKind::Capture(capture) => crosses(&capture.sub),

@@ -24,9 +24,7 @@ impl StringSet {
     }
 
     pub fn one(string: Vec<u8>) -> Self {
-        Self {
-            strings: BTreeSet::from([string]),
-        }
+        Self { strings: BTreeSet::from([string]) }
     }
 
     /// The set of the strings, or `None` when there are none.
@@ -63,10 +61,7 @@ impl StringSet {
         if pairs > MAX_PRODUCT.max(self.len()).max(other.len()) || bytes > MAX_BYTES {
             return None;
         }
-        Self::new(
-            self.iter()
-                .flat_map(|start| other.iter().map(move |end| [start, end].concat())),
-        )
+        Self::new(self.iter().flat_map(|start| other.iter().map(move |end| [start, end].concat())))
     }
 
     /// The strings of both; `None` when those are too many.
@@ -90,10 +85,8 @@ impl StringSet {
 
     fn shortened(&self, longest: usize, cut: fn(&[u8], usize) -> &[u8]) -> Self {
         for length in (1..=longest).rev() {
-            let strings: BTreeSet<Vec<u8>> = self
-                .iter()
-                .map(|string| cut(string, length.min(string.len())).to_vec())
-                .collect();
+            let strings: BTreeSet<Vec<u8>> =
+                self.iter().map(|string| cut(string, length.min(string.len())).to_vec()).collect();
             if strings.len() <= MAX_PRODUCT {
                 return Self { strings };
             }

@@ -28,17 +28,11 @@ impl DateRange {
     }
 
     fn since(from: i64) -> Self {
-        Self {
-            from: Some(from),
-            to: None,
-        }
+        Self { from: Some(from), to: None }
     }
 
     fn until(to: i64) -> Self {
-        Self {
-            from: None,
-            to: Some(to),
-        }
+        Self { from: None, to: Some(to) }
     }
 }
 
@@ -60,10 +54,7 @@ pub(super) fn parse_range(text: &str, now: i64) -> Option<DateRange> {
     }
     let (comparison, rest) = split_comparison(text);
     Some(match (comparison, parse_moment(rest, now)?) {
-        ("", Moment::Span { start, end }) => DateRange {
-            from: Some(start),
-            to: Some(end),
-        },
+        ("", Moment::Span { start, end }) => DateRange { from: Some(start), to: Some(end) },
         (">", Moment::Span { end, .. }) => DateRange::since(end),
         (">=", Moment::Span { start, .. }) => DateRange::since(start),
         ("<", Moment::Span { start, .. }) => DateRange::until(start),
@@ -108,9 +99,7 @@ fn parse_between(from: &str, to: &str, now: i64) -> Option<DateRange> {
 }
 
 fn split_comparison(text: &str) -> (&str, &str) {
-    let length = text
-        .find(|c| !matches!(c, '<' | '>' | '='))
-        .unwrap_or(text.len());
+    let length = text.find(|c| !matches!(c, '<' | '>' | '=')).unwrap_or(text.len());
     let (comparison, rest) = text.split_at(length);
     match comparison {
         "" | ">" | ">=" | "<" | "<=" => (comparison, rest),
@@ -120,9 +109,7 @@ fn split_comparison(text: &str) -> (&str, &str) {
 }
 
 fn parse_moment(text: &str, now: i64) -> Option<Moment> {
-    parse_age(text)
-        .map(|age| Moment::Ago(now.saturating_sub(age)))
-        .or_else(|| parse_date(text))
+    parse_age(text).map(|age| Moment::Ago(now.saturating_sub(age))).or_else(|| parse_date(text))
 }
 
 fn parse_age(text: &str) -> Option<i64> {
@@ -166,16 +153,10 @@ fn parse_date(text: &str) -> Option<Moment> {
         }
     };
     match time {
-        None => Some(Moment::Span {
-            start: start * DAY,
-            end: end * DAY,
-        }),
+        None => Some(Moment::Span { start: start * DAY, end: end * DAY }),
         Some(time) if day.is_some() => {
             let start = start * DAY + parse_time(time)?;
-            Some(Moment::Span {
-                start,
-                end: start + 1,
-            })
+            Some(Moment::Span { start, end: start + 1 })
         }
         Some(_) => None,
     }
@@ -250,18 +231,9 @@ mod tests {
     fn dates_name_all_of_their_seconds() {
         assert_eq!(range("2026-11-21"), Some((Some(NOW), Some(NOW + DAY))));
         assert_eq!(range("1970"), Some((Some(0), Some(365 * DAY))));
-        assert_eq!(
-            range("2024-02"),
-            Some((Some(1_706_745_600), Some(1_706_745_600 + 29 * DAY)))
-        );
-        assert_eq!(
-            range("2025-12"),
-            Some((Some(1_764_547_200), Some(1_764_547_200 + 31 * DAY)))
-        );
-        assert_eq!(
-            range("2026-11-21T01:00:05+01:00"),
-            Some((Some(NOW + 5), Some(NOW + 6)))
-        );
+        assert_eq!(range("2024-02"), Some((Some(1_706_745_600), Some(1_706_745_600 + 29 * DAY))));
+        assert_eq!(range("2025-12"), Some((Some(1_764_547_200), Some(1_764_547_200 + 31 * DAY))));
+        assert_eq!(range("2026-11-21T01:00:05+01:00"), Some((Some(NOW + 5), Some(NOW + 6))));
     }
 
     #[test]
@@ -270,10 +242,7 @@ mod tests {
         assert_eq!(range(">=2026-11-21"), Some((Some(NOW), None)));
         assert_eq!(range("<2026-11-21"), Some((None, Some(NOW))));
         assert_eq!(range("<=2026-11-21"), Some((None, Some(NOW + DAY))));
-        assert_eq!(
-            range("1970-01-02..2026-11-21"),
-            Some((Some(DAY), Some(NOW + DAY)))
-        );
+        assert_eq!(range("1970-01-02..2026-11-21"), Some((Some(DAY), Some(NOW + DAY))));
         assert_eq!(range("*..2026-11-20"), Some((None, Some(NOW))));
         assert_eq!(range("2026-11-21..*"), Some((Some(NOW), None)));
     }
@@ -283,10 +252,7 @@ mod tests {
         assert_eq!(range("<30d"), Some((Some(NOW - 30 * DAY), None)));
         assert_eq!(range("30d"), Some((Some(NOW - 30 * DAY), None)));
         assert_eq!(range(">2w"), Some((None, Some(NOW - 14 * DAY))));
-        assert_eq!(
-            range("7d..24h"),
-            Some((Some(NOW - 7 * DAY), Some(NOW - DAY)))
-        );
+        assert_eq!(range("7d..24h"), Some((Some(NOW - 7 * DAY), Some(NOW - DAY))));
         assert_eq!(parse_before("1d", NOW), Some(DateRange::until(NOW - DAY)));
         assert_eq!(parse_after("2026-11-21", NOW), Some(DateRange::since(NOW)));
     }

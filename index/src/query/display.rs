@@ -39,10 +39,7 @@ impl fmt::Display for Pattern {
             Scope::Symbol { .. } => "symbol",
         };
         write!(f, "({scope} {}", self.matcher)?;
-        if let Scope::Symbol {
-            container: Some(container),
-        } = &self.scope
-        {
+        if let Scope::Symbol { container: Some(container) } = &self.scope {
             write!(f, " in {container:?}")?;
         }
         f.write_str(match self.case {

@@ -72,12 +72,7 @@ impl fmt::Display for ErrorCode {
 
 impl QueryError {
     pub(crate) fn new(code: ErrorCode, position: Range<usize>, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            position,
-            rewrite: None,
-        }
+        Self { code, message: message.into(), position, rewrite: None }
     }
 
     pub(crate) fn with_rewrite(mut self, rewrite: impl Into<String>) -> Self {

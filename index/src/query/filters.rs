@@ -67,10 +67,7 @@ impl Interpreter<'_> {
             },
             _ => {
                 let after = &self.input[value.position.end..term.position.end];
-                (
-                    value.text.as_str(),
-                    after.split_once('@').map(|(_, revision)| revision),
-                )
+                (value.text.as_str(), after.split_once('@').map(|(_, revision)| revision))
             }
         };
         let mut parts = Vec::new();
@@ -308,15 +305,13 @@ impl Interpreter<'_> {
         term: &Term,
         read: fn(&str, i64) -> Option<DateRange>,
     ) -> Result<Filter, QueryError> {
-        read(&term.value.text, self.options.now_seconds())
-            .map(Filter::Updated)
-            .ok_or_else(|| {
-                QueryError::new(
-                    ErrorCode::InvalidValue,
-                    term.value.position.clone(),
-                    format!("`{}` is no date; write {}", term.value.text, dates::FORMS),
-                )
-            })
+        read(&term.value.text, self.options.now_seconds()).map(Filter::Updated).ok_or_else(|| {
+            QueryError::new(
+                ErrorCode::InvalidValue,
+                term.value.position.clone(),
+                format!("`{}` is no date; write {}", term.value.text, dates::FORMS),
+            )
+        })
     }
 
     /// Refuses Sourcegraph's `repo:has.file(…)` and its like.

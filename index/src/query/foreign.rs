@@ -11,24 +11,15 @@ pub(super) struct Advice {
 
 fn write(replacement: impl Into<String>) -> Option<Advice> {
     let replacement = replacement.into();
-    Some(Advice {
-        message: format!("write `{replacement}`"),
-        replacement: Some(replacement),
-    })
+    Some(Advice { message: format!("write `{replacement}`"), replacement: Some(replacement) })
 }
 
 fn leave_out(reason: &str) -> Option<Advice> {
-    Some(Advice {
-        message: format!("{reason}; leave it out"),
-        replacement: Some(String::new()),
-    })
+    Some(Advice { message: format!("{reason}; leave it out"), replacement: Some(String::new()) })
 }
 
 fn explain(message: &str) -> Option<Advice> {
-    Some(Advice {
-        message: message.to_owned(),
-        replacement: None,
-    })
+    Some(Advice { message: message.to_owned(), replacement: None })
 }
 
 /// The advice for `name:value`, when it is a qualifier elsewhere. Names that are frequent in code

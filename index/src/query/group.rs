@@ -34,12 +34,7 @@ impl From<Broken> for Failure {
 /// The structure of the tokens; an `And` of nothing when there are none.
 pub(super) fn group(tokens: &[Token], options: &ParseOptions<'_>) -> Result<Raw, Failure> {
     check_terms(tokens, options.max_terms)?;
-    let mut parser = Parser {
-        tokens,
-        at: 0,
-        depth: 0,
-        max_depth: options.max_depth,
-    };
+    let mut parser = Parser { tokens, at: 0, depth: 0, max_depth: options.max_depth };
     if tokens.is_empty() {
         return Ok(Raw::And(Vec::new()));
     }
@@ -125,10 +120,9 @@ impl Parser<'_> {
                 }
                 Ok(Raw::Group(Box::new(child)))
             }
-            Some(token) => Err(broken(
-                position(&token),
-                "an operator or a group has nothing to work on",
-            )),
+            Some(token) => {
+                Err(broken(position(&token), "an operator or a group has nothing to work on"))
+            }
             None => {
                 let end = self.tokens.last().map_or(0..0, position);
                 Err(broken(end, "an operator has nothing after it"))
@@ -154,11 +148,7 @@ impl Parser<'_> {
 }
 
 fn single_or(mut parts: Vec<Raw>, many: fn(Vec<Raw>) -> Raw) -> Raw {
-    if parts.len() == 1 {
-        parts.swap_remove(0)
-    } else {
-        many(parts)
-    }
+    if parts.len() == 1 { parts.swap_remove(0) } else { many(parts) }
 }
 
 fn broken(position: Range<usize>, reason: &'static str) -> Failure {

@@ -77,9 +77,8 @@ fn flagged_regex(text: &str) -> Option<(&str, &str)> {
 }
 
 fn looks_like_regex(text: &str) -> bool {
-    const SIGNS: [&str; 10] = [
-        ".*", ".+", "\\b", "\\w", "\\d", "\\s", "\\(", "\\.", "[a-z", "[0-9",
-    ];
+    const SIGNS: [&str; 10] =
+        [".*", ".+", "\\b", "\\w", "\\d", "\\s", "\\(", "\\.", "[a-z", "[0-9"];
     SIGNS.iter().any(|sign| text.contains(sign))
 }
 
@@ -114,10 +113,7 @@ pub(super) fn unsatisfiable(root: &Node, interpreter: &mut Interpreter<'_>) {
 
 fn alert_pair(first: &Filter, second: &Filter, interpreter: &mut Interpreter<'_>) {
     let place = |filter: &Filter| {
-        let found = interpreter
-            .filters
-            .iter()
-            .find(|(known, _)| known == filter);
+        let found = interpreter.filters.iter().find(|(known, _)| known == filter);
         found.map_or(0..interpreter.input.len(), |(_, position)| position.clone())
     };
     let (first, second) = (place(first), place(second));

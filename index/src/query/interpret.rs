@@ -39,10 +39,7 @@ impl Interpreter<'_> {
     /// The node of a whole query, or of what stands in one pair of parentheses.
     pub fn scope(&mut self, raw: &Raw, outer: Case, grouped: bool) -> Result<Node, QueryError> {
         let case = case::of_scope(raw, outer, self)?;
-        let place = Place {
-            grouped,
-            negated: false,
-        };
+        let place = Place { grouped, negated: false };
         Ok(self.node(raw, case, place)?.unwrap_or(Node::All))
     }
 
@@ -52,10 +49,7 @@ impl Interpreter<'_> {
             Raw::Term(term) => self.term(term, case, place),
             Raw::Group(child) => self.scope(child, case, true).map(Some),
             Raw::Not(child) => {
-                let place = Place {
-                    negated: true,
-                    ..place
-                };
+                let place = Place { negated: true, ..place };
                 let node = self.node(child, case, place)?;
                 let absorbed = matches!(&**child, Raw::Term(term) if takes_negation(term));
                 Ok(node.map(|node| match absorbed {
@@ -77,10 +71,7 @@ impl Interpreter<'_> {
         case: Case,
         place: Place,
     ) -> Result<Option<Vec<Node>>, QueryError> {
-        let place = Place {
-            negated: false,
-            ..place
-        };
+        let place = Place { negated: false, ..place };
         let mut nodes = Vec::with_capacity(parts.len());
         for part in parts {
             nodes.extend(self.node(part, case, place)?);
@@ -132,26 +123,18 @@ impl Interpreter<'_> {
             Form::Bare if regex => Matcher::Regex(text),
             Form::Bare | Form::Quoted => Matcher::Literal(text),
         };
-        checked(Pattern {
-            matcher,
-            case,
-            scope,
-            position: term.value.position.clone(),
-        })
+        checked(Pattern { matcher, case, scope, position: term.value.position.clone() })
     }
 
     fn path(&mut self, qualifier: Qualifier, term: &Term, case: Case) -> Result<Node, QueryError> {
         let value = &term.value;
         self.refuse_predicate(term)?;
         if qualifier == Qualifier::File || value.form == Form::Slashes {
-            return self
-                .pattern(term, true, Scope::Path, case)
-                .map_err(|error| match qualifier {
-                    Qualifier::File if value.text.starts_with('*') => error.with_rewrite(
-                        self.replaced(&term.position, &format!("path:{}", value.text)),
-                    ),
-                    _ => error,
-                });
+            return self.pattern(term, true, Scope::Path, case).map_err(|error| match qualifier {
+                Qualifier::File if value.text.starts_with('*') => error
+                    .with_rewrite(self.replaced(&term.position, &format!("path:{}", value.text))),
+                _ => error,
+            });
         }
         let matcher = match value.form {
             Form::Bare if is_glob(&value.text) => Matcher::Regex(path_glob(&value.text)),
@@ -160,12 +143,7 @@ impl Interpreter<'_> {
             }
             _ => Matcher::Literal(value.text.clone()),
         };
-        checked(Pattern {
-            matcher,
-            case,
-            scope: Scope::Path,
-            position: value.position.clone(),
-        })
+        checked(Pattern { matcher, case, scope: Scope::Path, position: value.position.clone() })
     }
 
     fn symbol(&mut self, term: &Term, case: Case) -> Result<Node, QueryError> {
@@ -174,9 +152,7 @@ impl Interpreter<'_> {
             Form::Bare => split_container(&value.text),
             _ => (None, value.text.as_str()),
         };
-        let scope = Scope::Symbol {
-            container: container.map(str::to_owned),
-        };
+        let scope = Scope::Symbol { container: container.map(str::to_owned) };
         if value.form == Form::Slashes {
             return self.pattern(term, true, scope, case);
         }
@@ -198,10 +174,7 @@ impl Interpreter<'_> {
             )
         };
         if let Some(advice) = foreign::advice(name, &term.value.text) {
-            let error = error(format!(
-                "there is no qualifier `{name}:` here: {}",
-                advice.message
-            ));
+            let error = error(format!("there is no qualifier `{name}:` here: {}", advice.message));
             return match advice.replacement {
                 Some(replacement) => {
                     error.with_rewrite(self.replaced(&term.position, &replacement))
@@ -211,10 +184,8 @@ impl Interpreter<'_> {
         }
         let near = qualifiers::misspelled(name);
         let list: Vec<String> = near.iter().map(|name| format!("`{name}:`")).collect();
-        let error = error(format!(
-            "there is no qualifier `{name}:`; did you mean {}?",
-            list.join(" or ")
-        ));
+        let error =
+            error(format!("there is no qualifier `{name}:`; did you mean {}?", list.join(" or ")));
         match near.first() {
             Some(first) => {
                 let name_end = term.position.start + name.len();
@@ -238,12 +209,7 @@ impl Interpreter<'_> {
         replacement: Option<&str>,
     ) {
         let rewrite = replacement.map(|replacement| self.replaced(position, replacement));
-        self.alert(Alert {
-            code,
-            message,
-            position: position.clone(),
-            rewrite,
-        });
+        self.alert(Alert { code, message, position: position.clone(), rewrite });
     }
 
     /// The query with something else in the place of `position`.
@@ -251,9 +217,7 @@ impl Interpreter<'_> {
         let before = &self.input[..position.start];
         let after = &self.input[position.end..];
         if replacement.is_empty() {
-            return format!("{} {}", before.trim_end(), after.trim_start())
-                .trim()
-                .to_owned();
+            return format!("{} {}", before.trim_end(), after.trim_start()).trim().to_owned();
         }
         [before, replacement, after].concat()
     }
@@ -261,10 +225,7 @@ impl Interpreter<'_> {
 
 /// Whether a NOT before the term changes its value, instead of what it is part of.
 fn takes_negation(term: &Term) -> bool {
-    matches!(
-        term.name,
-        Name::Known(Qualifier::Archived | Qualifier::Fork | Qualifier::Case)
-    )
+    matches!(term.name, Name::Known(Qualifier::Archived | Qualifier::Fork | Qualifier::Case))
 }
 
 fn checked(pattern: Pattern) -> Result<Node, QueryError> {

@@ -149,11 +149,7 @@ impl Lexer<'_> {
             "NOT" if !after_minus => Some(Token::Not(position.clone())),
             _ => None,
         };
-        self.tokens.push(operator.unwrap_or(Token::Term(Term {
-            position,
-            name,
-            value,
-        })));
+        self.tokens.push(operator.unwrap_or(Token::Term(Term { position, name, value })));
         Ok(())
     }
 
@@ -207,11 +203,7 @@ impl Lexer<'_> {
                     let end = start + 1 + offset;
                     self.at = end + 1;
                     self.expect_boundary(self.at)?;
-                    return Ok(Value {
-                        form: Form::Quoted,
-                        text,
-                        position: start + 1..end,
-                    });
+                    return Ok(Value { form: Form::Quoted, text, position: start + 1..end });
                 }
                 ('\\', Some((_, escaped @ ('"' | '\\')))) => {
                     text.push(*escaped);
@@ -234,9 +226,9 @@ impl Lexer<'_> {
         })?;
         let end = start + 1 + length;
         let revision = match &self.input[end + 1..] {
-            rest if *name == Name::Known(Qualifier::Repository) && rest.starts_with('@') => rest
-                .find(|c: char| c.is_whitespace() || c == ')')
-                .unwrap_or(rest.len()),
+            rest if *name == Name::Known(Qualifier::Repository) && rest.starts_with('@') => {
+                rest.find(|c: char| c.is_whitespace() || c == ')').unwrap_or(rest.len())
+            }
             _ => 0,
         };
         if length == 0 || !self.is_boundary(end + 1 + revision) {
@@ -257,10 +249,7 @@ impl Lexer<'_> {
             literal_end(self.input, start, self.open)
         };
         let end = end.ok_or_else(|| {
-            self.broken(
-                start,
-                "a word has a quote, or a parenthesis without its pair",
-            )
+            self.broken(start, "a word has a quote, or a parenthesis without its pair")
         })?;
         self.at = end;
         Ok(Value {
@@ -287,10 +276,7 @@ impl Lexer<'_> {
 
     /// Whether a term can end before the byte.
     fn is_boundary(&self, at: usize) -> bool {
-        self.input[at..]
-            .chars()
-            .next()
-            .is_none_or(|c| c.is_whitespace() || c == ')')
+        self.input[at..].chars().next().is_none_or(|c| c.is_whitespace() || c == ')')
     }
 
     fn expect_boundary(&self, at: usize) -> Result<(), Broken> {
@@ -303,10 +289,7 @@ impl Lexer<'_> {
 
     fn broken(&self, at: usize, reason: &'static str) -> Broken {
         let length = self.input[at..].chars().next().map_or(0, char::len_utf8);
-        Broken {
-            position: at..at + length,
-            reason,
-        }
+        Broken { position: at..at + length, reason }
     }
 }
 

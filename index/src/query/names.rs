@@ -129,9 +129,7 @@ mod tests {
     use super::*;
 
     fn path(glob: &str, path: &[u8]) -> bool {
-        compile_source(&path_glob(glob), Case::Insensitive, 0..0)
-            .unwrap()
-            .is_match(path)
+        compile_source(&path_glob(glob), Case::Insensitive, 0..0).unwrap().is_match(path)
     }
 
     #[test]
@@ -170,10 +168,7 @@ mod tests {
         assert!(matches(&exact, "tokio-rs/tokio"));
         assert!(!matches(&exact, "tokio-rs/tokio-util"));
         assert!(matches(&NameMatch::Substring("KIO".into()), "tokio-rs/mio"));
-        assert!(matches(
-            &NameMatch::Glob("tokio-rs/*".into()),
-            "tokio-rs/mio"
-        ));
+        assert!(matches(&NameMatch::Glob("tokio-rs/*".into()), "tokio-rs/mio"));
         assert!(!matches(&NameMatch::Glob("*/mio".into()), "a/b/mio"));
         assert!(matches(&NameMatch::Glob("tok*".into()), "tokio-rs/tokio"));
         assert!(!matches(&NameMatch::Glob("mio*".into()), "tokio-rs/tokio"));
@@ -186,9 +181,6 @@ mod tests {
         assert!(matches(&NameMatch::Exact("main".into()), "main"));
         assert!(!matches(&NameMatch::Exact("main".into()), "Main"));
         assert!(matches(&NameMatch::Glob("release*".into()), "release/1.0"));
-        assert!(!matches(
-            &NameMatch::Glob("release*".into()),
-            "old/release/1.0"
-        ));
+        assert!(!matches(&NameMatch::Glob("release*".into()), "old/release/1.0"));
     }
 }

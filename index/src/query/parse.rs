@@ -35,11 +35,7 @@ pub fn parse(input: &str, options: &ParseOptions<'_>) -> Result<Query, QueryErro
         return Err(QueryError::new(
             ErrorCode::QueryTooLong,
             options.max_length..input.len(),
-            format!(
-                "the query has {} bytes; it may have {}",
-                input.len(),
-                options.max_length
-            ),
+            format!("the query has {} bytes; it may have {}", input.len(), options.max_length),
         ));
     }
     let pattern_type = find_pattern_type(input)?;
@@ -50,10 +46,7 @@ pub fn parse(input: &str, options: &ParseOptions<'_>) -> Result<Query, QueryErro
             Err(QueryError::new(
                 ErrorCode::Unparseable,
                 broken.position,
-                format!(
-                    "{}; escape it with a backslash to search for it",
-                    broken.reason
-                ),
+                format!("{}; escape it with a backslash to search for it", broken.reason),
             ))
         }
         Err(Failure::Broken(broken)) => Ok(whole_literal(input, &broken)),
@@ -87,11 +80,7 @@ fn interpret(
     };
     let root = interpreter.scope(raw, Case::Insensitive, false)?;
     hints::unsatisfiable(&simplify(root.clone()), &mut interpreter);
-    Ok(Query {
-        root,
-        options: interpreter.query_options,
-        alerts: interpreter.alerts,
-    })
+    Ok(Query { root, options: interpreter.query_options, alerts: interpreter.alerts })
 }
 
 /// The value of the first word that is a `patterntype:`; it decides how the rest is read.
@@ -166,11 +155,7 @@ fn phrase(input: &str) -> Vec<Token> {
         found.push(Token::Term(Term {
             position: start..text_end,
             name: Name::None,
-            value: Value {
-                form: Form::Quoted,
-                text: rest.concat(),
-                position: start..text_end,
-            },
+            value: Value { form: Form::Quoted, text: rest.concat(), position: start..text_end },
         }));
     }
     found
@@ -187,10 +172,7 @@ fn shifted(token: Token, by: usize) -> Token {
         Token::Term(term) => Token::Term(Term {
             position: shift(term.position),
             name: term.name,
-            value: Value {
-                position: shift(term.value.position),
-                ..term.value
-            },
+            value: Value { position: shift(term.value.position), ..term.value },
         }),
     }
 }

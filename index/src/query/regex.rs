@@ -28,11 +28,7 @@ pub const NEST_LIMIT: u32 = 100;
 /// [`ErrorCode::InvalidRegex`] when the expression is not valid, which [`super::parse`] has already
 /// excluded, and [`ErrorCode::RegexTooLarge`] when it needs more than [`COMPILED_SIZE_LIMIT`].
 pub fn compile(pattern: &Pattern) -> Result<Regex, QueryError> {
-    compile_source(
-        &source(&pattern.matcher),
-        pattern.case,
-        pattern.position.clone(),
-    )
+    compile_source(&source(&pattern.matcher), pattern.case, pattern.position.clone())
 }
 
 pub(super) fn compile_source(
@@ -79,8 +75,7 @@ pub fn needle(pattern: &Pattern) -> Option<&str> {
 /// Whether the text has no letters, at least as far as a glance tells: no other text then equals it
 /// without regard to case.
 fn is_caseless(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii() && !byte.is_ascii_alphabetic())
+    text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_alphabetic())
 }
 
 /// The syntax tree of a pattern, under the same flags as [`compile`].
@@ -172,7 +167,5 @@ fn look_around(from: &str) -> &'static str {
 
 /// Whether the error is at the last character of `construct`.
 fn opens(error: &ast::Error, source: &str, construct: &str) -> bool {
-    source
-        .get(..error.span().end.offset)
-        .is_some_and(|until| until.ends_with(construct))
+    source.get(..error.span().end.offset).is_some_and(|until| until.ends_with(construct))
 }

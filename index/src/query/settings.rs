@@ -114,38 +114,24 @@ impl Interpreter<'_> {
         }
         match term.value.text.parse() {
             Ok(limit) if limit > 0 => Ok(Count::Limit(limit)),
-            _ => Err(invalid(
-                term,
-                "`count:` is a number from 1 on, or `all`".to_owned(),
-            )),
+            _ => Err(invalid(term, "`count:` is a number from 1 on, or `all`".to_owned())),
         }
     }
 
     fn timeout(&self, term: &Term) -> Result<Duration, QueryError> {
-        parse_duration(&term.value.text)
-            .filter(|duration| !duration.is_zero())
-            .ok_or_else(|| {
-                invalid(
-                    term,
-                    "`timeout:` is a duration such as `500ms`, `5s` or `1m30s`".to_owned(),
-                )
-            })
+        parse_duration(&term.value.text).filter(|duration| !duration.is_zero()).ok_or_else(|| {
+            invalid(term, "`timeout:` is a duration such as `500ms`, `5s` or `1m30s`".to_owned())
+        })
     }
 }
 
 fn invalid(term: &Term, message: String) -> QueryError {
-    QueryError::new(
-        ErrorCode::InvalidValue,
-        term.value.position.clone(),
-        message,
-    )
+    QueryError::new(ErrorCode::InvalidValue, term.value.position.clone(), message)
 }
 
 fn is_kind(kind: &str) -> bool {
     !kind.is_empty()
-        && kind
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_'))
+        && kind.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_'))
 }
 
 /// `500ms`, `5s`, `1m30s`, `1h`; at most a day.
@@ -156,9 +142,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let count: u32 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let unit = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
         let one = match &rest[..unit] {
             "ms" => Duration::from_millis(1),
             "s" => Duration::from_secs(1),

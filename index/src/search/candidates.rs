@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use super::compile::{Atom, Compiled, Expr, Ready};
 use super::response::{SearchError, Visible};
+use crate::IndexError;
 use crate::bits::Bits;
 use crate::document::RepositoryInfo;
 use crate::plan::GramExpr;
@@ -17,7 +18,6 @@ use crate::segment::postings::{ListReader, Place};
 use crate::segment::tables::{PATH_BLOCK, flag};
 use crate::shard::Snapshot;
 use crate::shard::snapshot::Loaded;
-use crate::IndexError;
 
 /// An intersection this small is not narrowed further: reading a list costs more.
 const FEW_UNITS: u32 = 4;
@@ -72,7 +72,11 @@ pub(crate) fn candidates<'a>(
     let mut paths = Vec::with_capacity(query.atoms.len());
     for atom in &query.atoms {
         units.push(if empty { Bits::none(finder.view.units.len()) } else { finder.units(atom)? });
-        paths.push(if empty { Bits::none(finder.documents()) } else { finder.paths(atom, &allowed)? });
+        paths.push(if empty {
+            Bits::none(finder.documents())
+        } else {
+            finder.paths(atom, &allowed)?
+        });
     }
     let mut may = if empty {
         Bits::none(finder.documents())
@@ -81,7 +85,16 @@ pub(crate) fn candidates<'a>(
     };
     may.and(&allowed);
     let Finder { view, posting_bytes, .. } = finder;
-    Ok(SegmentCandidates { loaded, view, may, units, paths, filters, visible: allowed, posting_bytes })
+    Ok(SegmentCandidates {
+        loaded,
+        view,
+        may,
+        units,
+        paths,
+        filters,
+        visible: allowed,
+        posting_bytes,
+    })
 }
 
 struct Finder<'a, 'q> {
@@ -136,8 +149,9 @@ impl Finder<'_, '_> {
             }),
             Filter::Archived(inclusion) => self.including(*inclusion, |info| info.archived),
             Filter::Fork(inclusion) => self.including(*inclusion, |info| info.fork),
-            Filter::Visibility(visibility) => self
-                .of_repositories(|info| info.public == (*visibility == Visibility::Public)),
+            Filter::Visibility(visibility) => {
+                self.of_repositories(|info| info.public == (*visibility == Visibility::Public))
+            }
             Filter::License(name) => self.of_repositories(|info| {
                 info.license.as_ref().is_some_and(|license| license.eq_ignore_ascii_case(name))
             }),
@@ -149,11 +163,14 @@ impl Finder<'_, '_> {
                 self.of_documents(|document| Some(usize::from(document.language)) == number)
             }
             Filter::Vendored => self.of_documents(|document| document.flags & flag::VENDORED != 0),
-            Filter::Generated => self.of_documents(|document| document.flags & flag::GENERATED != 0),
-            // Compiling a query turns these into matchers, or refuses them.
-            Filter::Repository(_) | Filter::Revision(_) | Filter::Author(_) | Filter::Updated(_) => {
-                Bits::none(self.documents())
+            Filter::Generated => {
+                self.of_documents(|document| document.flags & flag::GENERATED != 0)
             }
+            // Compiling a query turns these into matchers, or refuses them.
+            Filter::Repository(_)
+            | Filter::Revision(_)
+            | Filter::Author(_)
+            | Filter::Updated(_) => Bits::none(self.documents()),
         }
     }
 
@@ -178,7 +195,8 @@ impl Finder<'_, '_> {
     fn of_revisions(&self, keep: impl Fn(Option<&str>, &str) -> bool) -> Bits {
         let mut set = Bits::none(self.documents());
         for (id, revision, documents) in self.loaded.live.iter() {
-            let default = self.snapshot.infos.get(&id).and_then(|info| info.default_branch.as_deref());
+            let default =
+                self.snapshot.infos.get(&id).and_then(|info| info.default_branch.as_deref());
             if keep(default, revision) {
                 documents.iter().for_each(|document| set.insert(document));
             }
@@ -209,8 +227,13 @@ impl Finder<'_, '_> {
         }
         let wide = self.wide_blobs(atom.plan.crosses_lines);
         let lists = self.loaded.segment.content_lists()?;
-        let mut reader =
-            UnitReader { lists: &lists, wide: &wide, units: count, bytes: 0, always: self.unlisted() };
+        let mut reader = UnitReader {
+            lists: &lists,
+            wide: &wide,
+            units: count,
+            bytes: 0,
+            always: self.unlisted(),
+        };
         let units = reader.read(&atom.plan.expr)?;
         self.posting_bytes += reader.bytes;
         Ok(units)
@@ -245,8 +268,13 @@ impl Finder<'_, '_> {
         }
         let blocks = self.documents().div_ceil(PATH_BLOCK);
         let lists = self.loaded.segment.path_lists()?;
-        let mut reader =
-            UnitReader { lists: &lists, wide: &[], units: blocks, bytes: 0, always: Bits::none(blocks) };
+        let mut reader = UnitReader {
+            lists: &lists,
+            wide: &[],
+            units: blocks,
+            bytes: 0,
+            always: Bits::none(blocks),
+        };
         let candidates = reader.read(&atom.plan.expr)?;
         self.posting_bytes += reader.bytes;
         for block in candidates.iter() {

@@ -42,9 +42,13 @@ impl Verifier<'_> {
             let inside = hits.iter().take_while(|hit| hit.end <= end).count().max(1);
             let (these, rest) = hits.split_at(inside);
             hits = rest;
-            cut(&stretch, these, options, |hit, range| {
-                self.symbol_hit(verified.segment, &blob, &symbols, hit, range)
-            }, &mut chunks)?;
+            cut(
+                &stretch,
+                these,
+                options,
+                |hit, range| self.symbol_hit(verified.segment, &blob, &symbols, hit, range),
+                &mut chunks,
+            )?;
         }
         Ok(chunks)
     }
@@ -61,11 +65,13 @@ impl Verifier<'_> {
     ) -> Result<Stretch, Interrupted> {
         let mut stretch: Option<Stretch> = None;
         let mut offset = 0;
-        let margin = if options.context_lines > 0 || blob.cut_line { options.line_bytes as u32 } else { 0 };
+        let margin =
+            if options.context_lines > 0 || blob.cut_line { options.line_bytes as u32 } else { 0 };
         for number in blob.piece_range() {
             let piece = self.segments[segment as usize].view.pieces.get(number);
             let end = offset + piece.length;
-            let wanted = hit.start < end + margin && (hit.end + margin > offset || hit.start == offset);
+            let wanted =
+                hit.start < end + margin && (hit.end + margin > offset || hit.start == offset);
             if wanted || stretch.is_some() && !wanted && hit.end > offset {
                 let slot = self.load(segment, piece.unit)?;
                 let text = self.slice(slot, segment, &piece)?;
@@ -192,11 +198,8 @@ fn keep(
     group: &[Hit],
     options: ChunkOptions,
 ) -> Range<usize> {
-    let longest = text[lines.clone()]
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::len)
-        .max()
-        .unwrap_or_default();
+    let longest =
+        text[lines.clone()].split(|byte| *byte == b'\n').map(<[u8]>::len).max().unwrap_or_default();
     if longest <= options.line_bytes {
         return lines;
     }

@@ -126,7 +126,11 @@ impl<'a> Collector<'a> {
             .total_cmp(&a.score)
             .then_with(|| {
                 let (a, b) = (self.repository_of(a), self.repository_of(b));
-                if a == b { Ordering::Equal } else { self.name(a).cmp(self.name(b)).then(a.cmp(&b)) }
+                if a == b {
+                    Ordering::Equal
+                } else {
+                    self.name(a).cmp(self.name(b)).then(a.cmp(&b))
+                }
             })
             .then_with(|| place(a).cmp(place(b)))
             .then_with(|| (a.segment, a.document).cmp(&(b.segment, b.document)))
@@ -242,7 +246,8 @@ impl<'a> Collector<'a> {
         let default = repository.default_branch.clone();
         branches.sort_by_key(|name| (Some(name) != default.as_ref(), name.clone()));
         let revision = branches.first().and_then(|name| state.revisions.get(name));
-        let is_content = !verified.hits.is_empty() && self.query.options.result_type != ResultType::Path;
+        let is_content =
+            !verified.hits.is_empty() && self.query.options.result_type != ResultType::Path;
         Ok(Some(Match {
             kind: if is_content { MatchKind::Content } else { MatchKind::Path },
             repository,
@@ -274,7 +279,13 @@ impl<'a> Collector<'a> {
                 .map(|symbol| {
                     let chunks = if self.request.chunks { vec![chunk.clone()] } else { Vec::new() };
                     let symbol = Some(symbol.clone());
-                    Match { kind: MatchKind::Symbol, chunks, symbol, match_count: 1, ..result.clone() }
+                    Match {
+                        kind: MatchKind::Symbol,
+                        chunks,
+                        symbol,
+                        match_count: 1,
+                        ..result.clone()
+                    }
                 })
                 .collect::<Vec<_>>()
         };

@@ -38,10 +38,12 @@ impl Finds {
     /// The leftmost match at or after `from`.
     pub(crate) fn find_at(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
         match self {
-            Self::Needle(finder) => finder
-                .find(&text[from..])
-                .map(|at| (from + at, from + at + finder.needle().len())),
-            Self::Regex(regex) => regex.find_at(text, from).map(|found| (found.start(), found.end())),
+            Self::Needle(finder) => {
+                finder.find(&text[from..]).map(|at| (from + at, from + at + finder.needle().len()))
+            }
+            Self::Regex(regex) => {
+                regex.find_at(text, from).map(|found| (found.start(), found.end()))
+            }
         }
     }
 
@@ -177,17 +179,22 @@ impl Compiled {
             || matches!(self.options.select, Some(Select::Symbol(_)));
         let symbol = match &pattern.scope {
             Scope::Symbol { container } => Some(SymbolScope { container: container.clone() }),
-            Scope::Either | Scope::Content if wants_symbols => Some(SymbolScope { container: None }),
+            Scope::Either | Scope::Content if wants_symbols => {
+                Some(SymbolScope { container: None })
+            }
             _ => None,
         };
         let paths_only = matches!(self.options.result_type, ResultType::Path);
         let in_path = match pattern.scope {
             Scope::Path => true,
-            Scope::Either => symbol.is_none() && !matches!(self.options.select, Some(Select::Content)),
+            Scope::Either => {
+                symbol.is_none() && !matches!(self.options.select, Some(Select::Content))
+            }
             _ => false,
         };
-        let in_content =
-            !paths_only && symbol.is_none() && matches!(pattern.scope, Scope::Either | Scope::Content);
+        let in_content = !paths_only
+            && symbol.is_none()
+            && matches!(pattern.scope, Scope::Either | Scope::Content);
         let folded = match &pattern.matcher {
             Matcher::Literal(text) => Some(fold(text)),
             Matcher::Regex(_) => None,
@@ -241,9 +248,10 @@ fn ready(filter: Filter) -> Result<Ready, SearchError> {
         Filter::Author(_) | Filter::Updated(_) => {
             return Err(SearchError::Query {
                 code: "not-supported-here".to_owned(),
-                message: "the authors and dates of files are not in the index; leave out `author:` \
+                message:
+                    "the authors and dates of files are not in the index; leave out `author:` \
                           and `updated:`"
-                    .to_owned(),
+                        .to_owned(),
                 position: None,
                 rewrite: None,
             });

@@ -84,9 +84,9 @@ impl Searcher {
             .num_threads(threads.max(1))
             .thread_name(|number| format!("search-{number}"))
             .build()
-            .map_err(|error| IndexError::io("cannot start threads for", "searches")(
-                std::io::Error::other(error),
-            ))?;
+            .map_err(|error| {
+                IndexError::io("cannot start threads for", "searches")(std::io::Error::other(error))
+            })?;
         Ok(Self { pool })
     }
 
@@ -139,11 +139,12 @@ fn run(shards: &[Shard], request: &SearchRequest) -> Result<SearchResponse, Sear
     steps.end("candidates");
 
     let mut collector = Collector::new(&query, &mode, request, &snapshots, &segments);
-    let page = verify_windows(&query, &mode, request, &segments, &order, &budget, &cursor, &mut collector)
-        .map_err(|error| {
-            shards.iter().for_each(|shard| shard.report(&error));
-            error
-        })?;
+    let page =
+        verify_windows(&query, &mode, request, &segments, &order, &budget, &cursor, &mut collector)
+            .map_err(|error| {
+                shards.iter().for_each(|shard| shard.report(&error));
+                error
+            })?;
     steps.end("verify");
 
     let results = collector.results(&page, &budget)?;
@@ -270,7 +271,8 @@ fn cost(expr: &Expr, segments: &[SegmentCandidates]) -> u64 {
     match expr {
         Expr::All | Expr::Nothing | Expr::Filter(_) => 0,
         Expr::Atom(number) => {
-            segments.iter().map(|segment| u64::from(segment.units[*number].count())).sum::<u64>() + 1
+            segments.iter().map(|segment| u64::from(segment.units[*number].count())).sum::<u64>()
+                + 1
         }
         Expr::Not(child) => cost(child, segments),
         Expr::And(children) | Expr::Or(children) => {
@@ -280,7 +282,10 @@ fn cost(expr: &Expr, segments: &[SegmentCandidates]) -> u64 {
 }
 
 /// Every candidate, highest prior first, then in the order of segments and documents.
-fn in_order(query: &Compiled, segments: &[SegmentCandidates]) -> Result<Vec<Candidate>, IndexError> {
+fn in_order(
+    query: &Compiled,
+    segments: &[SegmentCandidates],
+) -> Result<Vec<Candidate>, IndexError> {
     let mut buckets: Vec<Vec<Candidate>> = vec![Vec::new(); MAX_PRIOR + 1];
     for (number, segment) in segments.iter().enumerate() {
         if segment.may.is_empty() {
@@ -334,7 +339,8 @@ fn verify_windows(
     let mut within = usize::try_from(cursor.within).unwrap_or(usize::MAX);
     let mut page = Page { looked_at: start, ..Page::default() };
     loop {
-        let end = if mode.exhaustive { order.len() } else { window_end(query, segments, order, start) };
+        let end =
+            if mode.exhaustive { order.len() } else { window_end(query, segments, order, start) };
         let found = verify_all(query, segments, &order[start..end], budget, keep)?;
         page.looked_at = end;
         let left = collector.take_window(found, within, &mut page);
@@ -441,7 +447,8 @@ fn reasons(
     if !damaged.is_empty() {
         skip(
             SkipReason::ShardRestoring,
-            "a part of the index was damaged and these repositories are being indexed again".to_owned(),
+            "a part of the index was damaged and these repositories are being indexed again"
+                .to_owned(),
             damaged,
         );
     }

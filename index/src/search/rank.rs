@@ -71,7 +71,10 @@ pub(crate) struct Priors {
 
 impl Priors {
     /// Looks up what the query's terms define in the segment.
-    pub(crate) fn new(query: &Compiled, candidates: &SegmentCandidates) -> Result<Self, IndexError> {
+    pub(crate) fn new(
+        query: &Compiled,
+        candidates: &SegmentCandidates,
+    ) -> Result<Self, IndexError> {
         let mut priors = Self { defining: Vec::new(), stems: Vec::new() };
         for (number, atom) in query.atoms.iter().enumerate() {
             if !atom.positive {
@@ -85,10 +88,15 @@ impl Priors {
             else {
                 continue;
             };
-            for (blobs, gain) in [(symbols.defining(&name)?, 24), (symbols.defining_prefix(&name)?, 6)] {
+            for (blobs, gain) in
+                [(symbols.defining(&name)?, 24), (symbols.defining_prefix(&name)?, 6)]
+            {
                 let mut documents = Bits::none(candidates.view.documents.len());
                 for blob in blobs {
-                    candidates.view.documents_of(blob).for_each(|document| documents.insert(document));
+                    candidates
+                        .view
+                        .documents_of(blob)
+                        .for_each(|document| documents.insert(document));
                 }
                 priors.defining.push((documents, gain));
             }
@@ -192,15 +200,16 @@ fn closeness(first: &[Hit], second: &[Hit]) -> f32 {
         }
         let neighbours = second[at.saturating_sub(1)..].iter().take(2);
         for other in neighbours {
-            let value = if other.start >= hit.end && other.start - hit.end <= 2 && other.line == hit.line {
-                weight::ADJACENT
-            } else if other.line == hit.line {
-                weight::SAME_LINE
-            } else if other.line.abs_diff(hit.line) <= 3 {
-                weight::NEAR
-            } else {
-                0.0
-            };
+            let value =
+                if other.start >= hit.end && other.start - hit.end <= 2 && other.line == hit.line {
+                    weight::ADJACENT
+                } else if other.line == hit.line {
+                    weight::SAME_LINE
+                } else if other.line.abs_diff(hit.line) <= 3 {
+                    weight::NEAR
+                } else {
+                    0.0
+                };
             best = best.max(value);
         }
     }
@@ -223,7 +232,8 @@ fn best_hit(found: &Found, symbols: &[StoredSymbol]) -> f32 {
                 _ => weight::DEFINITION_PART,
             };
             value += defines * kind_factor(symbol.kind);
-        } else if let Some(symbol) = symbols.get(symbols.partition_point(|symbol| symbol.start < hit.start))
+        } else if let Some(symbol) =
+            symbols.get(symbols.partition_point(|symbol| symbol.start < hit.start))
             && symbol.start + symbol.length <= hit.end
         {
             // An expression such as `fn \w+` takes in the whole name.

@@ -187,8 +187,10 @@ impl<'a> Verifier<'a> {
         if record.omitted != 0 {
             return Ok(found);
         }
-        if record.pieces != 1 && (record.pieces == 0 || atom.plan.crosses_lines || record.cut_line) {
-            let first = record.piece_range().next().map(|piece| candidates.view.pieces.get(piece).unit);
+        if record.pieces != 1 && (record.pieces == 0 || atom.plan.crosses_lines || record.cut_line)
+        {
+            let first =
+                record.piece_range().next().map(|piece| candidates.view.pieces.get(piece).unit);
             if first.is_some_and(|unit| !candidates.units[number].contains(unit)) {
                 return Ok(found);
             }
@@ -236,7 +238,12 @@ impl<'a> Verifier<'a> {
     }
 
     /// The text of a piece in a loaded unit.
-    pub(crate) fn slice(&self, slot: usize, segment: u32, piece: &Piece) -> Result<&[u8], Interrupted> {
+    pub(crate) fn slice(
+        &self,
+        slot: usize,
+        segment: u32,
+        piece: &Piece,
+    ) -> Result<&[u8], Interrupted> {
         let range = piece.start as usize..piece.start as usize + piece.length as usize;
         self.cache[slot].2.get(range).ok_or_else(|| {
             let file = self.segments[segment as usize].loaded.segment.file();

@@ -10,12 +10,13 @@ use super::block::{Block, BlockOutput};
 use super::classify::classify;
 use super::tables::{NO_LANGUAGE, flag};
 use super::write::{Described, OpenSegment};
+use crate::IndexError;
 use crate::document::{
-    ContentId, ContentReader, ContentSource, FileEntry, FileKind, OmitReason, ReadError, RepositoryId,
+    ContentId, ContentReader, ContentSource, FileEntry, FileKind, OmitReason, ReadError,
+    RepositoryId,
 };
 use crate::languages::{self, Language};
 use crate::options::{ProgressSink, ShardOptions, yield_to_searches};
-use crate::IndexError;
 
 /// Contents that a thread takes at a time, near each other in the source.
 const BATCH: usize = 128;
@@ -148,8 +149,14 @@ impl Builder<'_> {
                 if shared.stop.load(Ordering::Relaxed) {
                     return Ok(());
                 }
-                let bytes =
-                    self.add(shared, *content, &mut *reader, &mut buffer, &mut block, &mut described)?;
+                let bytes = self.add(
+                    shared,
+                    *content,
+                    &mut *reader,
+                    &mut buffer,
+                    &mut block,
+                    &mut described,
+                )?;
                 shared.bytes_done.fetch_add(bytes, Ordering::Relaxed);
                 if block.is_full() {
                     self.flush(shared, block.take()?, std::mem::take(&mut described))?;
@@ -253,7 +260,9 @@ impl Builder<'_> {
             let mut state = lock(&shared.state);
             let mut open = match state.open.take() {
                 Some(open) => open,
-                None => OpenSegment::create(self.folder, self.next_id.fetch_add(1, Ordering::Relaxed))?,
+                None => {
+                    OpenSegment::create(self.folder, self.next_id.fetch_add(1, Ordering::Relaxed))?
+                }
             };
             open.append(output, described)?;
             if open.units() < self.options.max_segment_units {
@@ -281,8 +290,7 @@ fn group(documents: &[NewDocument]) -> (Vec<Content>, Vec<u32>) {
     let mut of: HashMap<(ContentId, bool, bool), Vec<u32>> = HashMap::new();
     for (number, document) in documents.iter().enumerate() {
         let kind = document.entry.kind;
-        let key =
-            (document.entry.content, kind == FileKind::Symlink, kind == FileKind::Submodule);
+        let key = (document.entry.content, kind == FileKind::Symlink, kind == FileKind::Submodule);
         of.entry(key).or_default().push(number as u32);
     }
     let mut by_content = Vec::with_capacity(documents.len());
@@ -290,7 +298,9 @@ fn group(documents: &[NewDocument]) -> (Vec<Content>, Vec<u32>) {
     for ((id, ..), mut numbers) in of {
         numbers.sort_by_key(|number| {
             let document = &documents[*number as usize];
-            (document.repository, &document.entry.path)
+            // What one segment could not read, another may have.
+            let omitted = document.known.is_some_and(|known| known.omitted.is_some());
+            (omitted, document.repository, &document.entry.path)
         });
         let start = by_content.len();
         by_content.extend(numbers);
@@ -317,20 +327,18 @@ fn describe(document: &NewDocument, text: &[u8]) -> Known {
     }
     let path = &document.entry.path;
     let attributes = &document.entry.attributes;
-    let language = attributes
-        .language
-        .or_else(|| languages::detect(path, text));
+    let language = attributes.language.or_else(|| languages::detect(path, text));
     let bit = |set: bool, bit: u8| if set { bit } else { 0 };
-    let flags = bit(
-        attributes.vendored.unwrap_or_else(|| languages::is_vendored(path)),
-        flag::VENDORED,
-    ) | bit(
-        attributes.generated.unwrap_or_else(|| languages::is_generated(path, text)),
-        flag::GENERATED,
-    ) | bit(languages::is_test(path), flag::TEST)
-        | bit(
-            attributes.documentation.unwrap_or_else(|| languages::is_documentation(path)),
-            flag::DOCUMENTATION,
-        );
+    let flags =
+        bit(attributes.vendored.unwrap_or_else(|| languages::is_vendored(path)), flag::VENDORED)
+            | bit(
+                attributes.generated.unwrap_or_else(|| languages::is_generated(path, text)),
+                flag::GENERATED,
+            )
+            | bit(languages::is_test(path), flag::TEST)
+            | bit(
+                attributes.documentation.unwrap_or_else(|| languages::is_documentation(path)),
+                flag::DOCUMENTATION,
+            );
     Known { language, flags, attributes: attribute_fingerprint(&document.entry), omitted: None }
 }

@@ -172,15 +172,14 @@ impl SectionFile {
         // SAFETY: the file is immutable once it has its name: written, synced and renamed by this
         // crate alone, under the lock on the data folder, and unlinked, never truncated.
         let map = unsafe { Mmap::map(&file) }.map_err(IndexError::io("cannot map", path))?;
-        let damaged = |detail: &str| IndexError::Damaged {
-            path: path.to_owned(),
-            detail: detail.to_owned(),
-        };
+        let damaged =
+            |detail: &str| IndexError::Damaged { path: path.to_owned(), detail: detail.to_owned() };
         let end = map.len();
         if end < TAIL || &map[end - 8..] != MAGIC {
             return Err(damaged("no footer"));
         }
-        let number = |at: usize| u32::from_le_bytes([map[at], map[at + 1], map[at + 2], map[at + 3]]);
+        let number =
+            |at: usize| u32::from_le_bytes([map[at], map[at + 1], map[at + 2], map[at + 3]]);
         let long = |at: usize| u64::from(number(at)) | u64::from(number(at + 4)) << 32;
         let format = number(end - 20);
         let count = number(end - 24) as usize;

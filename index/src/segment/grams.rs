@@ -6,8 +6,6 @@
 //! becomes a *run*: lists of at most [`RUN_UNITS`] units, compressed, split into partitions by
 //! gram so that runs can be merged by several threads.
 
-use std::ops::Range;
-
 use crate::trigram::{fold_byte, fold_text};
 
 /// Bits of a gram.
@@ -99,7 +97,7 @@ impl Collector {
     /// Makes a run of what was collected and starts anew.
     pub(crate) fn take_run(&mut self) -> Run {
         radix_sort(&mut self.postings, &mut self.scratch);
-        let run = Run::encode(&self.postings, self.units);
+        let run = Run::encode(&self.postings);
         self.postings.clear();
         self.units = 0;
         run
@@ -134,12 +132,10 @@ pub(crate) struct Run {
     pub(crate) bytes: Vec<u8>,
     /// Where each partition starts in `bytes`, and the end.
     pub(crate) partitions: [u32; PARTITIONS + 1],
-    /// Units that the run covers.
-    pub(crate) units: u32,
 }
 
 impl Run {
-    fn encode(postings: &[u32], units: u32) -> Self {
+    fn encode(postings: &[u32]) -> Self {
         let mut bytes = Vec::with_capacity(postings.len() * 5 / 4);
         let mut partitions = [0; PARTITIONS + 1];
         let mut at = 0;
@@ -150,8 +146,10 @@ impl Run {
                 && (first >> (UNIT_BITS + PARTITION_SHIFT)) as usize == partition
             {
                 let gram = first >> UNIT_BITS;
-                let count =
-                    postings[at..].iter().take_while(|posting| *posting >> UNIT_BITS == gram).count();
+                let count = postings[at..]
+                    .iter()
+                    .take_while(|posting| *posting >> UNIT_BITS == gram)
+                    .count();
                 write_varint(&mut bytes, gram - before);
                 write_varint(&mut bytes, count as u32);
                 let mut unit_before = 0;
@@ -165,12 +163,7 @@ impl Run {
             }
         }
         partitions[PARTITIONS] = bytes.len() as u32;
-        Self { bytes, partitions, units }
-    }
-
-    /// Bytes of one partition.
-    pub(crate) fn partition(&self, partition: usize) -> Range<usize> {
-        self.partitions[partition] as usize..self.partitions[partition + 1] as usize
+        Self { bytes, partitions }
     }
 }
 
@@ -257,7 +250,7 @@ mod tests {
             let run = collector.take_run();
             let mut found: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
             for partition in 0..PARTITIONS {
-                let mut cursor = RunCursor::new(&run.bytes[run.partition(partition)], partition, 100);
+                let mut cursor = RunCursor::new(&run.bytes[run.partitions[partition] as usize..run.partitions[partition + 1] as usize], partition, 100);
                 while let Some(gram) = cursor.gram {
                     let mut units = Vec::new();
                     cursor.take(&mut units);

@@ -6,6 +6,7 @@ mod classify;
 pub(crate) mod file;
 pub(crate) mod grams;
 pub(crate) mod postings;
+pub(crate) mod read_symbols;
 pub(crate) mod symbols;
 pub(crate) mod tables;
 mod write;
@@ -17,7 +18,8 @@ use self::block::{UNIT_BYTES, decompress};
 use self::file::SectionFile;
 use self::postings::ListReader;
 use self::tables::{
-    Blob, CONTENT_LISTS, Document, Meta, PATH_BLOCK, PATH_LISTS, Piece, Record, Table, Unit, section,
+    Blob, CONTENT_LISTS, Document, Meta, PATH_BLOCK, PATH_LISTS, Piece, Record, Table, Unit,
+    section,
 };
 use crate::IndexError;
 use crate::document::{ContentId, RepositoryId};

@@ -50,7 +50,8 @@ struct StoredRun {
 impl RunFile {
     /// An empty file in the folder.
     pub(crate) fn create(folder: &Path) -> Result<Self, IndexError> {
-        let file = unnamed_file(folder).map_err(IndexError::io("cannot create a file in", folder))?;
+        let file =
+            unnamed_file(folder).map_err(IndexError::io("cannot create a file in", folder))?;
         Ok(Self { file, path: folder.to_owned(), length: 0, runs: Vec::new() })
     }
 
@@ -148,21 +149,6 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// Lists of one run, without a detour over a file.
-    pub(crate) fn of_run(run: &Run, units: u32) -> Self {
-        let mut lists = Self::default();
-        let mut list = Vec::new();
-        for partition in 0..PARTITIONS {
-            let mut cursor = RunCursor::new(&run.bytes[run.partition(partition)], partition, 0);
-            while let Some(gram) = cursor.gram {
-                list.clear();
-                cursor.take(&mut list);
-                lists.push(gram, &list, units);
-            }
-        }
-        lists
-    }
-
     fn push(&mut self, gram: u32, list: &[u32], units: u32) {
         self.grams.push(gram);
         if let [unit] = list {
@@ -178,9 +164,12 @@ impl Lists {
         // A segment has at most 2^16 units, far too few for its lists to reach 2 GiB.
         debug_assert!(base + other.bytes.len() < INLINE as usize);
         self.grams.extend(other.grams);
-        self.places.extend(other.places.into_iter().map(|place| {
-            if place & INLINE == 0 { place + base as u32 } else { place }
-        }));
+        self.places.extend(
+            other
+                .places
+                .into_iter()
+                .map(|place| if place & INLINE == 0 { place + base as u32 } else { place }),
+        );
         self.bytes.extend(other.bytes);
         Ok(())
     }
@@ -331,7 +320,8 @@ impl<'a> ListReader<'a> {
         let dense = read_varint(&mut rest) & 1 == 1;
         if dense {
             let length = self.units.div_ceil(8) as usize;
-            let bitmap = rest.get(..length).ok_or_else(|| self.file.damaged("a list is cut short"))?;
+            let bitmap =
+                rest.get(..length).ok_or_else(|| self.file.damaged("a list is cut short"))?;
             into.or_bytes(bitmap);
             return Ok(length);
         }

@@ -18,7 +18,9 @@ use tantivy::directory::{
 };
 use tantivy::indexer::SingleSegmentIndexWriter;
 use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
-use tantivy::{Directory, DocSet, Index, ReloadPolicy, Searcher, TERMINATED, TantivyDocument, Term};
+use tantivy::{
+    Directory, DocSet, Index, ReloadPolicy, Searcher, TERMINATED, TantivyDocument, Term,
+};
 
 use super::file::{SectionFile, SectionWriter};
 use super::grams::{read_varint, write_varint};
@@ -68,7 +70,8 @@ fn schema() -> (Schema, Field) {
         .set_tokenizer("raw")
         .set_index_option(IndexRecordOption::Basic)
         .set_fieldnorms(false);
-    let field = schema.add_text_field("name", TextOptions::default().set_indexing_options(indexing));
+    let field =
+        schema.add_text_field("name", TextOptions::default().set_indexing_options(indexing));
     (schema.build(), field)
 }
 

@@ -131,14 +131,17 @@ impl OpenSegment {
         let mut documents = described.documents.into_iter();
         for (index, count) in counts.into_iter().enumerate() {
             for (number, spoken, flags, attributes) in documents.by_ref().take(count as usize) {
-                self.documents.push((number, Document {
-                    repository: 0,
-                    blob: blob + index as u32,
-                    path_end: 0,
-                    language: language(spoken),
-                    flags,
-                    attributes,
-                }));
+                self.documents.push((
+                    number,
+                    Document {
+                        repository: 0,
+                        blob: blob + index as u32,
+                        path_end: 0,
+                        language: language(spoken),
+                        flags,
+                        attributes,
+                    },
+                ));
             }
         }
         self.ids.extend(described.ids);

@@ -8,10 +8,10 @@ use roaring::RoaringBitmap;
 
 use super::live::Live;
 use super::snapshot::{Loaded, Snapshot};
+use crate::IndexError;
 use crate::document::{ContentId, FileEntry, FileKind, OmitReason, RepositoryId, RevisionChange};
 use crate::segment::View;
 use crate::segment::build::attribute_fingerprint;
-use crate::IndexError;
 
 /// An update worked out against one snapshot.
 #[derive(Default)]
@@ -38,10 +38,16 @@ struct Open<'a> {
 
 impl Open<'_> {
     /// The document of this segment that is the file; dead ones count, they can be revived.
-    fn find(&self, path: &[u8], content: ContentId, attributes: u8) -> Result<Option<u32>, IndexError> {
+    fn find(
+        &self,
+        path: &[u8],
+        content: ContentId,
+        attributes: u8,
+    ) -> Result<Option<u32>, IndexError> {
         for number in self.view.documents_at(self.documents.clone(), path) {
             let document = self.view.documents.get(number);
-            if document.attributes == attributes && self.view.content_id(document.blob)? == content {
+            if document.attributes == attributes && self.view.content_id(document.blob)? == content
+            {
                 // What could not be read before may be there now.
                 let omitted = self.view.blobs.get(document.blob).omitted;
                 let reason = OmitReason::from_u8(omitted);
@@ -69,7 +75,8 @@ impl Changes {
                 segments.push(Open { loaded, view, documents });
             }
         }
-        let mut planner = Planner { repository, segments, missing: HashMap::new(), changes: Self::default() };
+        let mut planner =
+            Planner { repository, segments, missing: HashMap::new(), changes: Self::default() };
         for change in revisions {
             match change {
                 RevisionChange::Replace { name, files, .. } => planner.replace(name, files)?,
@@ -112,11 +119,11 @@ impl Planner<'_> {
         }
         self.changes.removed += (before - &documents).len();
         let loaded = self.segments[segment].loaded;
-        self.changes
-            .live
-            .entry(loaded.entry.id)
-            .or_insert_with(|| (*loaded.live).clone())
-            .set(self.repository, name, documents);
+        self.changes.live.entry(loaded.entry.id).or_insert_with(|| (*loaded.live).clone()).set(
+            self.repository,
+            name,
+            documents,
+        );
     }
 
     fn replace(&mut self, name: &str, files: &[FileEntry]) -> Result<(), IndexError> {

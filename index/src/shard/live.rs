@@ -24,7 +24,10 @@ pub(crate) struct Live {
 
 impl Live {
     /// Revisions of a repository that hold documents of this segment.
-    pub(crate) fn of(&self, repository: RepositoryId) -> Option<&BTreeMap<RevisionName, RoaringBitmap>> {
+    pub(crate) fn of(
+        &self,
+        repository: RepositoryId,
+    ) -> Option<&BTreeMap<RevisionName, RoaringBitmap>> {
         self.revisions.get(&repository)
     }
 
@@ -59,7 +62,9 @@ impl Live {
     pub(crate) fn union(&self, documents: u32) -> Bits {
         let mut all = Bits::none(documents);
         for (_, _, set) in self.iter() {
-            set.iter().filter(|document| *document < documents).for_each(|document| all.insert(document));
+            set.iter()
+                .filter(|document| *document < documents)
+                .for_each(|document| all.insert(document));
         }
         all
     }
@@ -112,7 +117,8 @@ mod tests {
     fn sets_come_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.live");
-        let (one, two) = (RepositoryId(uuid::Uuid::from_u128(1)), RepositoryId(uuid::Uuid::from_u128(2)));
+        let (one, two) =
+            (RepositoryId(uuid::Uuid::from_u128(1)), RepositoryId(uuid::Uuid::from_u128(2)));
         let mut live = Live::default();
         live.set(one, "main", (0..500).collect());
         live.set(one, "dev", [3, 700].into_iter().collect());

@@ -104,7 +104,9 @@ impl Manifest {
         let path = folder.join(MANIFEST);
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
             Err(error) => return Err(IndexError::io("cannot read", path)(error)),
         };
         let damaged = |detail: String| IndexError::Damaged { path: path.clone(), detail };
@@ -128,7 +130,8 @@ impl Manifest {
         let path = folder.join(MANIFEST);
         let body = serde_json::to_vec(self)
             .map_err(|error| IndexError::io("cannot encode", &path)(error.into()))?;
-        let mut file = File::create(&temporary).map_err(IndexError::io("cannot create", &temporary))?;
+        let mut file =
+            File::create(&temporary).map_err(IndexError::io("cannot create", &temporary))?;
         file.write_all(format!("{:016x}\n", xxh3_64(&body)).as_bytes())
             .and_then(|()| file.write_all(&body))
             .and_then(|()| file.sync_all())

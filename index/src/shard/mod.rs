@@ -22,18 +22,18 @@ use roaring::RoaringBitmap;
 
 use self::apply::Changes;
 use self::live::Live;
+pub use self::maintain::Maintenance;
 use self::manifest::{Manifest, RepositoryState, RevisionState, SegmentEntry};
 pub use self::set::ShardSet;
-pub use self::maintain::Maintenance;
-pub use self::snapshot::Snapshot;
 use self::snapshot::Broken;
+pub use self::snapshot::Snapshot;
+use crate::IndexError;
 use crate::document::{
     ContentSource, OmitReason, RepositoryId, RepositoryInfo, RepositoryUpdate, RevisionChange,
     RevisionName,
 };
 use crate::options::{ProgressSink, ShardOptions};
 use crate::segment::build::{Builder, Built, NewDocument};
-use crate::IndexError;
 
 /// Folder for files that were found damaged.
 const QUARANTINE: &str = "quarantine";
@@ -483,7 +483,8 @@ impl Shard {
         let IndexError::Damaged { path, .. } = error else { return };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let snapshot = self.snapshot();
-        let entry = snapshot.manifest.segments.iter().find(|entry| entry.files().any(|file| file == name));
+        let entry =
+            snapshot.manifest.segments.iter().find(|entry| entry.files().any(|file| file == name));
         if let Some(entry) = entry {
             let detail = IndexError::Damaged { path: path.clone(), detail: error.to_string() };
             let broken = [Broken { entry: entry.clone(), error: detail }];
@@ -499,7 +500,8 @@ impl Shard {
     /// When files cannot be read at all, or a damaged one cannot be set aside.
     pub fn scrub(&self) -> Result<(), IndexError> {
         for loaded in &self.snapshot().segments {
-            match loaded.segment.file().scrub() {
+            let symbols = loaded.symbols.as_ref().map_or(Ok(()), |symbols| symbols.scrub());
+            match loaded.segment.file().scrub().and(symbols) {
                 Err(error @ IndexError::Damaged { .. }) => self.report(&error),
                 other => other?,
             }
@@ -585,18 +587,18 @@ fn check_bases(manifest: &Manifest, update: &RepositoryUpdate) -> Result<(), Ind
 }
 
 fn update_revisions(manifest: &mut Manifest, update: &RepositoryUpdate) {
-    let state = manifest.repositories.entry(update.repository.id).or_insert_with(|| {
-        RepositoryState {
+    let state =
+        manifest.repositories.entry(update.repository.id).or_insert_with(|| RepositoryState {
             info: update.repository.clone(),
             revisions: BTreeMap::new(),
             damaged: false,
-        }
-    });
+        });
     state.info = update.repository.clone();
     let mut replaced = HashSet::new();
     for change in &update.revisions {
         match change {
-            RevisionChange::Replace { name, commit, .. } | RevisionChange::Update { name, commit, .. } => {
+            RevisionChange::Replace { name, commit, .. }
+            | RevisionChange::Update { name, commit, .. } => {
                 let revision = RevisionState { commit: commit.clone(), indexed_at: now_ms() };
                 state.revisions.insert(name.clone(), revision);
                 if matches!(change, RevisionChange::Replace { .. }) {

@@ -6,10 +6,10 @@ use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Shard;
+use crate::IndexError;
 use crate::document::RepositoryId;
 use crate::options::ShardOptions;
 use crate::search::{SearchError, SearchRequest, SearchResponse, Searcher};
-use crate::IndexError;
 
 const COUNT_FILE: &str = "shards";
 const LOCK_FILE: &str = "lock";

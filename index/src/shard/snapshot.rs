@@ -91,7 +91,11 @@ pub(crate) fn is_damage(error: &IndexError) -> bool {
 }
 
 impl Loaded {
-    fn open(folder: &Path, entry: &SegmentEntry, before: Option<&Snapshot>) -> Result<Self, IndexError> {
+    fn open(
+        folder: &Path,
+        entry: &SegmentEntry,
+        before: Option<&Snapshot>,
+    ) -> Result<Self, IndexError> {
         let path = |name: String| -> PathBuf { folder.join(name) };
         let known = before.and_then(|before| before.segment(entry.id));
         let segment = match known {

@@ -54,10 +54,7 @@ impl Extractor {
         };
         let size_limit = limits.size.min(u32::MAX as usize);
         if content.len() > size_limit {
-            return Err(SymbolError::TooLarge {
-                size: content.len(),
-                limit: size_limit,
-            });
+            return Err(SymbolError::TooLarge { size: content.len(), limit: size_limit });
         }
         let deadline = Deadline::after(limits);
         let found = self.find(grammar, language, content, limits, &deadline)?;
@@ -87,10 +84,7 @@ impl Extractor {
             self.grammar = None;
             self.parser
                 .set_language(grammar.language())
-                .map_err(|source| SymbolError::Grammar {
-                    language: language.name(),
-                    source,
-                })?;
+                .map_err(|source| SymbolError::Grammar { language: language.name(), source })?;
             self.grammar = Some(grammar);
         }
         Ok(())
@@ -100,9 +94,7 @@ impl Extractor {
         let mut progress = |_: &tree_sitter::ParseState| deadline.check();
         let options = ParseOptions::new().progress_callback(&mut progress);
         let mut read = |at: usize, _| content.get(at..).unwrap_or_default();
-        let tree = self
-            .parser
-            .parse_with_options(&mut read, None, Some(options));
+        let tree = self.parser.parse_with_options(&mut read, None, Some(options));
         // A parser that was stopped would go on where it was with the next file.
         self.parser.reset();
         tree.ok_or_else(|| deadline.error())
@@ -118,10 +110,7 @@ struct Deadline {
 
 impl Deadline {
     fn after(limits: &Limits) -> Self {
-        Self {
-            limit: limits.time,
-            at: Instant::now().checked_add(limits.time),
-        }
+        Self { limit: limits.time, at: Instant::now().checked_add(limits.time) }
     }
 
     fn check(&self) -> ControlFlow<()> {
