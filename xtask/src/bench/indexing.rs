@@ -35,7 +35,7 @@ pub(super) fn measure(bench: &Bench<'_>, run: &mut Run) -> Result<()> {
     if bench.zoekt {
         command(
             "Zoekt",
-            "zoekt-git-index -incremental=false [-disable_ctags|-require_ctags] CORPUS.git",
+            "zoekt-git-index -submodules=false -incremental=false [-disable_ctags|-require_ctags] CORPUS.git",
         );
         command("Zoekt, serving", "zoekt-webserver -rpc; POST /api/search");
         for want in [super::engines::Want::FirstPage, super::engines::Want::Every] {

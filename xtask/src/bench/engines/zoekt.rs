@@ -47,7 +47,8 @@ pub(crate) fn index(
 ) -> Result<Usage> {
     let (indexer, _) = programs().context("zoekt-git-index and zoekt-webserver are not in PATH")?;
     let mut command = Command::new(indexer);
-    command.arg("-index").arg(folder);
+    // It falls back from a delta to a full build unless submodules are off.
+    command.arg("-submodules=false").arg("-index").arg(folder);
     command.arg(if delta {
         "-delta=true"
     } else {
