@@ -17,7 +17,7 @@ use crate::children;
 
 const DEADLINE: Duration = Duration::from_secs(3600);
 /// The folder of the product's data that holds copies of git's objects, not the index.
-const MIRRORS: [&str; 2] = ["mirrors", "repos"];
+const MIRRORS: [&str; 1] = ["repositories"];
 
 /// Makes every engine's index of the corpus, one after the other.
 pub(super) fn measure(bench: &Bench<'_>, run: &mut Run) -> Result<()> {
@@ -29,7 +29,7 @@ pub(super) fn measure(bench: &Bench<'_>, run: &mut Run) -> Result<()> {
     command("codesearch", "cindex -reset TREE; csearch -c PATTERN");
     if bench.aeterna.is_some() {
         let line =
-            "aeterna serve --index CORPUS.git --data DATA; GET /api/v1/search?q=…&pageSize=50";
+            "aeterna serve --index CORPUS.git --data DATA; GET /api/v1/search?q=…&pageSize=50&context=1, or q=count:all …";
         command("Aeterna", line);
     }
     if bench.zoekt {
@@ -140,12 +140,12 @@ mod tests {
     #[test]
     fn mirrors_are_not_the_index() {
         let data = tempfile::tempdir().unwrap();
-        for folder in ["mirrors", "shards"] {
+        for folder in ["repositories", "index"] {
             fs::create_dir(data.path().join(folder)).unwrap();
             fs::write(data.path().join(folder).join("file"), "1234").unwrap();
         }
         fs::write(data.path().join("catalog.sqlite"), "12").unwrap();
         let (index, beside) = sizes(data.path()).unwrap();
-        assert_eq!((index, beside["mirrors"]), (6, 4));
+        assert_eq!((index, beside["repositories"]), (6, 4));
     }
 }

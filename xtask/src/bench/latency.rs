@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::engines::{Engine, Want};
+use super::engines::{Engine, Matches, Want};
 use super::measure::Distribution;
 use super::patterns::Pattern;
 use super::results::{AgainstScan, Agreement, Latency};
@@ -73,35 +73,47 @@ pub(crate) fn measure(
     let mut answers = Answers::default();
     for (set, patterns, every_too) in sets.all() {
         if engine.has_pages() {
-            let times = repeat(engine, patterns, Want::FirstPage, repetitions)?;
+            let times = repeat(engine, patterns, Want::FirstPage, repetitions, |_, _| ())?;
             latencies.push(summary(engine, set, "first page", patterns, &times));
         }
         if every_too || !engine.has_pages() {
-            let times = repeat(engine, patterns, Want::Every, repetitions)?;
+            let mut found = BTreeMap::new();
+            let times = repeat(engine, patterns, Want::Every, repetitions, |pattern, matches| {
+                let numbered = matches.into_iter().map(|(path, lines)| (paths.number(path), lines));
+                found.insert(pattern.clone(), numbered.collect());
+            })?;
             latencies.push(summary(engine, set, "every match", patterns, &times));
             if every_too {
-                collect(engine, patterns, &times, paths, &mut answers)?;
+                for (pattern, time) in patterns.iter().zip(&times) {
+                    let matches = found.remove(pattern).unwrap_or_default();
+                    answers.by_pattern.insert(pattern.clone(), (*time, matches));
+                }
             }
         }
     }
     Ok((latencies, answers))
 }
 
-/// The times of the repetition that took less in sum.
+/// The times of the repetition that took less in sum. The last one's answers are taken apart, each
+/// after its time was taken.
 fn repeat(
     engine: &mut dyn Engine,
     patterns: &[Pattern],
     want: Want,
     repetitions: usize,
+    mut keep: impl FnMut(&Pattern, Matches),
 ) -> Result<Vec<Duration>> {
     let mut best: Option<Vec<Duration>> = None;
-    for _ in 0..repetitions.max(1) {
+    for repetition in 1..=repetitions.max(1) {
         let mut times = Vec::with_capacity(patterns.len());
         for pattern in patterns {
-            let found = engine
-                .search(pattern, want)
-                .with_context(|| format!("{}: {}", engine.name(), pattern.text))?;
+            let context = || format!("{}: {}", engine.name(), pattern.text);
+            let found = engine.search(pattern, want);
+            let found = found.with_context(context)?;
             times.push(found.elapsed);
+            if repetition == repetitions.max(1) && want == Want::Every {
+                keep(pattern, (found.matches)().with_context(context)?);
+            }
         }
         let sum = |times: &[Duration]| times.iter().sum::<Duration>();
         if best.as_ref().is_none_or(|best| sum(&times) < sum(best)) {
@@ -135,24 +147,6 @@ fn summary(
         times.max
     );
     Latency { engine: engine.name().into(), set: set.into(), want: want.into(), times, slowest }
-}
-
-/// Reads every answer once more, out of the measurement: taking them apart would disturb it.
-fn collect(
-    engine: &mut dyn Engine,
-    patterns: &[Pattern],
-    times: &[Duration],
-    paths: &mut Paths,
-    answers: &mut Answers,
-) -> Result<()> {
-    for (pattern, time) in patterns.iter().zip(times) {
-        let found = engine.search(pattern, Want::Every)?;
-        let matches =
-            (found.matches)().with_context(|| format!("{}: {}", engine.name(), pattern.text))?;
-        let matches = matches.into_iter().map(|(path, lines)| (paths.number(path), lines));
-        answers.by_pattern.insert(pattern.clone(), (*time, matches.collect()));
-    }
-    Ok(())
 }
 
 /// Compares our time for every match with the scan's, pattern by pattern.
@@ -254,7 +248,7 @@ fn peculiarity(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::engines::{Found, Matches};
+    use crate::bench::engines::Found;
     use crate::bench::patterns::Kind;
 
     struct Fake(u64);

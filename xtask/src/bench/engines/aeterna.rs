@@ -125,7 +125,7 @@ impl Aeterna {
         let mut all = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let mut query = vec![("pageSize", "100")];
+            let mut query = vec![("limit", "1000")];
             if let Some(cursor) = &cursor {
                 query.push(("cursor", cursor));
             }
@@ -202,7 +202,7 @@ pub(crate) fn search(client: &Client, pattern: &Pattern, want: Want) -> Result<h
     let page = PAGE.to_string();
     let mut parameters = vec![("q", query.as_str())];
     if want == Want::FirstPage {
-        parameters.push(("pageSize", &page));
+        parameters.extend([("pageSize", page.as_str()), ("context", "1")]);
     }
     client.get("/api/v1/search", &parameters)
 }
