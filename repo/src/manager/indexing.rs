@@ -210,7 +210,7 @@ impl Batch<'_> {
         self.entries = 0;
         let id = update.repository.id;
         let sink = Sink { inner: self.indexing.inner, id, cancel: self.indexing.cancel };
-        let applied = self.shard.apply(update, &MirrorSource::new(self.objects), &sink)?;
+        let applied = self.shard.apply(&update, &MirrorSource::new(self.objects), &sink)?;
         self.applied.documents_added += applied.documents_added;
         self.applied.documents_removed += applied.documents_removed;
         self.applied.contents += applied.contents;
