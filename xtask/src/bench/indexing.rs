@@ -28,8 +28,7 @@ pub(super) fn measure(bench: &Bench<'_>, run: &mut Run) -> Result<()> {
     let mut command = |name: &str, line: &str| run.commands.push((name.into(), line.into()));
     command("codesearch", "cindex -reset TREE; csearch -c PATTERN");
     if bench.aeterna.is_some() {
-        let line =
-            "aeterna serve --index CORPUS.git --data DATA; GET /api/v1/search?q=…&pageSize=50&context=1, or q=count:all …";
+        let line = "aeterna serve --index CORPUS.git --data DATA; GET /api/v1/search?q=…&pageSize=50&context=1, or q=count:all …";
         command("Aeterna", line);
     }
     if bench.zoekt {

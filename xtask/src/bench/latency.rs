@@ -107,9 +107,9 @@ fn repeat(
     for repetition in 1..=repetitions.max(1) {
         let mut times = Vec::with_capacity(patterns.len());
         for pattern in patterns {
-            let context = || format!("{}: {}", engine.name(), pattern.text);
-            let found = engine.search(pattern, want);
-            let found = found.with_context(context)?;
+            let name = engine.name();
+            let context = || format!("{name}: {}", pattern.text);
+            let found = engine.search(pattern, want).with_context(context)?;
             times.push(found.elapsed);
             if repetition == repetitions.max(1) && want == Want::Every {
                 keep(pattern, (found.matches)().with_context(context)?);
