@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use aeterna_index::search::{Limits, SearchRequest};
 use aeterna_repo::{AddRepository, DEFAULT_TENANT, ManagerError, RepoManager};
+use tokio::sync::watch::Receiver;
 
 use crate::api::repos::Repository;
+use crate::api::time_of;
 use crate::cli::progress::{Follower, Outcome, outcome};
 use crate::cli::repos::{absolute, ready_line};
 use crate::cli::terminal::printable;
 use crate::cli::{program, shell_quoted};
 use crate::config::ListenAddress;
-
-/// The address that client commands use when none is given.
-const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+use crate::telemetry::IndexingTimes;
 
 /// A search that finds something in most repositories of the language.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -38,8 +38,14 @@ const EXAMPLES: &[(&str, &str)] = &[
 ];
 
 /// Adds or syncs each, waits for them, and prints the command.
-pub async fn run(manager: Arc<RepoManager>, urls: Vec<String>, address: SocketAddr) {
-    let jobs = urls.into_iter().map(|url| tokio::spawn(one(Arc::clone(&manager), url)));
+pub async fn run(
+    manager: Arc<RepoManager>,
+    times: IndexingTimes,
+    urls: Vec<String>,
+    address: SocketAddr,
+) {
+    let jobs =
+        urls.into_iter().map(|url| tokio::spawn(one(Arc::clone(&manager), times.clone(), url)));
     let mut ready = Vec::new();
     for job in jobs.collect::<Vec<_>>() {
         ready.extend(job.await.ok().flatten());
@@ -53,20 +59,19 @@ pub async fn run(manager: Arc<RepoManager>, urls: Vec<String>, address: SocketAd
 }
 
 /// The name of the repository, once it can be searched.
-async fn one(manager: Arc<RepoManager>, url: String) -> Option<String> {
-    let started = start(&manager, &url).await;
+async fn one(manager: Arc<RepoManager>, times: IndexingTimes, url: String) -> Option<String> {
+    let started = start(&manager, &times, &url).await;
     let mut follower = Follower::new();
-    let repository = match started {
-        Ok(repository) => repository,
+    let (mut changes, before) = match started {
+        Ok(started) => started,
         Err(error) => {
             follower.finish(&format!("cannot index it: {}", printable(error.to_string().as_bytes())));
             return None;
         }
     };
-    let mut changes = manager.watch(repository.id);
     loop {
         let now: Repository = changes.borrow_and_update().clone().into();
-        match outcome(&now) {
+        match outcome(&now, before.as_deref()) {
             Outcome::Working => follower.update(&now),
             Outcome::Ready => {
                 follower.finish(&ready_line(&now));
@@ -85,10 +90,12 @@ async fn one(manager: Arc<RepoManager>, url: String) -> Option<String> {
     }
 }
 
+/// Follows the repository from here; with its `updatedAt` from before, where it existed.
 async fn start(
     manager: &RepoManager,
+    times: &IndexingTimes,
     url: &str,
-) -> Result<aeterna_repo::Repository, ManagerError> {
+) -> Result<(Receiver<aeterna_repo::Repository>, Option<String>), ManagerError> {
     let added = manager
         .add(AddRepository {
             tenant: DEFAULT_TENANT.to_owned(),
@@ -97,13 +104,19 @@ async fn start(
             branches: Vec::new(),
         })
         .await?;
-    if added.created { Ok(added.repository) } else { manager.sync(added.repository.id).await }
+    let id = added.repository.id;
+    let before = (!added.created).then(|| time_of(added.repository.updated_at));
+    if !added.created {
+        manager.sync(id).await?;
+    }
+    times.follow(id);
+    Ok((manager.watch(id).await?, before))
 }
 
 /// A query that finds something in this repository.
 async fn example(manager: &Arc<RepoManager>, name: &str) -> String {
     let everything = format!("repo:{name}");
-    let Ok(visible) = manager.visible(DEFAULT_TENANT).await else { return everything };
+    let visible = manager.visible(DEFAULT_TENANT);
     let index = Arc::clone(manager.index());
     let request = move |query: String, facets: bool| SearchRequest {
         query,
@@ -137,7 +150,6 @@ async fn example(manager: &Arc<RepoManager>, name: &str) -> String {
 fn command(query: &str, address: SocketAddr) -> String {
     let server = format!("http://{address}");
     let usual = address == ListenAddress::default().0 && std::env::var_os("AETERNA_SERVER").is_none();
-    debug_assert_eq!(format!("http://{}", ListenAddress::default().0), DEFAULT_SERVER);
     let server = if usual { String::new() } else { format!(" --server {server}") };
     format!("{} search{server} {}", program(), shell_quoted(query))
 }

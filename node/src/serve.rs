@@ -15,7 +15,7 @@ use crate::first_index;
 use crate::http::listener::{self, ListenerLimits};
 use crate::http::{self, AppState};
 use crate::stop::Stop;
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, IndexingTimes, Metrics};
 
 /// Name of the file in the data folder that says where a running server listens.
 const SERVER_FILE: &str = "server.json";
@@ -105,15 +105,18 @@ async fn serve(loaded: Loaded, index: Vec<String>) -> Result<(), ServeError> {
     let server_file = ServerFile::write(&config.data, address).map_err(unusable)?;
     announce(address);
     let limits = limits_of(&config);
+    let times = IndexingTimes::new(&manager, &metrics);
+    tokio::spawn(times.clone().follow_all());
     let state = Arc::new(AppState::new(
         Arc::clone(&manager),
         config,
         metrics,
+        times.clone(),
         address,
         stop.clone(),
     ));
     let router = http::router(state);
-    let indexing = tokio::spawn(first_index::run(Arc::clone(&manager), index, address));
+    let indexing = tokio::spawn(first_index::run(Arc::clone(&manager), times, index, address));
     let ending = end(Arc::clone(&manager), stop.clone(), limits.shutdown_timeout);
     tokio::join!(listener::serve(listener, router, limits, &stop.asked, &stop.hurry), ending);
     indexing.abort();

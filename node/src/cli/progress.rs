@@ -33,13 +33,15 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// What the repository's state means for one who waits.
-pub fn outcome(repository: &Repository) -> Outcome {
+/// What the repository's state means for one who waits. `before` is its `updatedAt` when the work
+/// was asked for: until that changes, the state is still that of earlier work.
+pub fn outcome(repository: &Repository, before: Option<&str>) -> Outcome {
     let busy = repository.progress.is_some() || repository.queue_position.is_some();
+    let settled = !busy && before != Some(repository.updated_at.as_str());
     match repository.state.as_str() {
-        "ready" if !busy => Outcome::Ready,
+        "ready" if settled => Outcome::Ready,
         "archived" | "rejected" => Outcome::Failed(format!("it is {}", repository.state)),
-        "error" if repository.progress.is_none() => {
+        "error" if settled => {
             let reason = repository.last_error.clone().unwrap_or_else(|| "no reason given".into());
             let again = repository
                 .next_attempt_at

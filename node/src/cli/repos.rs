@@ -79,18 +79,24 @@ impl Commands {
     async fn add(&self, request: &AddRequest, wait: bool) -> Result<Exit, CommandError> {
         let bytes = self.client.post_bytes(&["api", "v1", "repos"], request).await?;
         let repository = parse(&bytes)?;
-        self.started(repository, wait).await
+        self.started(repository, None, wait).await
     }
 
     async fn work(&self, repository: &str, what: &str, wait: bool) -> Result<Exit, CommandError> {
-        let request = self.client.request(Method::POST, &["api", "v1", "repos", repository, what]);
+        let before = self.get(repository).await?;
+        let request = self.client.request(Method::POST, &["api", "v1", "repos", &before.id, what]);
         let repository = self.client.json(request).await?;
-        self.started(repository, wait).await
+        self.started(repository, Some(&before.updated_at), wait).await
     }
 
-    async fn started(&self, repository: Repository, wait: bool) -> Result<Exit, CommandError> {
+    async fn started(
+        &self,
+        repository: Repository,
+        before: Option<&str>,
+        wait: bool,
+    ) -> Result<Exit, CommandError> {
         if wait {
-            return self.wait(repository).await;
+            return self.wait(repository, before).await;
         }
         if self.json {
             print_json(&repository)?;
@@ -101,10 +107,14 @@ impl Commands {
         Ok(Exit::Success)
     }
 
-    async fn wait(&self, mut repository: Repository) -> Result<Exit, CommandError> {
+    async fn wait(
+        &self,
+        mut repository: Repository,
+        before: Option<&str>,
+    ) -> Result<Exit, CommandError> {
         let mut follower = Follower::new();
         loop {
-            match outcome(&repository) {
+            match outcome(&repository, before) {
                 Outcome::Working => follower.update(&repository),
                 Outcome::Ready => {
                     follower.finish(&ready_line(&repository));

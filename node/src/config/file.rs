@@ -18,7 +18,7 @@ pub struct Entry {
     /// The value as text.
     pub value: String,
     /// Whether it was written without quotes.
-    pub numeric: bool,
+    pub bare: bool,
     /// 1-based line.
     pub line: usize,
 }
@@ -60,7 +60,7 @@ fn collect(text: &str, prefix: &str, table: &DeTable, into: &mut Vec<Entry>) -> 
 }
 
 fn entry(key: String, value: &Spanned<DeValue>, line: usize) -> Result<Entry, String> {
-    let (value, numeric) = match value.get_ref() {
+    let (value, bare) = match value.get_ref() {
         DeValue::String(text) => (text.to_string(), false),
         DeValue::Integer(number) => {
             let parsed = i64::from_str_radix(&number.as_str().replace('_', ""), number.radix());
@@ -73,7 +73,7 @@ fn entry(key: String, value: &Spanned<DeValue>, line: usize) -> Result<Entry, St
             return Err(format!("line {line}: `{key}` must be a number or a text in quotes"));
         }
     };
-    Ok(Entry { key, value, numeric, line })
+    Ok(Entry { key, value, bare, line })
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -90,7 +90,7 @@ mod tests {
         let found =
             entries("data = \"/d\"\n\n[search]\npage_size = 1_0\nmax_page_size=0x10\n").unwrap();
         let found: Vec<_> =
-            found.iter().map(|e| (e.key.as_str(), e.value.as_str(), e.numeric, e.line)).collect();
+            found.iter().map(|e| (e.key.as_str(), e.value.as_str(), e.bare, e.line)).collect();
         assert_eq!(
             found,
             [

@@ -13,8 +13,8 @@ pub struct Key {
     pub env: &'static str,
     /// What it means.
     pub doc: &'static str,
-    /// Whether the file writes it as a number.
-    pub numeric: bool,
+    /// Whether the file writes it without quotes.
+    pub bare: bool,
     /// Reads a value into the configuration.
     pub set: fn(&mut Config, &str) -> Result<(), String>,
     /// The value as text, secrets masked.
@@ -40,7 +40,7 @@ macro_rules! settings {
             name: $name,
             env: $env,
             doc: concat!($($doc),+),
-            numeric: <$type as Setting>::NUMERIC,
+            bare: <$type as Setting>::BARE,
             set: |config, text| {
                 let bounds: Bounds = $bounds;
                 config.$field = <$type as Setting>::parse(text, bounds)?;
@@ -61,11 +61,13 @@ settings! {
     listen: ListenAddress = ListenAddress::default(), "listen", "AETERNA_LISTEN", None;
     /// Folder of everything that the node keeps. Default: `$XDG_DATA_HOME/aeterna`.
     data: PathBuf = default_data(), "data", "AETERNA_DATA", None;
-    /// Folder of the git mirrors. Default: `mirrors` in the data folder.
+    /// Folder of the git mirrors. Default: `repositories` in the data folder.
     base_path: PathBuf = PathBuf::new(), "base_path", "CODE_SEARCH_BASE_PATH", None;
-    /// Database of the catalog: SQLite, or PostgreSQL 15 or later. Default: `catalog.sqlite` in the
+    /// Database of the catalog: SQLite, or PostgreSQL 15 or later. Default: `catalog.db` in the
     /// data folder.
     database_url: DatabaseUrl = DatabaseUrl::sqlite(&PathBuf::new()), "database_url", "DATABASE_URL", None;
+    /// Connections to the database at most.
+    database_connections: u64 = 8, "database_connections", "AETERNA_DATABASE_CONNECTIONS", Some((1, 1000));
     /// Name of this node.
     node_name: String = "local".to_owned(), "node_name", "SHARD_ID", None;
 
@@ -111,20 +113,38 @@ settings! {
     /// Bytes of a file beyond which its content is left out of the index.
     max_file_bytes: u64 = 256 * MIB, "indexing.max_file_bytes", "AETERNA_INDEXING_MAX_FILE_BYTES", Some((KIB, 64 * GIB));
 
+    /// Branches and tags of one repository that are indexed at most.
+    max_revisions: u64 = 10_000, "indexing.max_revisions", "AETERNA_INDEXING_MAX_REVISIONS", Some((1, 1_000_000));
+    /// Seconds after which a repository is synced by itself; 0 is never.
+    sync_interval_seconds: u64 = 0, "indexing.sync_interval_seconds", "AETERNA_INDEXING_SYNC_INTERVAL_SECONDS", Some((0, 31_536_000));
+    /// Attempts at indexing a repository before it stays in error.
+    attempts: u64 = 8, "indexing.attempts", "AETERNA_INDEXING_ATTEMPTS", Some((1, 1000));
+
+    /// Whether repositories of this machine may be added by path: whoever may add them reads every
+    /// repository that the server can read.
+    allow_local_paths: bool = true, "git.allow_local_paths", "AETERNA_GIT_ALLOW_LOCAL_PATHS", None;
+    /// Whether `http://` may be added, which nothing protects on its way.
+    allow_http: bool = false, "git.allow_http", "AETERNA_GIT_ALLOW_HTTP", None;
     /// Seconds that a clone or fetch may take.
-    clone_timeout_seconds: u64 = 3600, "git.clone_timeout_seconds", "AETERNA_GIT_CLONE_TIMEOUT_SECONDS", Some((1, 604_800));
-    /// Bytes of a git mirror at most.
-    max_clone_bytes: u64 = 20 * GIB, "git.max_clone_bytes", "AETERNA_GIT_MAX_CLONE_BYTES", Some((MIB, 16_384 * GIB));
+    fetch_timeout_seconds: u64 = 7200, "git.fetch_timeout_seconds", "AETERNA_GIT_FETCH_TIMEOUT_SECONDS", Some((1, 604_800));
+    /// Seconds that connecting to a host may take.
+    connect_timeout_seconds: u64 = 20, "git.connect_timeout_seconds", "AETERNA_GIT_CONNECT_TIMEOUT_SECONDS", Some((1, 3600));
+    /// Seconds without a byte after which a fetch has failed.
+    stall_timeout_seconds: u64 = 60, "git.stall_timeout_seconds", "AETERNA_GIT_STALL_TIMEOUT_SECONDS", Some((1, 86_400));
+    /// Bytes of one repository's mirror at most.
+    max_repository_bytes: u64 = 64 * GIB, "git.max_repository_bytes", "AETERNA_GIT_MAX_REPOSITORY_BYTES", Some((MIB, 16_384 * GIB));
+    /// Files of one revision at most.
+    max_files: u64 = 5_000_000, "git.max_files", "AETERNA_GIT_MAX_FILES", Some((1, 1_000_000_000));
 }
 
 impl Config {
     /// Fills in the defaults that depend on other settings.
     pub(super) fn complete(&mut self) {
         if self.base_path.as_os_str().is_empty() {
-            self.base_path = self.data.join("mirrors");
+            self.base_path = self.data.join("repositories");
         }
         if self.database_url == DatabaseUrl::sqlite(&PathBuf::new()) {
-            self.database_url = DatabaseUrl::sqlite(&self.data.join("catalog.sqlite"));
+            self.database_url = DatabaseUrl::sqlite(&self.data.join("catalog.db"));
         }
     }
 }

@@ -12,7 +12,7 @@ pub fn show_text(loaded: &Loaded) -> String {
         .iter()
         .map(|key| {
             let shown = (key.show)(&loaded.config);
-            let value = if key.numeric { shown } else { Value::from(shown).to_string() };
+            let value = if key.bare { shown } else { Value::from(shown).to_string() };
             (format!("{} = {value}", key.name), loaded.source(key.name).to_string())
         })
         .collect();
@@ -31,10 +31,9 @@ pub fn show_json(loaded: &Loaded) -> Value {
         .iter()
         .map(|key| {
             let shown = (key.show)(&loaded.config);
-            let value = match shown.parse::<u64>() {
-                Ok(number) if key.numeric => Value::from(number),
-                _ => Value::from(shown),
-            };
+            // A number or a boolean is JSON as it stands.
+            let bare = key.bare.then(|| shown.parse::<Value>().ok()).flatten();
+            let value = bare.unwrap_or(Value::from(shown));
             let source = loaded.source(key.name).to_string();
             (
                 key.name.to_owned(),

@@ -34,8 +34,8 @@ fn later_layers_win_and_sources_are_known() {
     assert_eq!(shown("search.page_size"), ("11".into(), "env AETERNA_SEARCH_PAGE_SIZE".into()));
     assert_eq!(shown("search.max_page_size"), ("20".into(), format!("file {}", path.display())));
     assert_eq!(shown("indexing.shards"), ("16".into(), "default".into()));
-    assert_eq!(shown("base_path"), ("/from/file/mirrors".into(), "default".into()));
-    assert_eq!(shown("database_url").0, "sqlite:///from/file/catalog.sqlite");
+    assert_eq!(shown("base_path"), ("/from/file/repositories".into(), "default".into()));
+    assert_eq!(shown("database_url").0, "sqlite:///from/file/catalog.db");
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_bad_value_is_named_and_not_repeated() {
 
 #[test]
 fn a_number_in_quotes_and_a_text_without_are_refused() {
-    for text in ["[search]\npage_size = \"10\"\n", "data = 5\n", "[search]\npage_size = 1.5\n"] {
+    for text in ["[search]\npage_size = \"10\"\n", "data = 5\n", "data = true\n", "[git]\nallow_http = \"true\"\n", "[search]\npage_size = 1.5\n"] {
         let (_folder, path) = written(text);
         assert!(
             matches!(load_from(Some(&path), &[], &[]), Err(ConfigError::BadValue { .. })),

@@ -9,8 +9,8 @@ pub type Bounds = Option<(u64, u64)>;
 
 /// A value that a setting can have.
 pub trait Setting: Sized {
-    /// Whether the file writes it as a number.
-    const NUMERIC: bool = false;
+    /// Whether the file writes it without quotes.
+    const BARE: bool = false;
 
     /// Reads it; the error says what was expected.
     fn parse(text: &str, bounds: Bounds) -> Result<Self, String>;
@@ -20,7 +20,7 @@ pub trait Setting: Sized {
 }
 
 impl Setting for u64 {
-    const NUMERIC: bool = true;
+    const BARE: bool = true;
 
     fn parse(text: &str, bounds: Bounds) -> Result<Self, String> {
         let (low, high) = bounds.unwrap_or((0, Self::MAX));
@@ -60,6 +60,18 @@ impl Setting for PathBuf {
 
     fn show(&self) -> String {
         self.display().to_string()
+    }
+}
+
+impl Setting for bool {
+    const BARE: bool = true;
+
+    fn parse(text: &str, _: Bounds) -> Result<Self, String> {
+        text.trim().parse().map_err(|_| "expected true or false".to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 

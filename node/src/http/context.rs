@@ -32,15 +32,14 @@ pub async fn with_context(
     let started = Instant::now();
     let id = request_id(request.headers());
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    // The route and not the path, which may hold a URL with a password that someone typed.
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or("unmatched", |matched| matched.as_str())
         .to_owned();
     let trace = trace_id(request.headers()).unwrap_or_default();
-    let span =
-        tracing::info_span!("request", request_id = %id, trace_id = %trace, %method, path = %path);
+    let span = tracing::info_span!("request", request_id = %id, trace_id = %trace, %method, route);
 
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = problem::finish(response, &id);
@@ -52,7 +51,7 @@ pub async fn with_context(
     state.metrics.request(method.as_str(), &route, status, elapsed);
     let duration_ms = elapsed.as_secs_f64() * 1e3;
     span.in_scope(|| {
-        tracing::info!(target: ACCESS_LOG, route, status, duration_ms, "answered");
+        tracing::info!(target: ACCESS_LOG, status, duration_ms, "answered");
     });
     response
 }

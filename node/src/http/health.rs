@@ -1,8 +1,9 @@
 //! `/livez`, `/readyz`, `/metrics` and `/internal/shutdown`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use aeterna_repo::{DEFAULT_TENANT, State as RepositoryState};
+use aeterna_repo::{DEFAULT_TENANT, ListFilter, RepoManager, State as RepositoryState};
 use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +17,8 @@ use super::problem::Problem;
 use crate::api::problem::ProblemBody;
 use crate::telemetry::RepositoryGauges;
 
+/// Repositories that are read at once to count them.
+const COUNTED_AT_ONCE: u32 = 1000;
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// That the process lives.
@@ -88,7 +91,7 @@ pub async fn ready(State(state): State<Arc<AppState>>) -> Result<Json<Ready>, Pr
 ))]
 pub async fn metrics(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {
     let health = state.manager.health().await;
-    let counts = state.manager.count_by_state(DEFAULT_TENANT).await?;
+    let counts = count_by_state(&state.manager).await?;
     let mut gauges = RepositoryGauges {
         by_state: RepositoryState::ALL
             .iter()
@@ -103,10 +106,33 @@ pub async fn metrics(State(state): State<Arc<AppState>>) -> Result<Response, Pro
         let stats = shard.stats();
         gauges.index_bytes += stats.bytes;
         gauges.index_documents += stats.documents;
-        gauges.index_segments += stats.segments as u64;
+        gauges.index_segments += stats.segments;
     }
     let text = state.metrics.encode(&gauges);
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+}
+
+async fn count_by_state(manager: &RepoManager) -> Result<HashMap<RepositoryState, u64>, Problem> {
+    let mut counts = HashMap::new();
+    let mut filter = ListFilter {
+        tenant: DEFAULT_TENANT.to_owned(),
+        name: None,
+        state: None,
+        after: None,
+        limit: COUNTED_AT_ONCE,
+    };
+    loop {
+        let page = manager.list(&filter).await?;
+        for repository in &page {
+            *counts.entry(repository.state).or_insert(0) += 1;
+        }
+        match page.last() {
+            Some(last) if page.len() == COUNTED_AT_ONCE as usize => {
+                filter.after = Some(last.name.clone());
+            }
+            _ => return Ok(counts),
+        }
+    }
 }
 
 /// Stops the server, from this machine alone, and answers once no work is left.

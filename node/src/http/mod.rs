@@ -30,7 +30,7 @@ use utoipa_axum::routes;
 
 use crate::config::Config;
 use crate::stop::Stop;
-use crate::telemetry::Metrics;
+use crate::telemetry::{IndexingTimes, Metrics};
 
 /// What handlers share.
 pub struct AppState {
@@ -40,6 +40,8 @@ pub struct AppState {
     pub config: Config,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// Measures the work on repositories.
+    pub indexing: IndexingTimes,
     /// Address that the server listens on.
     pub address: SocketAddr,
     /// One permit for each search that may run.
@@ -56,12 +58,22 @@ impl AppState {
         manager: Arc<RepoManager>,
         config: Config,
         metrics: Arc<Metrics>,
+        indexing: IndexingTimes,
         address: SocketAddr,
         stop: Stop,
     ) -> Self {
         let searches = usize::try_from(config.concurrent_searches).unwrap_or(usize::MAX);
         let searches = Arc::new(Semaphore::new(searches.min(Semaphore::MAX_PERMITS)));
-        Self { manager, config, metrics, address, searches, stop, started: Instant::now() }
+        Self {
+            manager,
+            config,
+            metrics,
+            indexing,
+            address,
+            searches,
+            stop,
+            started: Instant::now(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aeterna_index::RepositoryId;
 use aeterna_repo::{AddRepository, DEFAULT_TENANT, ListFilter, State as RepositoryState};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -139,6 +140,9 @@ pub async fn add(
             branches: request.branches,
         })
         .await?;
+    if added.created {
+        state.indexing.follow(added.repository.id);
+    }
     Ok((StatusCode::ACCEPTED, Json(added.repository.into())))
 }
 
@@ -191,8 +195,8 @@ pub async fn sync(
 ) -> Result<(StatusCode, Json<Repository>), Problem> {
     state.metrics.usage(DEFAULT_TENANT, "repoSync");
     let repository = find(&state, &id).await?;
-    let queued = state.manager.sync(repository.id).await?;
-    Ok((StatusCode::ACCEPTED, Json(queued.into())))
+    state.manager.sync(repository.id).await?;
+    queued(&state, repository.id).await
 }
 
 /// Indexes a repository from scratch.
@@ -208,8 +212,17 @@ pub async fn reindex(
 ) -> Result<(StatusCode, Json<Repository>), Problem> {
     state.metrics.usage(DEFAULT_TENANT, "repoReindex");
     let repository = find(&state, &id).await?;
-    let queued = state.manager.reindex(repository.id).await?;
-    Ok((StatusCode::ACCEPTED, Json(queued.into())))
+    state.manager.reindex(repository.id).await?;
+    queued(&state, repository.id).await
+}
+
+/// The repository with the work that was just asked for.
+async fn queued(
+    state: &Arc<AppState>,
+    id: RepositoryId,
+) -> Result<(StatusCode, Json<Repository>), Problem> {
+    let repository = state.manager.get(DEFAULT_TENANT, id).await?;
+    Ok((StatusCode::ACCEPTED, Json(repository.into())))
 }
 
 /// Lists the files whose content is not in the index, with the reason, by path.
@@ -226,7 +239,7 @@ pub async fn not_indexed(
     let limit = limit_of(parameters.limit)? as usize;
     let after = parameters.cursor.as_deref().map(decode_cursor).transpose()?;
     let repository = find(&state, &id).await?;
-    let mut files = state.manager.not_indexed(repository.id, after.as_deref(), limit + 1).await?;
+    let mut files = state.manager.not_indexed(repository.id, after, limit + 1).await?;
     let more = files.len() > limit;
     files.truncate(limit);
     let next_cursor = files.last().filter(|_| more).map(|last| encode_cursor(&last.path));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aeterna_index::query::{LanguageNames, ParseOptions, parse};
 use aeterna_index::search::{Limits, SearchRequest, SearchResponse};
 use aeterna_repo::DEFAULT_TENANT;
 use axum::body::Bytes;
@@ -17,6 +18,7 @@ use super::extract::{JsonBody, Parameters};
 use super::problem::Problem;
 use crate::api::problem::ProblemBody;
 use crate::api::search::{SearchAnswer, Skipped};
+use crate::config::Config;
 
 /// A search.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams, ToSchema)]
@@ -89,7 +91,7 @@ async fn answer(
     parameters: SearchParameters,
 ) -> Result<Response, Problem> {
     let require_complete = parameters.require_complete == Some(true);
-    let request = request_of(state, parameters).await?;
+    let request = request_of(state, parameters)?;
     let shards = state.manager.index().shards().len() as u64;
     let json: Bytes = execute(state, request, move |response| {
         complete_enough(&response, require_complete)?;
@@ -114,7 +116,7 @@ pub fn complete_enough(response: &SearchResponse, required: bool) -> Result<(), 
 }
 
 /// The engine's request, with every number checked against its limit.
-pub async fn request_of(
+pub fn request_of(
     state: &AppState,
     parameters: SearchParameters,
 ) -> Result<SearchRequest, Problem> {
@@ -128,7 +130,8 @@ pub async fn request_of(
         None => 0,
         Some(lines) => within("context", lines, 0, config.max_context_lines)?,
     };
-    let visible = state.manager.visible(DEFAULT_TENANT).await?;
+    let visible = state.manager.visible(DEFAULT_TENANT);
+    let deadline = deadline_of(&parameters.q, config);
     Ok(SearchRequest {
         query: parameters.q,
         visible,
@@ -139,7 +142,7 @@ pub async fn request_of(
         explain: parameters.explain == Some(true),
         cursor: parameters.cursor,
         limits: Limits {
-            deadline: Duration::from_secs(config.search_timeout_seconds),
+            deadline,
             documents: usize::try_from(config.max_results).unwrap_or(usize::MAX),
             ..Limits::default()
         },
@@ -159,6 +162,31 @@ pub fn check_query(query: &str, max_bytes: u64) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+/// Takes every language for one: whether it is does not matter for what is looked at here.
+struct AnyLanguage;
+
+impl LanguageNames for AnyLanguage {
+    fn canonical(&self, _: &str) -> Option<&'static str> {
+        Some("any")
+    }
+
+    fn nearest(&self, _: &str) -> Vec<&'static str> {
+        Vec::new()
+    }
+}
+
+/// The engine takes `timeout:` up to the deadline it is given: that is the server's longest one for
+/// a query that says a time, and the usual one for others.
+fn deadline_of(query: &str, config: &Config) -> Duration {
+    let says_a_time = parse(query, &ParseOptions::new(&AnyLanguage))
+        .is_ok_and(|query| query.options.timeout.is_some());
+    Duration::from_secs(if says_a_time {
+        config.max_search_timeout_seconds
+    } else {
+        config.search_timeout_seconds
+    })
 }
 
 fn within(name: &str, value: i64, low: u64, high: u64) -> Result<u64, Problem> {

@@ -35,7 +35,7 @@ pub async fn stream(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let require_complete = parameters.require_complete == Some(true);
     let explain = parameters.explain == Some(true);
-    let mut request = request_of(&state, parameters).await?;
+    let mut request = request_of(&state, parameters)?;
     // Progress is told from what the engine counted.
     request.explain = true;
     let shards = state.manager.index().shards().len() as u64;

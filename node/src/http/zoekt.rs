@@ -52,7 +52,7 @@ async fn run(state: &Arc<AppState>, request: ZoektRequest) -> Result<ZoektReply,
         explain: Some(true),
         ..SearchParameters::default()
     };
-    let mut search = request_of(state, parameters).await?;
+    let mut search = request_of(state, parameters)?;
     apply(state, &options, &mut search);
     let chunks = options.chunk_matches;
     execute(state, search, move |response| Ok(ZoektReply::new(response, chunks)))

@@ -1,5 +1,6 @@
 //! Logs and metrics.
 
+mod indexing;
 mod metrics;
 
 use std::io::{IsTerminal, Write};
@@ -7,6 +8,7 @@ use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+pub use indexing::IndexingTimes;
 pub use metrics::{Metrics, RepositoryGauges};
 
 use crate::config::{Config, LogFormat};
