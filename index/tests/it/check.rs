@@ -152,8 +152,8 @@ fn check_chunk(place: &str, chunk: &Chunk, text: &[u8], context: usize) {
         let from = line_of(text, first.start.offset as usize).saturating_sub(context);
         let last_byte = last.end.offset.max(last.start.offset + 1) - 1;
         let to = line_of(text, (last_byte as usize).min(text.len())) + context;
-        assert_eq!(start, line_start(text, from), "{place}: the lines above");
-        assert_eq!(end, line_start(text, to + 1), "{place}: the lines below");
+        assert_eq!(start, line_start(text, from), "{place}: the lines above of {chunk:?}");
+        assert_eq!(end, line_start(text, to + 1), "{place}: the lines below of {chunk:?}");
     }
 }
 
