@@ -219,6 +219,7 @@ impl<'a> Collector<'a> {
             let options = ChunkOptions {
                 context_lines: self.request.context_lines,
                 line_bytes: self.request.limits.line_bytes,
+                every_hit: self.mode.symbols,
             };
             result.chunks = verifier.chunks(verified, options)?;
         }
