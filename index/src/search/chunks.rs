@@ -76,7 +76,8 @@ impl Verifier<'_> {
         let mut hits = verified.hits.as_slice();
         let mut column = Column::default();
         while !hits.is_empty() {
-            let (these, rest) = hits.split_at(self.together(verified.segment, &blob, hits, options));
+            let (these, rest) =
+                hits.split_at(self.together(verified.segment, &blob, hits, options));
             hits = rest;
             let mut stretch = self.stretch(verified.segment, &blob, these, options)?;
             if blob.cut_line {

@@ -219,11 +219,12 @@ impl Shard {
         }
         let mut manifest = current.manifest.clone();
         manifest.segments.retain(|entry| !inputs.iter().any(|input| input.entry.id == entry.id));
-        let written = built.iter().zip(&lives).zip(symbols).try_for_each(|((built, live), symbols)| {
-            let entry = self.entry_of(built, live)?;
-            manifest.segments.push(SegmentEntry { symbols: Some(*symbols), ..entry });
-            Ok(())
-        });
+        let written =
+            built.iter().zip(&lives).zip(symbols).try_for_each(|((built, live), symbols)| {
+                let entry = self.entry_of(built, live)?;
+                manifest.segments.push(SegmentEntry { symbols: Some(*symbols), ..entry });
+                Ok(())
+            });
         self.commit_or_discard(manifest, written)?;
         Ok(Maintenance::Merged)
     }
@@ -265,8 +266,11 @@ impl<'a> Merge<'a> {
                 let omitted = OmitReason::from_u8(blob.omitted);
                 if omitted.is_none() {
                     merge.contents.insert(content, (input, document.blob));
-                    if let Some(symbols) = &loaded.symbols {
-                        merge.symbols.insert(content, (Arc::clone(symbols), document.blob));
+                    let languages = &loaded.segment.languages;
+                    let language = languages.get(usize::from(blob.language)).copied().flatten();
+                    if let (Some(symbols), Some(language)) = (&loaded.symbols, language) {
+                        let place = (Arc::clone(symbols), document.blob);
+                        merge.symbols.insert((content, language), place);
                     }
                 }
                 let language = loaded.segment.languages.get(usize::from(document.language));

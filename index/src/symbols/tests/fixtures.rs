@@ -331,12 +331,7 @@ fn tsx() {
     assert_symbols(
         "TSX",
         TSX,
-        &[
-            "type Props",
-            "property Props.title",
-            "function Button",
-            "function App",
-        ],
+        &["type Props", "property Props.title", "function Button", "function App"],
     );
 }
 
