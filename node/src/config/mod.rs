@@ -21,7 +21,7 @@ pub use values::{ListenAddress, LogFormat};
 pub const CONFIG_VARIABLE: &str = "AETERNA_CONFIG";
 /// `AETERNA_…` variables that are read elsewhere: by client commands and by the tests.
 const OTHER_VARIABLES: &[&str] =
-    &[CONFIG_VARIABLE, "AETERNA_SERVER", "AETERNA_BIN", "AETERNA_KILLS"];
+    &[CONFIG_VARIABLE, "AETERNA_SERVER", "AETERNA_BIN", "AETERNA_KILLS", "AETERNA_SEED"];
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
