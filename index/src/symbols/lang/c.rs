@@ -136,8 +136,13 @@ fn function(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
     } else {
         SymbolKind::Function
     };
-    visit.add_to(container, kind, name.byte_range(), node);
-    Inside::Skip
+    if child_of_kind(node, &["delete_method_clause"]).is_some() {
+        return Inside::Skip;
+    }
+    match visit.add_to(container, kind, name.byte_range(), node) {
+        Some(symbol) => Inside::LookIn(symbol),
+        None => Inside::Skip,
+    }
 }
 
 fn class(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {

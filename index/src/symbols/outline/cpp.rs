@@ -2,6 +2,10 @@
 //! holds no definitions (bodies, initialisers) and for macros that the grammar stumbles over
 //! (`class EXPORT Name`, `name GUARDED_BY(lock)`).
 
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
+
 use super::super::Symbol;
 use super::lexer::{Lexed, Lexer, SavedState};
 use super::output::Span;
@@ -177,7 +181,10 @@ impl Pass<'_> {
         }
         let is_body = self.is_body();
         if let Some(end) = self.lexer.skip_group(at, b'{', b'}') {
-            self.blank(at + 1, end - 1);
+            let (start, end) = (at + 1, end - 1);
+            if !defines_type(self.of(Span { start, end })) {
+                self.blank(start, end);
+            }
         }
         match is_body {
             true => self.tokens.clear(),
@@ -214,6 +221,14 @@ impl Pass<'_> {
     }
 }
 
+/// Whether a body has a class of its own: then it is left to the grammar.
+fn defines_type(body: &[u8]) -> bool {
+    const LOCAL_TYPE: &str =
+        r"(?-u)\b(?:class|struct|union|enum)\s+\w+(?:\s+final)?\s*(?::[^:;(){}][^;(){}]*)?\{";
+    static REGEX: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(LOCAL_TYPE).ok());
+    REGEX.as_ref().is_some_and(|regex| regex.is_match(body))
+}
+
 #[cfg(test)]
 mod tests {
     use super::blank;
@@ -233,6 +248,10 @@ mod tests {
         assert_blanked(
             "class A { int f() const { x(); } int b; };",
             "class A { int f() const { } int b; };",
+        );
+        assert_blanked(
+            "void f() { struct S { int a; }; }",
+            "void f() { struct S { int a; }; }",
         );
         assert_blanked("A::A() : a(1), b{2} { x; }", "A::A() : a(1), b{ } { }");
         assert_blanked(

@@ -421,6 +421,8 @@ template <typename T> class DB_EXPORT Table : public Base {
 using Map = std::map<int, int>;
 int global = 1;
 void Reader::Open(const std::string& name) { auto f = [](int x) { return x; }; }
+Reader& Reader::operator=(const Reader&) = delete;
+void Use() { struct Local { int a; void Run() {} }; int b; }
 Reader::Reader() {}
 template <> int Outer::Inner<int>::get() const { return 1; }
 }  // namespace db
@@ -451,6 +453,10 @@ fn cpp() {
             "variable db.global",
             "impl Reader",
             "method Reader.Open",
+            "function db.Use",
+            "struct Use.Local",
+            "field Local.a",
+            "method Local.Run",
             "constructor Reader.Reader",
             "impl Inner",
             "method Inner.get",
