@@ -26,9 +26,8 @@ struct Total {
 }
 
 fn main() -> ExitCode {
-    let (options, paths): (Vec<String>, Vec<String>) = std::env::args()
-        .skip(1)
-        .partition(|argument| argument.starts_with("--"));
+    let (options, paths): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
     let print = options.iter().any(|option| option == "--print");
     if paths.is_empty() {
         eprintln!("usage: symbols_speed [--print] PATH…");
@@ -134,10 +133,7 @@ fn print_symbols(
     let (mut line, mut counted) = (1, 0);
     for symbol in symbols {
         let start = symbol.name.start as usize;
-        line += content[counted..start]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count();
+        line += content[counted..start].iter().filter(|&&byte| byte == b'\n').count();
         counted = start;
         let container = symbol.container.map(|index| name(&symbols[index as usize]));
         writeln!(

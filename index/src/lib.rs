@@ -1,3 +1,30 @@
-//! The search engine: documents in, ranked matches out.
+//! The search engine of Aeterna Code Search: documents in, ranked exact matches out.
+//!
+//! The crate knows nothing of git, networks or tenants' rules. A caller gives it repositories as
+//! lists of files with an opaque content id each, a [`ContentSource`] to read contents from, and,
+//! at search time, the set of repositories that may be seen.
+//!
+//! Layers, lowest first: [`document`] (what goes in), `segment` (immutable files of content and
+//! trigram lists), `shard` (segments under one manifest, replaced atomically), `search`
+//! (candidates, verification, ranking, pages).
+
+mod bits;
+pub mod document;
+pub mod error;
 pub mod languages;
+mod options;
+pub mod plan;
+pub mod query;
+pub mod search;
+mod segment;
+mod shard;
 pub mod symbols;
+pub mod trigram;
+
+pub use document::{
+    ContentId, ContentReader, ContentSource, FileEntry, FileKind, OmitReason, PathAttributes,
+    ReadError, RepositoryId, RepositoryInfo, RepositoryUpdate, RevisionChange, RevisionName,
+};
+pub use error::IndexError;
+pub use options::{NoProgress, ProgressSink, ShardOptions, yield_to_searches};
+pub use shard::{Applied, Damage, Maintenance, OmittedFile, Shard, ShardSet, ShardStats};

@@ -1,1 +1,15 @@
-fn main() {}
+//! The binary `aeterna`: configuration, command line, HTTP API and telemetry, and the only place
+//! where the parts are wired together.
+
+mod api;
+mod cli;
+mod config;
+mod first_index;
+mod http;
+mod serve;
+mod stop;
+mod telemetry;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,1 +1,26 @@
-//! stub
+//! One repository's life: what is known of it (`catalog`), its git mirror (`git`), and the work
+//! that brings the mirror into the search index (`manager`).
+//!
+//! The crate knows nothing of HTTP, gossip or Raft. Git URLs, refs, paths and objects are hostile
+//! input everywhere in it: nothing of a repository is ever run.
+
+mod failpoint;
+
+pub mod catalog;
+pub mod config;
+pub mod error;
+pub mod git;
+mod license;
+pub mod manager;
+pub mod repository;
+
+pub use config::{DatabaseUrl, GitConfig, ManagerConfig, RetryConfig};
+pub use error::ManagerError;
+pub use manager::{
+    AddRepository, Added, FileContent, Health, ListFilter, NotIndexed, Pause, RepoManager,
+    TreeEntry, TreeKind,
+};
+pub use repository::{
+    DEFAULT_TENANT, Event, EventKind, Phase, Progress, Repository, Revision, State, SymbolState,
+    UnknownState,
+};

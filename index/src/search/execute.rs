@@ -1,0 +1,481 @@
+//! Running a search: candidates of every segment, windows of them verified in order, a page.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::budget::{Budget, Stop};
+use super::candidates::{SegmentCandidates, candidates, unknown_revisions};
+use super::collect::{Collector, Page};
+use super::compile::{Compiled, Expr, compile_query};
+use super::cursor::Cursor;
+use super::rank::{MAX_PRIOR, Priors};
+use super::response::{
+    Explain, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped, StepTime,
+};
+use super::verify::{Interrupted, Verified, Verifier};
+use crate::IndexError;
+use crate::document::OmitReason;
+use crate::query::tree::{Count as Wanted, ResultType, Select};
+use crate::shard::Shard;
+use crate::shard::Snapshot;
+
+/// Content that the first window of candidates holds, in bytes. What is ranked against each other
+/// is a window: large enough to find the best of a common word, small enough for a few
+/// milliseconds.
+const FIRST_WINDOW: u64 = 16 << 20;
+/// Content of each window that follows.
+const NEXT_WINDOW: u64 = 64 << 20;
+/// Candidates of one window.
+const WINDOW_CANDIDATES: usize = 1 << 16;
+/// What a candidate counts beside its content.
+const CANDIDATE_COST: u64 = 512;
+/// Documents that a thread takes at a time.
+const BATCH: usize = 16;
+/// Matches kept of a document that may not be on the page.
+const RANKED_HITS: usize = 64;
+/// Names listed of what was skipped.
+const SKIPPED_ITEMS: usize = 10;
+
+/// A document that may match.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidate {
+    pub(crate) segment: u32,
+    pub(crate) document: u32,
+}
+
+/// Runs searches on threads of its own.
+pub(crate) struct Searcher {
+    pool: ThreadPool,
+}
+
+/// How a search pages.
+pub(crate) struct Mode {
+    /// Whether every candidate is verified before the first result is returned.
+    pub(crate) exhaustive: bool,
+    /// Results of a page.
+    pub(crate) page: usize,
+    pub(crate) repositories: bool,
+    pub(crate) symbols: bool,
+}
+
+impl Mode {
+    fn of(query: &Compiled, request: &SearchRequest) -> Self {
+        let all = query.options.count == Some(Wanted::All);
+        let page = match query.options.count {
+            Some(Wanted::Limit(count)) => count.min(request.limits.documents),
+            Some(Wanted::All) => request.limits.documents,
+            None => request.page_size,
+        };
+        let repositories = query.options.result_type == ResultType::Repository
+            || query.options.select == Some(Select::Repository);
+        let symbols = query.options.result_type == ResultType::Symbol
+            || matches!(query.options.select, Some(Select::Symbol(_)));
+        Self { exhaustive: all || request.facets || repositories, page, repositories, symbols }
+    }
+}
+
+impl Searcher {
+    /// With this many threads.
+    pub(crate) fn new(threads: usize) -> Result<Self, IndexError> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|number| format!("search-{number}"))
+            .build()
+            .map_err(|error| {
+                IndexError::io("cannot start threads for", "searches")(std::io::Error::other(error))
+            })?;
+        Ok(Self { pool })
+    }
+
+    /// Answers a request over the shards.
+    pub(crate) fn search(
+        &self,
+        shards: &[Shard],
+        request: &SearchRequest,
+    ) -> Result<SearchResponse, SearchError> {
+        self.pool.install(|| run(shards, request))
+    }
+}
+
+/// Step times, in order.
+struct Steps {
+    started: Instant,
+    last: Instant,
+    times: Vec<StepTime>,
+}
+
+impl Steps {
+    fn start() -> Self {
+        let now = Instant::now();
+        Self { started: now, last: now, times: Vec::new() }
+    }
+
+    fn end(&mut self, step: &'static str) {
+        let now = Instant::now();
+        self.times.push(StepTime { step, elapsed: now - self.last });
+        self.last = now;
+    }
+
+    fn total(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+fn run(shards: &[Shard], request: &SearchRequest) -> Result<SearchResponse, SearchError> {
+    let mut steps = Steps::start();
+    let mut query = compile_query(&request.query)?;
+    let mode = Mode::of(&query, request);
+    let budget = Budget::start(&request.limits, query.options.timeout);
+    let (snapshots, cursor) = pinned(shards, request)?;
+    steps.end("plan");
+
+    let mut skipped = Vec::new();
+    let segments = all_candidates(&query, shards, &snapshots, request, &mut skipped)?;
+    sort_by_cost(&mut query.expr, &segments);
+    let order = in_order(&query, &segments)?;
+    steps.end("candidates");
+
+    let mut collector = Collector::new(&query, &mode, request, &snapshots, &segments);
+    let page =
+        verify_windows(&query, &mode, request, &segments, &order, &budget, &cursor, &mut collector)
+            .map_err(|error| {
+                shards.iter().for_each(|shard| shard.report(&error));
+                error
+            })?;
+    steps.end("verify");
+
+    let results = collector.results(&page, &budget)?;
+    steps.end("collect");
+
+    skipped.extend(reasons(&query, request, &snapshots, &segments, &budget));
+    let stopped = budget.stopped().is_some();
+    let all_looked_at = page.looked_at == order.len() && !stopped;
+    let incomplete = |skipped: &Skipped| skipped.reason != SkipReason::FileNotIndexed;
+    let next = page.next.filter(|_| !stopped).map(|(window, within)| {
+        Cursor { window, within, ..cursor_base(request, &snapshots) }.encode()
+    });
+    let explain = request.explain.then(|| Explain {
+        tree: query.tree.clone(),
+        plan: query.plan_text(),
+        segments: segments.len(),
+        candidates: order.len() as u64,
+        verified: page.looked_at as u64,
+        bytes_read: budget.bytes(),
+        posting_bytes: segments.iter().map(|segment| segment.posting_bytes).sum(),
+    });
+    Ok(SearchResponse {
+        counts: collector.counts(all_looked_at && cursor.window == 0),
+        facets: request.facets.then(|| collector.facets(all_looked_at)),
+        results,
+        complete: !stopped && !skipped.iter().any(incomplete),
+        skipped,
+        alerts: query.alerts,
+        next,
+        explain,
+        steps: std::mem::take(&mut steps.times),
+        elapsed: steps.total(),
+    })
+}
+
+/// The states to search: now, or what a cursor was made on.
+fn pinned(
+    shards: &[Shard],
+    request: &SearchRequest,
+) -> Result<(Vec<Arc<Snapshot>>, Cursor), SearchError> {
+    let Some(text) = &request.cursor else {
+        let snapshots: Vec<_> = shards.iter().map(Shard::snapshot).collect();
+        let cursor = cursor_base(request, &snapshots);
+        return Ok((snapshots, cursor));
+    };
+    let cursor = Cursor::decode(text).ok_or(SearchError::BadCursor)?;
+    if cursor.request != request_hash(request) || cursor.generations.len() != shards.len() {
+        return Err(SearchError::BadCursor);
+    }
+    let snapshots = shards
+        .iter()
+        .zip(&cursor.generations)
+        .map(|(shard, generation)| shard.snapshot_at(*generation))
+        .collect::<Option<Vec<_>>>()
+        .ok_or(SearchError::ExpiredCursor)?;
+    Ok((snapshots, cursor))
+}
+
+fn cursor_base(request: &SearchRequest, snapshots: &[Arc<Snapshot>]) -> Cursor {
+    Cursor {
+        request: request_hash(request),
+        generations: snapshots.iter().map(|snapshot| snapshot.generation()).collect(),
+        window: 0,
+        within: 0,
+    }
+}
+
+fn request_hash(request: &SearchRequest) -> u64 {
+    xxh3_64(format!("{}\0{}", request.query, request.facets).as_bytes())
+}
+
+fn all_candidates<'a>(
+    query: &Compiled,
+    shards: &[Shard],
+    snapshots: &'a [Arc<Snapshot>],
+    request: &SearchRequest,
+    skipped: &mut Vec<Skipped>,
+) -> Result<Vec<SegmentCandidates<'a>>, SearchError> {
+    let parts: Vec<(usize, &Snapshot, &crate::shard::snapshot::Loaded)> = snapshots
+        .iter()
+        .enumerate()
+        .flat_map(|(shard, snapshot)| {
+            snapshot.segments.iter().map(move |loaded| (shard, &**snapshot, loaded))
+        })
+        .collect();
+    let found: Vec<_> = parts
+        .par_iter()
+        .with_max_len(1)
+        .map(|(shard, snapshot, loaded)| {
+            (*shard, candidates(query, snapshot, loaded, &request.visible))
+        })
+        .collect();
+    let mut segments = Vec::with_capacity(found.len());
+    for (shard, result) in found {
+        match result {
+            Ok(candidates) => segments.push(candidates),
+            Err(SearchError::Index(error @ IndexError::Damaged { .. })) => {
+                shards[shard].report(&error);
+                skipped.push(Skipped {
+                    reason: SkipReason::ShardRestoring,
+                    message: "a part of the index was damaged and is being rebuilt".to_owned(),
+                    items: Vec::new(),
+                });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(segments)
+}
+
+/// Puts what excludes most first, so that little is read of a document that does not match.
+fn sort_by_cost(expr: &mut Expr, segments: &[SegmentCandidates]) {
+    match expr {
+        Expr::And(children) | Expr::Or(children) => {
+            children.iter_mut().for_each(|child| sort_by_cost(child, segments));
+            children.sort_by_cached_key(|child| cost(child, segments));
+        }
+        Expr::Not(child) => sort_by_cost(child, segments),
+        _ => {}
+    }
+}
+
+fn cost(expr: &Expr, segments: &[SegmentCandidates]) -> u64 {
+    match expr {
+        Expr::All | Expr::Nothing | Expr::Filter(_) => 0,
+        Expr::Atom(number) => {
+            segments.iter().map(|segment| u64::from(segment.units[*number].count())).sum::<u64>()
+                + 1
+        }
+        Expr::Not(child) => cost(child, segments),
+        Expr::And(children) | Expr::Or(children) => {
+            children.iter().map(|child| cost(child, segments)).sum()
+        }
+    }
+}
+
+/// Every candidate, highest prior first, then in the order of segments and documents.
+fn in_order(
+    query: &Compiled,
+    segments: &[SegmentCandidates],
+) -> Result<Vec<Candidate>, IndexError> {
+    let mut buckets: Vec<Vec<Candidate>> = vec![Vec::new(); MAX_PRIOR + 1];
+    for (number, segment) in segments.iter().enumerate() {
+        if segment.may.is_empty() {
+            continue;
+        }
+        let priors = Priors::new(query, segment)?;
+        for document in segment.may.iter() {
+            let prior = priors.of(segment, document);
+            buckets[prior].push(Candidate { segment: number as u32, document });
+        }
+    }
+    Ok(buckets.into_iter().rev().flatten().collect())
+}
+
+/// The end of the window of candidates that starts at `start`.
+fn window_end(
+    query: &Compiled,
+    segments: &[SegmentCandidates],
+    order: &[Candidate],
+    start: usize,
+) -> usize {
+    let reads = query.atoms.iter().any(|atom| atom.in_content || atom.symbol.is_some());
+    let limit = if start == 0 { FIRST_WINDOW } else { NEXT_WINDOW };
+    let mut bytes = 0;
+    let mut end = start;
+    while end < order.len() && end - start < WINDOW_CANDIDATES && bytes < limit {
+        let candidate = order[end];
+        let view = &segments[candidate.segment as usize].view;
+        bytes += CANDIDATE_COST;
+        if reads {
+            bytes += u64::from(view.blobs.get(view.documents.get(candidate.document).blob).length);
+        }
+        end += 1;
+    }
+    end
+}
+
+#[allow(clippy::too_many_arguments)]
+fn verify_windows(
+    query: &Compiled,
+    mode: &Mode,
+    request: &SearchRequest,
+    segments: &[SegmentCandidates],
+    order: &[Candidate],
+    budget: &Budget,
+    cursor: &Cursor,
+    collector: &mut Collector,
+) -> Result<Page, IndexError> {
+    let keep = if mode.exhaustive { RANKED_HITS } else { request.limits.ranges_per_document };
+    let mut start = usize::try_from(cursor.window).unwrap_or(usize::MAX).min(order.len());
+    let mut within = usize::try_from(cursor.within).unwrap_or(usize::MAX);
+    let mut page = Page { looked_at: start, ..Page::default() };
+    loop {
+        let end =
+            if mode.exhaustive { order.len() } else { window_end(query, segments, order, start) };
+        let found = verify_all(query, segments, &order[start..end], budget, keep)?;
+        page.looked_at = end;
+        let left = collector.take_window(found, within, &mut page);
+        if left > 0 {
+            page.next = Some((start as u64, (within + page.from_last_window) as u64));
+            return Ok(page);
+        }
+        if end == order.len() || !budget.go_on() {
+            return Ok(page);
+        }
+        if page.results.len() >= mode.page {
+            page.next = Some((end as u64, 0));
+            return Ok(page);
+        }
+        (start, within) = (end, 0);
+    }
+}
+
+/// Verifies candidates in parallel; those of one unit by one thread.
+fn verify_all(
+    query: &Compiled,
+    segments: &[SegmentCandidates],
+    window: &[Candidate],
+    budget: &Budget,
+    keep: usize,
+) -> Result<Vec<Verified>, IndexError> {
+    let mut by_place: Vec<(u32, u32, u32)> = window
+        .iter()
+        .map(|candidate| {
+            let view = &segments[candidate.segment as usize].view;
+            let blob = view.blobs.get(view.documents.get(candidate.document).blob);
+            (candidate.segment, blob.first_piece, candidate.document)
+        })
+        .collect();
+    by_place.sort_unstable();
+    let parts: Vec<Result<Vec<Verified>, IndexError>> = by_place
+        .par_chunks(BATCH)
+        .map_init(
+            || Verifier::new(query, segments, budget, keep),
+            |verifier, batch| {
+                let mut found = Vec::new();
+                for (segment, _, document) in batch {
+                    match verifier.verify(*segment, *document) {
+                        Ok(verified) => found.extend(verified),
+                        Err(Interrupted::Budget) => break,
+                        Err(Interrupted::Index(error)) => return Err(error),
+                    }
+                }
+                Ok(found)
+            },
+        )
+        .collect();
+    let mut all = Vec::new();
+    for part in parts {
+        all.extend(part?);
+    }
+    Ok(all)
+}
+
+/// What was left out, and why.
+fn reasons(
+    query: &Compiled,
+    request: &SearchRequest,
+    snapshots: &[Arc<Snapshot>],
+    segments: &[SegmentCandidates],
+    budget: &Budget,
+) -> Vec<Skipped> {
+    let mut skipped = Vec::new();
+    let mut skip = |reason, message: String, mut items: Vec<String>| {
+        items.truncate(SKIPPED_ITEMS);
+        skipped.push(Skipped { reason, message, items });
+    };
+    match budget.stopped() {
+        Some(Stop::Time) => skip(
+            SkipReason::ShardTimeout,
+            "the time ran out before every candidate was looked at; narrow the query, or raise `timeout:`".to_owned(),
+            Vec::new(),
+        ),
+        Some(Stop::Bytes) => skip(
+            SkipReason::MatchLimit,
+            "the limit on bytes read was reached; narrow the query".to_owned(),
+            Vec::new(),
+        ),
+        Some(Stop::Matches) => skip(
+            SkipReason::MatchLimit,
+            "the limit on matches was reached; narrow the query".to_owned(),
+            Vec::new(),
+        ),
+        None => {}
+    }
+    let unknown = unknown_revisions(query, snapshots, &request.visible);
+    if !unknown.is_empty() {
+        skip(
+            SkipReason::RevisionNotIndexed,
+            "no repository that you may see has this revision in the index".to_owned(),
+            unknown,
+        );
+    }
+    let states = snapshots.iter().flat_map(|snapshot| &snapshot.manifest.repositories);
+    let damaged: Vec<String> = states
+        .filter(|(id, state)| state.damaged && request.visible.contains(id))
+        .map(|(_, state)| state.info.name.clone())
+        .collect();
+    if !damaged.is_empty() {
+        skip(
+            SkipReason::ShardRestoring,
+            "a part of the index was damaged and these repositories are being indexed again"
+                .to_owned(),
+            damaged,
+        );
+    }
+    let mut omitted: BTreeMap<OmitReason, u64> = BTreeMap::new();
+    for (reason, count) in segments.iter().flat_map(|segment| &segment.omitted) {
+        *omitted.entry(*reason).or_default() += count;
+    }
+    if !omitted.is_empty() {
+        skip(
+            SkipReason::FileNotIndexed,
+            "the content of some files is not in the index; `repo not-indexed` lists them"
+                .to_owned(),
+            omitted
+                .iter()
+                .map(|(reason, count)| format!("{count}: {}", reason.explain()))
+                .collect(),
+        );
+    }
+    let wants_symbols = query.atoms.iter().any(|atom| atom.symbol.is_some());
+    if wants_symbols && segments.iter().any(|segment| segment.loaded.symbols.is_none()) {
+        skip(
+            SkipReason::IndexStale,
+            "symbols of some files are still being read; ask again in a moment".to_owned(),
+            Vec::new(),
+        );
+    }
+    skipped
+}

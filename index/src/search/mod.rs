@@ -1,0 +1,19 @@
+//! Searching: what is asked and what is answered.
+
+mod budget;
+mod candidates;
+mod chunks;
+mod collect;
+mod compile;
+mod cursor;
+mod execute;
+mod rank;
+mod response;
+mod verify;
+
+pub(crate) use execute::Searcher;
+pub use response::{
+    Alert, Chunk, Count, Counts, Explain, FacetValue, Facets, Limits, Match, MatchKind, MatchRange,
+    Position, Progress, Relation, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped,
+    StepTime, SymbolHit, Visible,
+};

@@ -1,0 +1,366 @@
+//! The request and the answer of a search, independent of any transport.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::document::{ContentId, RepositoryId, RepositoryInfo};
+
+/// The repositories that the caller may see, applied before anything is read.
+#[derive(Clone, Debug)]
+pub enum Visible {
+    /// Every repository.
+    All,
+    /// Only these.
+    Only(Arc<HashSet<RepositoryId>>),
+}
+
+impl Visible {
+    /// Whether the repository may be seen.
+    pub fn contains(&self, id: &RepositoryId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(ids) => ids.contains(id),
+        }
+    }
+}
+
+/// What bounds one search.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Time from the start of the search until it answers with what it has.
+    pub deadline: Duration,
+    /// Bytes of content that may be read, uncompressed.
+    pub bytes: u64,
+    /// Match ranges that may be counted.
+    pub matches: u64,
+    /// Documents that may be returned with `count:all`.
+    pub documents: usize,
+    /// Match ranges returned of one document; its count stays exact.
+    pub ranges_per_document: usize,
+    /// Bytes of one line that are returned; a longer line is cut around its match.
+    pub line_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(10),
+            bytes: 1 << 40,
+            matches: 50_000_000,
+            documents: 1_000_000,
+            ranges_per_document: 1_000,
+            line_bytes: 2_048,
+        }
+    }
+}
+
+/// A search.
+#[derive(Clone, Debug)]
+pub struct SearchRequest {
+    /// The query as typed, in the language of `query-language.md`.
+    pub query: String,
+    /// What the caller may see.
+    pub visible: Visible,
+    /// Results wanted a page; `count:` in the query wins, `count:all` asks for every result.
+    pub page_size: usize,
+    /// Lines of context above and below a match.
+    pub context_lines: usize,
+    /// Whether content is returned, or counts and paths alone.
+    pub chunks: bool,
+    /// Whether facets are counted: exact counts need every candidate to be verified.
+    pub facets: bool,
+    /// Whether the answer tells how it was found.
+    pub explain: bool,
+    /// Cursor of the page before.
+    pub cursor: Option<String>,
+    /// Budgets.
+    pub limits: Limits,
+}
+
+/// Whether a count is exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// Exact.
+    Equal,
+    /// At least so many.
+    GreaterOrEqual,
+}
+
+/// A count and whether it is exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The number.
+    pub value: u64,
+    /// Whether it is exact.
+    pub relation: Relation,
+}
+
+/// Counts of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Match ranges, in content and paths.
+    pub matches: Count,
+    /// Lines of content with at least one match.
+    pub lines: Count,
+    /// Documents with at least one match.
+    pub documents: Count,
+}
+
+/// A place in a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// 0-based byte in the document.
+    pub offset: u64,
+    /// 1-based line.
+    pub line: u32,
+    /// 1-based code point in the line.
+    pub column: u32,
+}
+
+/// A match, `start` to before `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatchRange {
+    /// First byte.
+    pub start: Position,
+    /// Byte after the last one.
+    pub end: Position,
+}
+
+/// A definition that a match is the name of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SymbolHit {
+    /// Name as written.
+    pub name: String,
+    /// Such as `function`.
+    pub kind: &'static str,
+    /// Enclosing symbol, such as the type of a method.
+    pub container: Option<String>,
+    /// Where the name stands.
+    pub range: MatchRange,
+}
+
+/// Adjacent lines with at least one match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The lines' bytes, with line ends; not always UTF-8.
+    pub content: Vec<u8>,
+    /// Where `content` starts; column 1 unless the line was cut.
+    pub start: Position,
+    /// Matches in it, ascending.
+    pub ranges: Vec<MatchRange>,
+    /// Definitions whose names are matched in it.
+    pub symbols: Vec<SymbolHit>,
+    /// Whether a long line was cut around its match.
+    pub cut: bool,
+}
+
+/// What a result is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatchKind {
+    /// A document with matches in its content.
+    Content,
+    /// A document whose path matches, or that the qualifiers alone select.
+    Path,
+    /// A definition.
+    Symbol,
+    /// A repository.
+    Repository,
+}
+
+/// One result.
+#[derive(Clone, Debug)]
+pub struct Match {
+    /// What it is.
+    pub kind: MatchKind,
+    /// Repository that it is in.
+    pub repository: Arc<RepositoryInfo>,
+    /// Commit, in hex, of the first of `branches`; empty for a repository without one.
+    pub commit: String,
+    /// Indexed branches and tags that hold the document, sorted, the default branch first.
+    pub branches: Vec<String>,
+    /// Path; empty for [`MatchKind::Repository`].
+    pub path: Vec<u8>,
+    /// Matched byte ranges of the path.
+    pub path_ranges: Vec<(u32, u32)>,
+    /// Content id; `None` for [`MatchKind::Repository`].
+    pub content: Option<ContentId>,
+    /// Linguist's name of the language.
+    pub language: Option<&'static str>,
+    /// When the revision was indexed.
+    pub indexed_at: SystemTime,
+    /// Content around the matches, ascending.
+    pub chunks: Vec<Chunk>,
+    /// Match ranges in the whole document, returned or not.
+    pub match_count: u64,
+    /// For [`MatchKind::Symbol`].
+    pub symbol: Option<SymbolHit>,
+    /// What orders results, highest first.
+    pub score: f32,
+}
+
+/// A value of a facet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FacetValue {
+    /// The value.
+    pub value: String,
+    /// Documents that have it.
+    pub count: u64,
+}
+
+/// Documents by attribute, most frequent first, ties by value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facets {
+    /// By language.
+    pub language: Vec<FacetValue>,
+    /// By repository.
+    pub repository: Vec<FacetValue>,
+    /// Whether the counts are exact.
+    pub exact: bool,
+}
+
+/// Why something that may match is not in the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SkipReason {
+    /// A part of the index was damaged and is being rebuilt.
+    ShardRestoring,
+    /// A part of the index cannot be read.
+    ShardUnavailable,
+    /// The deadline passed.
+    ShardTimeout,
+    /// A limit on matches, bytes or results was reached.
+    MatchLimit,
+    /// A revision named in the query is not indexed.
+    RevisionNotIndexed,
+    /// Files whose content is not in the index.
+    FileNotIndexed,
+    /// The index lags behind: symbols are still being read.
+    IndexStale,
+}
+
+impl SkipReason {
+    /// The API's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ShardRestoring => "shardRestoring",
+            Self::ShardUnavailable => "shardUnavailable",
+            Self::ShardTimeout => "shardTimeout",
+            Self::MatchLimit => "matchLimit",
+            Self::RevisionNotIndexed => "revisionNotIndexed",
+            Self::FileNotIndexed => "fileNotIndexed",
+            Self::IndexStale => "indexStale",
+        }
+    }
+}
+
+/// Something that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Why.
+    pub reason: SkipReason,
+    /// A sentence for a person.
+    pub message: String,
+    /// What: names, at most a handful.
+    pub items: Vec<String>,
+}
+
+/// Advice on the query that does not stop it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// A stable word for programs.
+    pub code: String,
+    /// A sentence for a person.
+    pub message: String,
+    /// A query that may be what was meant.
+    pub rewrite: Option<String>,
+    /// Byte range in the query.
+    pub position: Option<(usize, usize)>,
+}
+
+/// Time of one step.
+#[derive(Clone, Debug)]
+pub struct StepTime {
+    /// Name of the step: `parse`, `plan`, `candidates`, `verify`, `collect`.
+    pub step: &'static str,
+    /// Wall time.
+    pub elapsed: Duration,
+}
+
+/// How an answer was found.
+#[derive(Clone, Debug, Default)]
+pub struct Explain {
+    /// The simplified query.
+    pub tree: String,
+    /// The trigram expression of each pattern.
+    pub plan: String,
+    /// Segments read.
+    pub segments: usize,
+    /// Documents that the filters and trigrams left.
+    pub candidates: u64,
+    /// Documents whose content or path was checked.
+    pub verified: u64,
+    /// Bytes of content decompressed.
+    pub bytes_read: u64,
+    /// Bytes of trigram lists read.
+    pub posting_bytes: u64,
+}
+
+/// The answer.
+#[derive(Clone, Debug)]
+pub struct SearchResponse {
+    /// Results in order.
+    pub results: Vec<Match>,
+    /// Counts.
+    pub counts: Counts,
+    /// Whether every document that may match was looked at or is on a later page.
+    pub complete: bool,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+    /// Advice.
+    pub alerts: Vec<Alert>,
+    /// Facets, where asked for.
+    pub facets: Option<Facets>,
+    /// Cursor of the next page.
+    pub next: Option<String>,
+    /// How it was found, where asked for.
+    pub explain: Option<Explain>,
+    /// Time of each step, for metrics.
+    pub steps: Vec<StepTime>,
+    /// Wall time.
+    pub elapsed: Duration,
+}
+
+/// How far a search is, for streams.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Candidates looked at.
+    pub verified: u64,
+    /// Candidates in all.
+    pub candidates: u64,
+}
+
+/// A search that cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// The query is wrong.
+    #[error("{message}")]
+    Query {
+        /// A stable word for programs.
+        code: String,
+        /// What is wrong and what to do.
+        message: String,
+        /// Byte range in the query.
+        position: Option<(usize, usize)>,
+        /// A query that may be what was meant.
+        rewrite: Option<String>,
+    },
+    /// The cursor was not made by this server, or for another query.
+    #[error("the cursor does not belong to this query; start again without it")]
+    BadCursor,
+    /// What the cursor was made on is gone.
+    #[error("the cursor has expired, the index changed since; start again without it")]
+    ExpiredCursor,
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] crate::IndexError),
+}

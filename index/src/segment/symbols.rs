@@ -1,0 +1,379 @@
+//! The symbols of a segment's contents, in a file beside it.
+//!
+//! For each blob the places of its definitions' names, compressed as distances; and a tantivy
+//! index of one document a blob, whose terms are the folded names, so that a definition is found
+//! without looking at its uses. The tantivy index is built in memory and stored as sections.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::ops::{Deref, Range};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stable_deref_trait::StableDeref;
+use tantivy::directory::error::{DeleteError, OpenReadError, OpenWriteError};
+use tantivy::directory::{
+    FileHandle, OwnedBytes, RamDirectory, WatchCallback, WatchHandle, WritePtr,
+};
+use tantivy::indexer::SingleSegmentIndexWriter;
+use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
+use tantivy::{
+    Directory, DocSet, Index, ReloadPolicy, Searcher, TERMINATED, TantivyDocument, Term,
+};
+
+use super::file::{SectionFile, SectionWriter};
+use super::grams::{read_varint, write_varint};
+use super::tables::{Table, encode};
+use crate::IndexError;
+use crate::symbols::SymbolKind;
+use crate::trigram::fold_text;
+
+const STARTS: u32 = 1;
+const SYMBOLS: u32 = 2;
+const FILE_NAMES: u32 = 3;
+const FILES: u32 = 4;
+/// What tantivy sizes its first hash table for.
+const WRITER_MEMORY: usize = 64 << 20;
+/// A longer name is not found by name, only in its text: no one types it.
+const MAX_NAME_BYTES: usize = 256;
+/// Names that one look-up of a prefix goes through at most.
+const MAX_PREFIX_TERMS: usize = 256;
+
+/// A definition in a stored content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredSymbol {
+    /// Byte at which its name starts.
+    pub(crate) start: u32,
+    /// Bytes of its name.
+    pub(crate) length: u32,
+    pub(crate) kind: SymbolKind,
+    /// Place of the enclosing definition in the blob's list.
+    pub(crate) container: Option<u32>,
+}
+
+/// Writes symbol files; blobs come in order.
+pub(crate) struct SymbolWriter {
+    names: SingleSegmentIndexWriter,
+    field: Field,
+    starts: Vec<u32>,
+    symbols: Vec<u8>,
+}
+
+fn failed(error: impl fmt::Display) -> IndexError {
+    IndexError::Symbols(error.to_string())
+}
+
+fn schema() -> (Schema, Field) {
+    let mut schema = Schema::builder();
+    let indexing = TextFieldIndexing::default()
+        .set_tokenizer("raw")
+        .set_index_option(IndexRecordOption::Basic)
+        .set_fieldnorms(false);
+    let field =
+        schema.add_text_field("name", TextOptions::default().set_indexing_options(indexing));
+    (schema.build(), field)
+}
+
+impl SymbolWriter {
+    /// With no blobs yet.
+    pub(crate) fn new() -> Result<Self, IndexError> {
+        let (schema, field) = schema();
+        let names = Index::builder()
+            .schema(schema)
+            .single_segment_index_writer(RamDirectory::create(), WRITER_MEMORY)
+            .map_err(failed)?;
+        Ok(Self { names, field, starts: vec![0], symbols: Vec::new() })
+    }
+
+    /// Adds the next blob's symbols, ascending by place, and their distinct folded names.
+    pub(crate) fn add(&mut self, encoded: &[u8], names: &[String]) -> Result<(), IndexError> {
+        let mut document = TantivyDocument::new();
+        for name in names {
+            document.add_text(self.field, name);
+        }
+        self.names.add_document(document).map_err(failed)?;
+        self.symbols.extend_from_slice(encoded);
+        let end = u32::try_from(self.symbols.len())
+            .map_err(|_| failed("a segment has more than 4 GiB of symbols"))?;
+        self.starts.push(end);
+        Ok(())
+    }
+
+    /// Writes the file, synced.
+    pub(crate) fn finish(self, path: &Path) -> Result<(), IndexError> {
+        let index = self.names.finalize().map_err(failed)?;
+        let directory = index.directory();
+        let mut writer = SectionWriter::create(path)?;
+        writer.section(STARTS, &encode(&self.starts))?;
+        writer.section(SYMBOLS, &self.symbols)?;
+        writer.begin(FILES);
+        let mut names: Vec<(PathBuf, usize)> = Vec::new();
+        for name in directory.list_managed_files() {
+            // Tantivy keeps its own list of files, for a folder that it may change; ours it may not.
+            if !directory.exists(&name).map_err(failed)? {
+                continue;
+            }
+            let bytes = directory.atomic_read(&name).map_err(failed)?;
+            writer.append(&bytes)?;
+            names.push((name, bytes.len()));
+        }
+        let names = serde_json::to_vec(&names).map_err(failed)?;
+        writer.section(FILE_NAMES, &names)?;
+        writer.finish().map(drop)
+    }
+}
+
+/// Encodes a blob's symbols, ascending by place.
+pub(crate) fn encode_symbols(symbols: &[StoredSymbol]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(symbols.len() * 5);
+    let mut before = 0;
+    for (index, symbol) in symbols.iter().enumerate() {
+        write_varint(&mut bytes, symbol.start - before);
+        write_varint(&mut bytes, symbol.length);
+        bytes.push(symbol.kind as u8);
+        write_varint(&mut bytes, symbol.container.map_or(0, |container| index as u32 - container));
+        before = symbol.start;
+    }
+    bytes
+}
+
+fn take_byte(bytes: &mut &[u8]) -> Option<u8> {
+    let (first, rest) = bytes.split_first()?;
+    *bytes = rest;
+    Some(*first)
+}
+
+fn decode_symbols(mut bytes: &[u8]) -> Vec<StoredSymbol> {
+    let mut symbols = Vec::new();
+    let mut before = 0;
+    while !bytes.is_empty() {
+        let start = before + read_varint(&mut bytes);
+        let length = read_varint(&mut bytes);
+        let kind = take_byte(&mut bytes).unwrap_or_default();
+        let container = match read_varint(&mut bytes) {
+            0 => None,
+            distance => (symbols.len() as u32).checked_sub(distance),
+        };
+        before = start;
+        // A kind of a later version is no reason to lose the others.
+        if let Some(kind) = SymbolKind::from_number(kind) {
+            symbols.push(StoredSymbol { start, length, kind, container });
+        }
+    }
+    symbols
+}
+
+/// The form of a name that is looked up: case does not matter. `None` for what is not indexed.
+pub(crate) fn folded_name(name: &[u8]) -> Option<String> {
+    let mut folded = Vec::with_capacity(name.len());
+    fold_text(name, &mut folded);
+    String::from_utf8(folded).ok().filter(|name| !name.is_empty() && name.len() <= MAX_NAME_BYTES)
+}
+
+/// An open symbol file.
+pub(crate) struct SymbolFile {
+    file: Arc<SectionFile>,
+    searcher: Searcher,
+    field: Field,
+    bytes: u64,
+}
+
+impl SymbolFile {
+    /// Maps the file.
+    pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
+        let file = Arc::new(SectionFile::open(path)?);
+        let names: Vec<(PathBuf, usize)> = serde_json::from_slice(file.section(FILE_NAMES)?)
+            .map_err(|error| file.damaged(error.to_string()))?;
+        let mut at = file.range(FILES).start;
+        let mut files = HashMap::new();
+        for (name, length) in names {
+            files.insert(name, at..at + length);
+            at += length;
+        }
+        let damaged = |error: tantivy::TantivyError| file.damaged(error.to_string());
+        let directory = Bundle { file: Arc::clone(&file), files: Arc::new(files) };
+        let index = Index::open(directory).map_err(damaged)?;
+        let field = index.schema().get_field("name").map_err(damaged)?;
+        let reader = index
+            .reader_builder()
+            .reload_policy(ReloadPolicy::Manual)
+            .try_into()
+            .map_err(damaged)?;
+        let bytes = std::fs::metadata(path).map_err(IndexError::io("cannot read", path))?.len();
+        Ok(Self { searcher: reader.searcher(), file, field, bytes })
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Checks every page.
+    pub(crate) fn scrub(&self) -> Result<(), IndexError> {
+        self.file.scrub()
+    }
+
+    /// Encoded symbols of a blob.
+    pub(crate) fn encoded(&self, blob: u32) -> Result<&[u8], IndexError> {
+        let starts: Table<'_, u32> = Table::new(self.file.section(STARTS)?);
+        if blob + 1 >= starts.len() {
+            return Err(self.file.damaged(format!("it has no symbols of blob {blob}")));
+        }
+        let base = self.file.range(SYMBOLS).start;
+        self.file.bytes(base + starts.get(blob) as usize..base + starts.get(blob + 1) as usize)
+    }
+
+    /// Symbols of a blob, ascending by place.
+    pub(crate) fn symbols(&self, blob: u32) -> Result<Vec<StoredSymbol>, IndexError> {
+        Ok(decode_symbols(self.encoded(blob)?))
+    }
+
+    /// Blobs that define a symbol of this folded name.
+    pub(crate) fn defining(&self, name: &str) -> Result<Vec<u32>, IndexError> {
+        let term = Term::from_field_text(self.field, name);
+        let mut blobs = Vec::new();
+        for segment in self.searcher.segment_readers() {
+            let index = segment.inverted_index(self.field).map_err(failed)?;
+            let postings = index.read_postings(&term, IndexRecordOption::Basic).map_err(failed)?;
+            collect(postings, &mut blobs);
+        }
+        Ok(blobs)
+    }
+
+    /// Blobs that define a symbol whose folded name starts so and goes on, of the first names.
+    pub(crate) fn defining_prefix(&self, prefix: &str) -> Result<Vec<u32>, IndexError> {
+        let mut blobs = Vec::new();
+        for segment in self.searcher.segment_readers() {
+            let index = segment.inverted_index(self.field).map_err(failed)?;
+            let mut terms =
+                index.terms().range().gt(prefix.as_bytes()).into_stream().map_err(failed)?;
+            for _ in 0..MAX_PREFIX_TERMS {
+                if !terms.advance() || !terms.key().starts_with(prefix.as_bytes()) {
+                    break;
+                }
+                let info = terms.value().clone();
+                let postings = index
+                    .read_postings_from_terminfo(&info, IndexRecordOption::Basic)
+                    .map_err(failed)?;
+                collect(Some(postings), &mut blobs);
+            }
+        }
+        blobs.sort_unstable();
+        blobs.dedup();
+        Ok(blobs)
+    }
+}
+
+fn collect(postings: Option<impl DocSet>, blobs: &mut Vec<u32>) {
+    let Some(mut postings) = postings else { return };
+    let mut blob = postings.doc();
+    while blob != TERMINATED {
+        blobs.push(blob);
+        blob = postings.advance();
+    }
+}
+
+/// A read-only tantivy directory over the sections of a file.
+#[derive(Clone)]
+struct Bundle {
+    file: Arc<SectionFile>,
+    files: Arc<HashMap<PathBuf, Range<usize>>>,
+}
+
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bundle").field(&self.file.path()).finish()
+    }
+}
+
+/// Bytes of a mapped file, which stays mapped as long as they are used.
+struct Mapped {
+    file: Arc<SectionFile>,
+    range: Range<usize>,
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.file.mapped(self.range.clone())
+    }
+}
+
+// SAFETY: the bytes are of a memory map that is never moved or unmapped while `file` is held.
+unsafe impl StableDeref for Mapped {}
+
+impl fmt::Debug for Mapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapped").field("range", &self.range).finish()
+    }
+}
+
+impl FileHandle for Mapped {
+    fn read_bytes(&self, range: Range<usize>) -> io::Result<OwnedBytes> {
+        let range = self.range.start + range.start..self.range.start + range.end;
+        // Verifies the pages; tantivy reads through the map afterwards.
+        self.file.bytes(range.clone()).map_err(io::Error::other)?;
+        Ok(OwnedBytes::new(Self { file: Arc::clone(&self.file), range }))
+    }
+}
+
+impl Bundle {
+    fn find(&self, path: &Path) -> Result<Mapped, OpenReadError> {
+        match self.files.get(path) {
+            Some(range) => Ok(Mapped { file: Arc::clone(&self.file), range: range.clone() }),
+            None => Err(OpenReadError::FileDoesNotExist(path.to_owned())),
+        }
+    }
+}
+
+fn read_only() -> io::Error {
+    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "a segment's files never change")
+}
+
+impl Directory for Bundle {
+    fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
+        Ok(Arc::new(self.find(path)?))
+    }
+
+    fn delete(&self, path: &Path) -> Result<(), DeleteError> {
+        Err(DeleteError::IoError { io_error: Arc::new(read_only()), filepath: path.to_owned() })
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, OpenReadError> {
+        Ok(self.files.contains_key(path))
+    }
+
+    fn open_write(&self, path: &Path) -> Result<WritePtr, OpenWriteError> {
+        Err(OpenWriteError::wrap_io_error(read_only(), path.to_owned()))
+    }
+
+    fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
+        let mapped = self.find(path)?;
+        let bytes = self.file.bytes(mapped.range).map_err(|error| {
+            OpenReadError::wrap_io_error(io::Error::other(error), path.to_owned())
+        })?;
+        Ok(bytes.to_vec())
+    }
+
+    fn atomic_write(&self, path: &Path, _: &[u8]) -> io::Result<()> {
+        // Tantivy notes the files that it manages when it opens an index; there is nothing to note.
+        if path == Path::new(".managed.json") { Ok(()) } else { Err(read_only()) }
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn acquire_lock(
+        &self,
+        _: &tantivy::directory::Lock,
+    ) -> Result<tantivy::directory::DirectoryLock, tantivy::directory::error::LockError> {
+        // Locks keep tantivy's writers apart; there is none.
+        Ok(tantivy::directory::DirectoryLock::from(Box::new(())))
+    }
+
+    fn watch(&self, _: WatchCallback) -> tantivy::Result<WatchHandle> {
+        Ok(WatchHandle::empty())
+    }
+}

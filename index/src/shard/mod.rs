@@ -1,0 +1,650 @@
+//! A shard: segments under one manifest.
+//!
+//! Invariants: a file is written and synced before a manifest names it; a manifest is replaced
+//! atomically; files that no manifest names are removed when the shard is opened. So after a crash
+//! at any point the shard is what it was at its last commit, and nothing leaks.
+
+mod apply;
+mod live;
+mod maintain;
+pub(crate) mod manifest;
+mod set;
+pub(crate) mod snapshot;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use roaring::RoaringBitmap;
+
+use self::apply::Changes;
+use self::live::Live;
+pub use self::maintain::Maintenance;
+use self::manifest::{Manifest, RepositoryState, RevisionState, SegmentEntry};
+pub use self::set::ShardSet;
+use self::snapshot::Broken;
+pub use self::snapshot::Snapshot;
+use crate::IndexError;
+use crate::document::{
+    ContentSource, OmitReason, RepositoryId, RepositoryInfo, RepositoryUpdate, RevisionChange,
+    RevisionName,
+};
+use crate::options::{ProgressSink, ShardOptions};
+use crate::segment::build::{Builder, Built, NewDocument};
+
+/// Folder for files that were found damaged.
+const QUARANTINE: &str = "quarantine";
+/// Files kept there: the newest, for a person to look at.
+const QUARANTINED_FILES: usize = 16;
+/// Times that an update is prepared anew because a merge came in between.
+const APPLY_TRIES: u32 = 5;
+/// Past states that cursors may still name.
+const PAST_SNAPSHOTS: usize = 8;
+const PAST_AGE: Duration = Duration::from_secs(120);
+
+/// What an update did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Documents that were written.
+    pub documents_added: u64,
+    /// Documents that a revision no longer holds.
+    pub documents_removed: u64,
+    /// Contents that were read and stored.
+    pub contents: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Contents among them that were left out.
+    pub omitted: u64,
+}
+
+/// A document whose content is not in the index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OmittedFile {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// Why.
+    pub reason: OmitReason,
+    /// Revisions that hold it, sorted.
+    pub revisions: Vec<RevisionName>,
+}
+
+/// A file that was damaged and set aside.
+#[derive(Clone, Debug)]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    /// What does not fit.
+    pub detail: String,
+    /// Repositories that must be indexed anew.
+    pub repositories: Vec<RepositoryId>,
+}
+
+/// Sizes of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardStats {
+    /// Repositories.
+    pub repositories: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Segments whose symbols are not read yet.
+    pub segments_without_symbols: u64,
+    /// Documents that some revision holds.
+    pub documents: u64,
+    /// Stored contents, deleted ones included until a merge.
+    pub contents: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes of content before compression.
+    pub content_bytes: u64,
+}
+
+/// A part of the index, in a folder of its own.
+pub struct Shard {
+    folder: PathBuf,
+    options: ShardOptions,
+    next_id: AtomicU64,
+    current: RwLock<Arc<Snapshot>>,
+    past: Mutex<VecDeque<(Instant, Arc<Snapshot>)>>,
+    /// Held while a manifest is worked out and written.
+    commit: Mutex<()>,
+    /// Held while symbols are read or segments merged.
+    maintenance: Mutex<()>,
+    /// Repositories with an update under way.
+    busy: Mutex<HashSet<RepositoryId>>,
+    damage: Mutex<Vec<Damage>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+impl Shard {
+    /// Opens the shard in a folder, making it where there is none. A folder has one user: the
+    /// caller holds a lock ([`ShardSet`] does).
+    ///
+    /// # Errors
+    /// When the folder cannot be read or written, or its manifest is damaged.
+    pub fn open(folder: &Path, options: ShardOptions) -> Result<Self, IndexError> {
+        fs::create_dir_all(folder).map_err(IndexError::io("cannot create", folder))?;
+        let manifest = Manifest::read(folder)?;
+        remove_unnamed(folder, &manifest)?;
+        let next_id = manifest.next_id;
+        let (snapshot, broken) = Snapshot::open(folder, manifest, None)?;
+        let shard = Self {
+            folder: folder.to_owned(),
+            options,
+            next_id: AtomicU64::new(next_id),
+            current: RwLock::new(Arc::new(snapshot)),
+            past: Mutex::default(),
+            commit: Mutex::default(),
+            maintenance: Mutex::default(),
+            busy: Mutex::default(),
+            damage: Mutex::default(),
+        };
+        if !broken.is_empty() {
+            shard.set_aside(&broken)?;
+        }
+        Ok(shard)
+    }
+
+    /// The shard as it is now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The shard as it was at a commit, while that is kept for cursors.
+    pub(crate) fn snapshot_at(&self, generation: u64) -> Option<Arc<Snapshot>> {
+        let current = self.snapshot();
+        if current.generation() == generation {
+            return Some(current);
+        }
+        lock(&self.past)
+            .iter()
+            .find(|(since, snapshot)| {
+                snapshot.generation() == generation && since.elapsed() < PAST_AGE
+            })
+            .map(|(_, snapshot)| Arc::clone(snapshot))
+    }
+
+    /// Applies an update. When it returns, the update is durable and its text is searchable;
+    /// symbols follow through [`Shard::maintain`]. Until then searches see nothing of it.
+    ///
+    /// # Errors
+    /// [`IndexError::StaleBase`] when the index does not hold the commit that an update starts
+    /// from; [`IndexError::Cancelled`]; or what failed. Then nothing has changed.
+    pub fn apply(
+        &self,
+        update: &RepositoryUpdate,
+        source: &dyn ContentSource,
+        progress: &dyn ProgressSink,
+    ) -> Result<Applied, IndexError> {
+        let id = update.repository.id;
+        let _turn = self.turn(id);
+        let mut tries = 0;
+        loop {
+            let built = self.build_missing(update, source, progress)?;
+            let applied = self.commit_update(update, &built);
+            if applied.is_err() {
+                built.iter().for_each(|(built, _)| discard(&built.path));
+            }
+            tries += 1;
+            if !matches!(applied, Err(IndexError::Retry)) || tries == APPLY_TRIES {
+                return applied;
+            }
+        }
+    }
+
+    /// Waits for other updates of the repository, so that each sees the one before whole.
+    fn turn(&self, id: RepositoryId) -> Turn<'_> {
+        loop {
+            if lock(&self.busy).insert(id) {
+                return Turn { shard: self, id };
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Builds segments of the files that no segment has, without holding up other commits.
+    fn build_missing(
+        &self,
+        update: &RepositoryUpdate,
+        source: &dyn ContentSource,
+        progress: &dyn ProgressSink,
+    ) -> Result<Vec<(Built, Vec<Vec<String>>)>, IndexError> {
+        let snapshot = self.snapshot();
+        check_bases(&snapshot.manifest, update)?;
+        let changes = Changes::plan(&snapshot, update.repository.id, &update.revisions)?;
+        let mut revisions = Vec::with_capacity(changes.missing.len());
+        let mut documents = Vec::with_capacity(changes.missing.len());
+        for (entry, wanted_by) in changes.missing {
+            documents.push(NewDocument { repository: update.repository.id, entry, known: None });
+            revisions.push(wanted_by);
+        }
+        fail::fail_point!("apply-before-build");
+        let builder = Builder {
+            folder: &self.folder,
+            options: &self.options,
+            source,
+            progress,
+            repository: &update.repository.name,
+            next_id: &self.next_id,
+        };
+        let built = builder.build(&documents)?;
+        fail::fail_point!("apply-after-build");
+        Ok(built
+            .into_iter()
+            .map(|built| {
+                let wanted =
+                    built.order.iter().map(|number| revisions[*number as usize].clone()).collect();
+                (built, wanted)
+            })
+            .collect())
+    }
+
+    fn commit_update(
+        &self,
+        update: &RepositoryUpdate,
+        built: &[(Built, Vec<Vec<String>>)],
+    ) -> Result<Applied, IndexError> {
+        let _commit = lock(&self.commit);
+        let snapshot = self.snapshot();
+        check_bases(&snapshot.manifest, update)?;
+        let id = update.repository.id;
+        let changes = Changes::plan(&snapshot, id, &update.revisions)?;
+        let mut applied = Applied { documents_removed: changes.removed, ..Applied::default() };
+        let mut manifest = snapshot.manifest.clone();
+        self.write_live(&mut manifest, changes.live)?;
+        for (built, wanted) in built {
+            let mut sets: HashMap<&str, RoaringBitmap> = HashMap::new();
+            for (document, revisions) in wanted.iter().enumerate() {
+                for name in revisions {
+                    sets.entry(name).or_default().insert(document as u32);
+                }
+            }
+            let mut live = Live::default();
+            sets.into_iter().for_each(|(name, set)| live.set(id, name, set));
+            manifest.segments.push(self.entry_of(built, &live)?);
+            applied.documents_added += wanted.len() as u64;
+            applied.contents += built.contents;
+            applied.bytes += built.content_bytes;
+            applied.omitted += built.omitted;
+        }
+        let built_count: usize = built.iter().map(|(_, wanted)| wanted.len()).sum();
+        if built_count < changes.missing.len() {
+            // A merge dropped dead documents between building and now that would have been
+            // revived; the next try finds them missing and builds them.
+            return Err(IndexError::Retry);
+        }
+        update_revisions(&mut manifest, update);
+        self.commit_manifest(manifest)?;
+        Ok(applied)
+    }
+
+    /// Writes the live documents of a built segment, and its entry for the manifest.
+    fn entry_of(&self, built: &Built, live: &Live) -> Result<SegmentEntry, IndexError> {
+        let entry = SegmentEntry {
+            id: built.id,
+            live: self.next_id.fetch_add(1, Ordering::Relaxed),
+            symbols: None,
+            documents: built.order.len() as u32,
+            contents: built.contents,
+            bytes: built.bytes,
+            content_bytes: built.content_bytes,
+        };
+        live.write(&self.folder.join(entry.live_file()))?;
+        Ok(entry)
+    }
+
+    fn write_live(
+        &self,
+        manifest: &mut Manifest,
+        changed: BTreeMap<u64, Live>,
+    ) -> Result<(), IndexError> {
+        for (segment, live) in changed {
+            let Some(entry) = manifest.segments.iter_mut().find(|entry| entry.id == segment) else {
+                continue;
+            };
+            entry.live = self.next_id.fetch_add(1, Ordering::Relaxed);
+            live.write(&self.folder.join(entry.live_file()))?;
+            if live.iter().next().is_none() {
+                manifest.segments.retain(|entry| entry.id != segment);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a manifest the shard's, and removes files that it no longer names. The caller holds
+    /// the commit lock.
+    fn commit_manifest(&self, mut manifest: Manifest) -> Result<(), IndexError> {
+        manifest.generation += 1;
+        manifest.next_id = self.next_id.load(Ordering::Relaxed);
+        let before = self.snapshot();
+        // Opened before it is committed: what cannot be read must not become the shard's state.
+        let (snapshot, broken) = Snapshot::open(&self.folder, manifest, Some(&before))?;
+        if let Some(broken) = broken.into_iter().next() {
+            return Err(broken.error);
+        }
+        fail::fail_point!("commit-before-manifest");
+        snapshot.manifest.write(&self.folder)?;
+        fail::fail_point!("commit-after-manifest");
+        let snapshot = Arc::new(snapshot);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
+        for entry in &before.manifest.segments {
+            for name in entry.files().filter(|name| !snapshot.manifest.names(name)) {
+                discard(&self.folder.join(name));
+            }
+        }
+        let mut past = lock(&self.past);
+        past.push_back((Instant::now(), before));
+        while past.len() > PAST_SNAPSHOTS
+            || past.front().is_some_and(|(since, _)| since.elapsed() > PAST_AGE)
+        {
+            past.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Takes a repository out: no search finds it any more. Unknown ones are no error.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn remove_repository(&self, id: RepositoryId) -> Result<(), IndexError> {
+        let _turn = self.turn(id);
+        let _commit = lock(&self.commit);
+        let snapshot = self.snapshot();
+        let mut manifest = snapshot.manifest.clone();
+        if manifest.repositories.remove(&id).is_none() {
+            return Ok(());
+        }
+        let mut changed = BTreeMap::new();
+        for loaded in &snapshot.segments {
+            let mut live = (*loaded.live).clone();
+            if live.remove(id) {
+                changed.insert(loaded.entry.id, live);
+            }
+        }
+        self.write_live(&mut manifest, changed)?;
+        self.commit_manifest(manifest)
+    }
+
+    /// Takes over what the catalog says of a repository; one that is not in the index is no error.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn set_repository(&self, info: RepositoryInfo) -> Result<(), IndexError> {
+        let _commit = lock(&self.commit);
+        let mut manifest = self.snapshot().manifest.clone();
+        match manifest.repositories.get_mut(&info.id) {
+            Some(state) if state.info != info => state.info = info,
+            _ => return Ok(()),
+        }
+        self.commit_manifest(manifest)
+    }
+
+    /// Repositories in the index.
+    pub fn repositories(&self) -> Vec<RepositoryInfo> {
+        let snapshot = self.snapshot();
+        snapshot.manifest.repositories.values().map(|state| state.info.clone()).collect()
+    }
+
+    /// The indexed revisions of a repository and their commits; `None` when it is not in the
+    /// index, or was damaged and must be sent as whole listings.
+    pub fn revisions(&self, id: RepositoryId) -> Option<BTreeMap<RevisionName, String>> {
+        let snapshot = self.snapshot();
+        let state = snapshot.manifest.repositories.get(&id).filter(|state| !state.damaged)?;
+        Some(
+            state
+                .revisions
+                .iter()
+                .map(|(name, revision)| (name.clone(), revision.commit.clone()))
+                .collect(),
+        )
+    }
+
+    /// Documents of a repository whose content is left out, by path, after a path.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn omitted(
+        &self,
+        id: RepositoryId,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<OmittedFile>, IndexError> {
+        let snapshot = self.snapshot();
+        let mut files = Vec::new();
+        for loaded in &snapshot.segments {
+            let Some(revisions) = loaded.live.of(id) else { continue };
+            let view = loaded.segment.view()?;
+            for number in view.documents_in(id).filter(|number| loaded.alive.contains(*number)) {
+                let blob = view.blobs.get(view.documents.get(number).blob);
+                let Some(reason) = OmitReason::from_u8(blob.omitted) else { continue };
+                let path = view.path(number);
+                if after.is_some_and(|after| path <= after) {
+                    continue;
+                }
+                let names = revisions.iter().filter(|(_, set)| set.contains(number));
+                files.push(OmittedFile {
+                    path: path.to_vec(),
+                    reason,
+                    revisions: names.map(|(name, _)| name.clone()).collect(),
+                });
+            }
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files.truncate(limit);
+        Ok(files)
+    }
+
+    /// Whether symbols of the repository are still to be read.
+    pub fn symbols_pending(&self, id: RepositoryId) -> bool {
+        let snapshot = self.snapshot();
+        snapshot
+            .segments
+            .iter()
+            .any(|loaded| loaded.symbols.is_none() && loaded.live.of(id).is_some())
+    }
+
+    /// Sizes.
+    pub fn stats(&self) -> ShardStats {
+        let snapshot = self.snapshot();
+        let mut stats = ShardStats {
+            repositories: snapshot.manifest.repositories.len() as u64,
+            segments: snapshot.segments.len() as u64,
+            ..ShardStats::default()
+        };
+        for loaded in &snapshot.segments {
+            stats.segments_without_symbols += u64::from(loaded.symbols.is_none());
+            stats.documents += u64::from(loaded.alive.count());
+            stats.contents += loaded.entry.contents;
+            stats.content_bytes += loaded.entry.content_bytes;
+            stats.bytes += loaded.entry.bytes;
+            stats.bytes += loaded.symbols.as_ref().map_or(0, |symbols| symbols.bytes());
+        }
+        stats
+    }
+
+    /// Files that were set aside since the last call.
+    pub fn take_damage(&self) -> Vec<Damage> {
+        std::mem::take(&mut *lock(&self.damage))
+    }
+
+    /// Sets the segment aside that an error names, if it names one; searches call this.
+    pub(crate) fn report(&self, error: &IndexError) {
+        let IndexError::Damaged { path, .. } = error else { return };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let snapshot = self.snapshot();
+        let entry =
+            snapshot.manifest.segments.iter().find(|entry| entry.files().any(|file| file == name));
+        if let Some(entry) = entry {
+            let detail = IndexError::Damaged { path: path.clone(), detail: error.to_string() };
+            let broken = [Broken { entry: entry.clone(), error: detail }];
+            if let Err(error) = self.set_aside(&broken) {
+                tracing::error!(%error, "a damaged segment could not be set aside");
+            }
+        }
+    }
+
+    /// Reads every page of every segment, and sets aside what is damaged.
+    ///
+    /// # Errors
+    /// When files cannot be read at all, or a damaged one cannot be set aside.
+    pub fn scrub(&self) -> Result<(), IndexError> {
+        for loaded in &self.snapshot().segments {
+            let symbols = loaded.symbols.as_ref().map_or(Ok(()), |symbols| symbols.scrub());
+            match loaded.segment.file().scrub().and(symbols) {
+                Err(error @ IndexError::Damaged { .. }) => self.report(&error),
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes broken segments out of the manifest and moves their files away. Their repositories
+    /// are marked: answers say that they are not complete until they are indexed anew.
+    fn set_aside(&self, broken: &[Broken]) -> Result<(), IndexError> {
+        let _commit = lock(&self.commit);
+        let snapshot = self.snapshot();
+        let mut manifest = snapshot.manifest.clone();
+        let mut damages = Vec::new();
+        for Broken { entry, error } in broken {
+            if !manifest.segments.iter().any(|known| known.id == entry.id) {
+                continue;
+            }
+            manifest.segments.retain(|known| known.id != entry.id);
+            let repositories = match snapshot.segment(entry.id) {
+                Some(loaded) => loaded.segment.meta.repositories.clone(),
+                // It could not be opened: nobody knows whose documents it held.
+                None => manifest.repositories.keys().copied().collect(),
+            };
+            for id in &repositories {
+                if let Some(state) = manifest.repositories.get_mut(id) {
+                    state.damaged = true;
+                }
+            }
+            tracing::error!(%error, segment = entry.id, "a damaged segment was set aside");
+            damages.push(Damage {
+                path: self.folder.join(entry.segment_file()),
+                detail: error.to_string(),
+                repositories,
+            });
+        }
+        let quarantine = self.folder.join(QUARANTINE);
+        fs::create_dir_all(&quarantine).map_err(IndexError::io("cannot create", &quarantine))?;
+        for name in broken.iter().flat_map(|broken| broken.entry.files()) {
+            // The commit removes the name; a second one keeps the bytes for a person to look at.
+            let _ = fs::hard_link(self.folder.join(&name), quarantine.join(&name));
+        }
+        prune(&quarantine);
+        self.commit_manifest(manifest)?;
+        for name in broken.iter().flat_map(|broken| broken.entry.files()) {
+            discard(&self.folder.join(name));
+        }
+        lock(&self.damage).extend(damages);
+        Ok(())
+    }
+}
+
+/// An update's turn; ends when dropped.
+struct Turn<'a> {
+    shard: &'a Shard,
+    id: RepositoryId,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        lock(&self.shard.busy).remove(&self.id);
+    }
+}
+
+fn check_bases(manifest: &Manifest, update: &RepositoryUpdate) -> Result<(), IndexError> {
+    let state = manifest.repositories.get(&update.repository.id);
+    for change in &update.revisions {
+        let RevisionChange::Update { name, from, .. } = change else { continue };
+        let held = state
+            .filter(|state| !state.damaged)
+            .and_then(|state| state.revisions.get(name))
+            .map(|revision| revision.commit.clone());
+        if held.as_ref() != Some(from) {
+            return Err(IndexError::StaleBase {
+                repository: update.repository.name.clone(),
+                revision: name.clone(),
+                from: from.clone(),
+                held,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn update_revisions(manifest: &mut Manifest, update: &RepositoryUpdate) {
+    let state =
+        manifest.repositories.entry(update.repository.id).or_insert_with(|| RepositoryState {
+            info: update.repository.clone(),
+            revisions: BTreeMap::new(),
+            damaged: false,
+        });
+    state.info = update.repository.clone();
+    let mut replaced = HashSet::new();
+    for change in &update.revisions {
+        match change {
+            RevisionChange::Replace { name, commit, .. }
+            | RevisionChange::Update { name, commit, .. } => {
+                let revision = RevisionState { commit: commit.clone(), indexed_at: now_ms() };
+                state.revisions.insert(name.clone(), revision);
+                if matches!(change, RevisionChange::Replace { .. }) {
+                    replaced.insert(name.as_str());
+                }
+            }
+            RevisionChange::Remove { name } => {
+                state.revisions.remove(name);
+            }
+        }
+    }
+    if state.revisions.keys().all(|name| replaced.contains(name.as_str())) {
+        state.damaged = false;
+    }
+}
+
+fn discard(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "a file that is not needed stays until the next start");
+    }
+}
+
+/// Removes what a crash left: files that the manifest does not name.
+fn remove_unnamed(folder: &Path, manifest: &Manifest) -> Result<(), IndexError> {
+    let entries = fs::read_dir(folder).map_err(IndexError::io("cannot list", folder))?;
+    for entry in entries {
+        let entry = entry.map_err(IndexError::io("cannot list", folder))?;
+        let name = entry.file_name();
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && !manifest.names(&name.to_string_lossy()) {
+            fs::remove_file(entry.path()).map_err(IndexError::io("cannot remove", entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the newest files of the quarantine.
+fn prune(quarantine: &Path) {
+    let Ok(entries) = fs::read_dir(quarantine) else { return };
+    let mut files: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort();
+    let extra = files.len().saturating_sub(QUARANTINED_FILES);
+    files.into_iter().take(extra).for_each(|(_, path)| discard(&path));
+}

@@ -1,0 +1,81 @@
+//! All shards of a node, in one folder.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Shard;
+use crate::IndexError;
+use crate::document::RepositoryId;
+use crate::options::ShardOptions;
+use crate::search::{SearchError, SearchRequest, SearchResponse, Searcher};
+
+const COUNT_FILE: &str = "shards";
+const LOCK_FILE: &str = "lock";
+
+/// The shards of a node. A repository is in the shard that the hash of its id names.
+pub struct ShardSet {
+    shards: Vec<Shard>,
+    searcher: Searcher,
+    /// Held, and by it the folder, as long as the set is open.
+    _lock: File,
+}
+
+impl ShardSet {
+    /// Opens the shards of a folder. `count` is fixed when the folder is first used: later it is
+    /// what the folder says, since every repository would otherwise move.
+    ///
+    /// # Errors
+    /// [`IndexError::Locked`] when another process has the folder, or what a shard fails with.
+    pub fn open(folder: &Path, count: u32, options: ShardOptions) -> Result<Self, IndexError> {
+        fs::create_dir_all(folder).map_err(IndexError::io("cannot create", folder))?;
+        let lock_path = folder.join(LOCK_FILE);
+        let lock = File::create(&lock_path).map_err(IndexError::io("cannot create", &lock_path))?;
+        lock.try_lock().map_err(|_| IndexError::Locked { path: folder.to_owned() })?;
+        let count = fixed_count(folder, count.max(1))?;
+        let shards = (0..count)
+            .map(|number| Shard::open(&folder.join(format!("{number:04}")), options.clone()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { shards, searcher: Searcher::new(options.threads)?, _lock: lock })
+    }
+
+    /// The shard that a repository belongs to.
+    pub fn shard_of(&self, id: RepositoryId) -> &Shard {
+        let hash = xxh3_64(id.0.as_bytes());
+        &self.shards[(hash % self.shards.len() as u64) as usize]
+    }
+
+    /// Every shard.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// Searches every shard. It blocks, and uses the set's own threads.
+    ///
+    /// # Errors
+    /// When the query is wrong, or the cursor, or nothing could be read.
+    pub fn search(&self, request: &SearchRequest) -> Result<SearchResponse, SearchError> {
+        self.searcher.search(&self.shards, request)
+    }
+}
+
+fn fixed_count(folder: &Path, wanted: u32) -> Result<u32, IndexError> {
+    let path = folder.join(COUNT_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| IndexError::Damaged {
+            path,
+            detail: format!("{text:?} is not a number of shards"),
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let temporary = folder.join("shards.tmp");
+            fs::write(&temporary, format!("{wanted}\n"))
+                .and_then(|()| File::open(&temporary)?.sync_all())
+                .and_then(|()| fs::rename(&temporary, &path))
+                .map_err(IndexError::io("cannot write", &path))?;
+            super::manifest::sync_folder(folder)?;
+            Ok(wanted)
+        }
+        Err(error) => Err(IndexError::io("cannot read", path)(error)),
+    }
+}

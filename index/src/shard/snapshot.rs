@@ -1,0 +1,122 @@
+//! A shard as it was at one commit: what a search reads, whatever happens meanwhile.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::live::Live;
+use super::manifest::{Manifest, SegmentEntry};
+use crate::IndexError;
+use crate::bits::Bits;
+use crate::document::{RepositoryId, RepositoryInfo};
+use crate::segment::Segment;
+use crate::segment::symbols::SymbolFile;
+
+/// A segment with its live documents and, where it has them, its symbols.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    pub(crate) entry: SegmentEntry,
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) live: Arc<Live>,
+    /// Documents that some revision holds.
+    pub(crate) alive: Arc<Bits>,
+    pub(crate) symbols: Option<Arc<SymbolFile>>,
+}
+
+/// A consistent state of a shard.
+pub struct Snapshot {
+    pub(crate) manifest: Manifest,
+    pub(crate) segments: Vec<Loaded>,
+    pub(crate) infos: BTreeMap<RepositoryId, Arc<RepositoryInfo>>,
+}
+
+/// A part of a snapshot that could not be opened.
+pub(crate) struct Broken {
+    pub(crate) entry: SegmentEntry,
+    pub(crate) error: IndexError,
+}
+
+impl Snapshot {
+    /// Opens what the manifest names, taking over from `before` what it has already. Damaged
+    /// segments are left out and returned beside.
+    pub(crate) fn open(
+        folder: &Path,
+        manifest: Manifest,
+        before: Option<&Self>,
+    ) -> Result<(Self, Vec<Broken>), IndexError> {
+        let mut segments = Vec::with_capacity(manifest.segments.len());
+        let mut broken = Vec::new();
+        for entry in &manifest.segments {
+            match Loaded::open(folder, entry, before) {
+                Ok(loaded) => segments.push(loaded),
+                Err(error) if is_damage(&error) => {
+                    broken.push(Broken { entry: entry.clone(), error });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let infos = manifest
+            .repositories
+            .iter()
+            .map(|(id, state)| {
+                let known = before.and_then(|before| before.infos.get(id));
+                let info = match known {
+                    Some(known) if **known == state.info => Arc::clone(known),
+                    _ => Arc::new(state.info.clone()),
+                };
+                (*id, info)
+            })
+            .collect();
+        Ok((Self { manifest, segments, infos }, broken))
+    }
+
+    /// Number of the commit that made it.
+    pub fn generation(&self) -> u64 {
+        self.manifest.generation
+    }
+
+    /// The segment with this number.
+    pub(crate) fn segment(&self, id: u64) -> Option<&Loaded> {
+        self.segments.iter().find(|loaded| loaded.entry.id == id)
+    }
+}
+
+/// Whether an error means that a file must be set aside, rather than tried again.
+pub(crate) fn is_damage(error: &IndexError) -> bool {
+    match error {
+        IndexError::Damaged { .. } => true,
+        IndexError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+impl Loaded {
+    fn open(
+        folder: &Path,
+        entry: &SegmentEntry,
+        before: Option<&Snapshot>,
+    ) -> Result<Self, IndexError> {
+        let path = |name: String| -> PathBuf { folder.join(name) };
+        let known = before.and_then(|before| before.segment(entry.id));
+        let segment = match known {
+            Some(known) => Arc::clone(&known.segment),
+            None => Arc::new(Segment::open(&path(entry.segment_file()))?),
+        };
+        let (live, alive) = match known {
+            Some(known) if known.entry.live == entry.live => {
+                (Arc::clone(&known.live), Arc::clone(&known.alive))
+            }
+            _ => {
+                let live = Live::read(&path(entry.live_file()))?;
+                let alive = live.union(segment.meta.documents);
+                (Arc::new(live), Arc::new(alive))
+            }
+        };
+        let symbols = match (known, entry.symbols_file()) {
+            (Some(known), _) if known.entry.symbols == entry.symbols => known.symbols.clone(),
+            (_, Some(name)) => Some(Arc::new(SymbolFile::open(&path(name))?)),
+            (_, None) => None,
+        };
+        Ok(Self { entry: entry.clone(), segment, live, alive, symbols })
+    }
+}

@@ -1,0 +1,168 @@
+//! Every setting, defined once: its field, its name in the file, its environment variable, its
+//! bounds, its default and what it means.
+
+use std::path::PathBuf;
+
+use super::values::{Bounds, DatabaseUrl, ListenAddress, LogFilter, LogFormat, Setting};
+
+/// What the loader and `config show` know of one setting.
+pub struct Key {
+    /// Name in the file, with its table before a dot.
+    pub name: &'static str,
+    /// Environment variable.
+    pub env: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+    /// Whether the file writes it without quotes.
+    pub bare: bool,
+    /// Reads a value into the configuration.
+    pub set: fn(&mut Config, &str) -> Result<(), String>,
+    /// The value as text, secrets masked.
+    pub show: fn(&Config) -> String,
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:expr, $name:literal, $env:literal, $bounds:expr;)+) => {
+        /// The configuration of a node.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $field: $type,)+
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
+
+        /// Every setting, in the order in which they are shown.
+        pub const KEYS: &[Key] = &[$(Key {
+            name: $name,
+            env: $env,
+            doc: concat!($($doc),+),
+            bare: <$type as Setting>::BARE,
+            set: |config, text| {
+                let bounds: Bounds = $bounds;
+                config.$field = <$type as Setting>::parse(text, bounds)?;
+                Ok(())
+            },
+            show: |config| config.$field.show(),
+        },)+];
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+settings! {
+    /// Address that the server listens on; port 0 takes a free one. Loopback only, until
+    /// authentication is configured.
+    listen: ListenAddress = ListenAddress::default(), "listen", "AETERNA_LISTEN", None;
+    /// Folder of everything that the node keeps. Default: `$XDG_DATA_HOME/aeterna`.
+    data: PathBuf = default_data(), "data", "AETERNA_DATA", None;
+    /// Folder of the git mirrors. Default: `repositories` in the data folder.
+    base_path: PathBuf = PathBuf::new(), "base_path", "CODE_SEARCH_BASE_PATH", None;
+    /// Database of the catalog: SQLite, or PostgreSQL 15 or later. Default: `catalog.db` in the
+    /// data folder.
+    database_url: DatabaseUrl = DatabaseUrl::sqlite(&PathBuf::new()), "database_url", "DATABASE_URL", None;
+    /// Connections to the database at most.
+    database_connections: u64 = 8, "database_connections", "AETERNA_DATABASE_CONNECTIONS", Some((1, 1000));
+    /// Name of this node.
+    node_name: String = "local".to_owned(), "node_name", "SHARD_ID", None;
+
+    /// Log lines: `human`, `json`, or `auto` (human on a terminal).
+    log_format: LogFormat = LogFormat::Auto, "log.format", "AETERNA_LOG_FORMAT", None;
+    /// Which log lines are written: a level, or directives such as `info,aeterna_repo=debug`.
+    log_filter: LogFilter = LogFilter::default(), "log.filter", "AETERNA_LOG", None;
+
+    /// Connections served at once; further ones wait.
+    max_connections: u64 = 1024, "http.max_connections", "AETERNA_HTTP_MAX_CONNECTIONS", Some((1, 65_536));
+    /// Bytes of a request's body.
+    max_body_bytes: u64 = 2 * MIB, "http.max_body_bytes", "AETERNA_HTTP_MAX_BODY_BYTES", Some((KIB, GIB));
+    /// Seconds for a client to send a request's head, and again for its body.
+    read_timeout_seconds: u64 = 15, "http.read_timeout_seconds", "AETERNA_HTTP_READ_TIMEOUT_SECONDS", Some((1, 3600));
+    /// Seconds that a shutdown waits for running requests and work.
+    shutdown_timeout_seconds: u64 = 30, "http.shutdown_timeout_seconds", "AETERNA_HTTP_SHUTDOWN_TIMEOUT_SECONDS", Some((1, 3600));
+    /// Bytes of one file that the file endpoint returns.
+    max_file_response_bytes: u64 = 32 * MIB, "http.max_file_response_bytes", "AETERNA_HTTP_MAX_FILE_RESPONSE_BYTES", Some((KIB, GIB));
+
+    /// Results of a page, where a request does not say.
+    page_size: u64 = 50, "search.page_size", "AETERNA_SEARCH_PAGE_SIZE", Some((1, 10_000));
+    /// Results of a page at most.
+    max_page_size: u64 = 1000, "search.max_page_size", "AETERNA_SEARCH_MAX_PAGE_SIZE", Some((1, 10_000));
+    /// Results that `count:all` returns at most.
+    max_results: u64 = 100_000, "search.max_results", "AETERNA_SEARCH_MAX_RESULTS", Some((1, 10_000_000));
+    /// Bytes of a query.
+    max_query_bytes: u64 = 16 * KIB, "search.max_query_bytes", "AETERNA_SEARCH_MAX_QUERY_BYTES", Some((16, MIB));
+    /// Lines of context above and below a match at most.
+    max_context_lines: u64 = 100, "search.max_context_lines", "AETERNA_SEARCH_MAX_CONTEXT_LINES", Some((0, 10_000));
+    /// Searches that run at once; further ones are answered with 429.
+    concurrent_searches: u64 = 64, "search.concurrent_searches", "AETERNA_SEARCH_CONCURRENT_SEARCHES", Some((1, 4096));
+    /// Seconds after which a search answers with what it has, unless it has `timeout:`.
+    search_timeout_seconds: u64 = 10, "search.timeout_seconds", "AETERNA_SEARCH_TIMEOUT_SECONDS", Some((1, 3600));
+    /// Seconds that `timeout:` can ask for at most.
+    max_search_timeout_seconds: u64 = 60, "search.max_timeout_seconds", "AETERNA_SEARCH_MAX_TIMEOUT_SECONDS", Some((1, 3600));
+
+    /// Shards of the index; fixed when the data folder is made.
+    shards: u64 = 16, "indexing.shards", "AETERNA_INDEXING_SHARDS", Some((1, 1024));
+    /// Repositories that are cloned or indexed at once.
+    workers: u64 = 2, "indexing.workers", "AETERNA_INDEXING_WORKERS", Some((1, 256));
+    /// Threads of one indexing; 0 is one a processor.
+    indexing_threads: u64 = 0, "indexing.threads", "AETERNA_INDEXING_THREADS", Some((0, 1024));
+    /// Bytes of a file beyond which its content is left out of the index.
+    max_file_bytes: u64 = 256 * MIB, "indexing.max_file_bytes", "AETERNA_INDEXING_MAX_FILE_BYTES", Some((KIB, 64 * GIB));
+
+    /// Branches and tags of one repository that are indexed at most.
+    max_revisions: u64 = 10_000, "indexing.max_revisions", "AETERNA_INDEXING_MAX_REVISIONS", Some((1, 1_000_000));
+    /// Seconds after which a repository is synced by itself; 0 is never.
+    sync_interval_seconds: u64 = 0, "indexing.sync_interval_seconds", "AETERNA_INDEXING_SYNC_INTERVAL_SECONDS", Some((0, 31_536_000));
+    /// Attempts at indexing a repository before it stays in error.
+    attempts: u64 = 8, "indexing.attempts", "AETERNA_INDEXING_ATTEMPTS", Some((1, 1000));
+
+    /// Whether repositories of this machine may be added by path: whoever may add them reads every
+    /// repository that the server can read.
+    allow_local_paths: bool = true, "git.allow_local_paths", "AETERNA_GIT_ALLOW_LOCAL_PATHS", None;
+    /// Whether `http://` may be added, which nothing protects on its way.
+    allow_http: bool = false, "git.allow_http", "AETERNA_GIT_ALLOW_HTTP", None;
+    /// Seconds that a clone or fetch may take.
+    fetch_timeout_seconds: u64 = 7200, "git.fetch_timeout_seconds", "AETERNA_GIT_FETCH_TIMEOUT_SECONDS", Some((1, 604_800));
+    /// Seconds that connecting to a host may take.
+    connect_timeout_seconds: u64 = 20, "git.connect_timeout_seconds", "AETERNA_GIT_CONNECT_TIMEOUT_SECONDS", Some((1, 3600));
+    /// Seconds without a byte after which a fetch has failed.
+    stall_timeout_seconds: u64 = 60, "git.stall_timeout_seconds", "AETERNA_GIT_STALL_TIMEOUT_SECONDS", Some((1, 86_400));
+    /// Bytes of one repository's mirror at most.
+    max_repository_bytes: u64 = 64 * GIB, "git.max_repository_bytes", "AETERNA_GIT_MAX_REPOSITORY_BYTES", Some((MIB, 16_384 * GIB));
+    /// Files of one revision at most.
+    max_files: u64 = 5_000_000, "git.max_files", "AETERNA_GIT_MAX_FILES", Some((1, 1_000_000_000));
+}
+
+impl Config {
+    /// Fills in the defaults that depend on other settings.
+    pub(super) fn complete(&mut self) {
+        if self.base_path.as_os_str().is_empty() {
+            self.base_path = self.data.join("repositories");
+        }
+        if self.database_url == DatabaseUrl::sqlite(&PathBuf::new()) {
+            self.database_url = DatabaseUrl::sqlite(&self.data.join("catalog.db"));
+        }
+    }
+}
+
+/// `$XDG_DATA_HOME/aeterna`, as the XDG base directory specification has it.
+fn default_data() -> PathBuf {
+    home_folder("XDG_DATA_HOME", ".local/share").join("aeterna")
+}
+
+/// Folder where users keep configuration files.
+pub(super) fn config_folder() -> PathBuf {
+    home_folder("XDG_CONFIG_HOME", ".config").join("aeterna")
+}
+
+fn home_folder(variable: &str, below_home: &str) -> PathBuf {
+    std::env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| std::env::home_dir().map(|home| home.join(below_home)))
+        .unwrap_or_else(std::env::temp_dir)
+}

@@ -1,0 +1,157 @@
+//! `/livez`, `/readyz`, `/metrics` and `/internal/shutdown`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aeterna_repo::{DEFAULT_TENANT, ListFilter, RepoManager, State as RepositoryState};
+use axum::extract::{Extension, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::Json;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::listener::Peer;
+use super::problem::Problem;
+use crate::api::problem::ProblemBody;
+use crate::telemetry::RepositoryGauges;
+
+/// Repositories that are read at once to count them.
+const COUNTED_AT_ONCE: u32 = 1000;
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// That the process lives.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Alive {
+    /// Always `alive`.
+    status: &'static str,
+    /// Version of the program.
+    version: &'static str,
+    /// Seconds since it started.
+    uptime_seconds: u64,
+}
+
+/// That the node can answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ready {
+    /// Always `ready`.
+    status: &'static str,
+    /// Jobs that run.
+    jobs_running: u64,
+    /// Jobs that wait.
+    jobs_waiting: u64,
+    /// Why indexing waits, such as for a full disk; searches go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    indexing_paused: Option<String>,
+}
+
+/// Whether the process lives; looks at nothing else.
+#[utoipa::path(get, path = "/livez", tag = "operation", responses((status = 200, body = Alive)))]
+pub async fn live(State(state): State<Arc<AppState>>) -> Json<Alive> {
+    Json(Alive {
+        status: "alive",
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: state.started.elapsed().as_secs(),
+    })
+}
+
+/// Whether the node can answer searches and take work.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses(
+    (status = 200, body = Ready),
+    (status = 503, body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn ready(State(state): State<Arc<AppState>>) -> Result<Json<Ready>, Problem> {
+    let not_ready =
+        |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail);
+    if state.stop.asked.is_cancelled() {
+        return Err(not_ready("the server is stopping".to_owned()));
+    }
+    let health = state.manager.health().await;
+    if !health.catalog {
+        return Err(not_ready("the catalog does not answer; the log says why".to_owned()));
+    }
+    if !health.failed_tasks.is_empty() {
+        let tasks = health.failed_tasks.join(", ");
+        return Err(not_ready(format!("a part of the node failed: {tasks}; restart it")));
+    }
+    Ok(Json(Ready {
+        status: "ready",
+        jobs_running: health.running as u64,
+        jobs_waiting: health.waiting as u64,
+        indexing_paused: health.paused.map(|pause| pause.reason),
+    }))
+}
+
+/// Metrics for Prometheus, as OpenMetrics text.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses(
+    (status = 200, body = String, content_type = "application/openmetrics-text"),
+))]
+pub async fn metrics(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {
+    let health = state.manager.health().await;
+    let counts = count_by_state(&state.manager).await?;
+    let mut gauges = RepositoryGauges {
+        by_state: RepositoryState::ALL
+            .iter()
+            .map(|state| (state.as_str(), counts.get(state).copied().unwrap_or(0)))
+            .collect(),
+        waiting: health.waiting as u64,
+        running: health.running as u64,
+        healthy: health.catalog && health.failed_tasks.is_empty(),
+        ..RepositoryGauges::default()
+    };
+    for shard in state.manager.index().shards() {
+        let stats = shard.stats();
+        gauges.index_bytes += stats.bytes;
+        gauges.index_documents += stats.documents;
+        gauges.index_segments += stats.segments;
+    }
+    let text = state.metrics.encode(&gauges);
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+}
+
+async fn count_by_state(manager: &RepoManager) -> Result<HashMap<RepositoryState, u64>, Problem> {
+    let mut counts = HashMap::new();
+    let mut filter = ListFilter {
+        tenant: DEFAULT_TENANT.to_owned(),
+        name: None,
+        state: None,
+        after: None,
+        limit: COUNTED_AT_ONCE,
+    };
+    loop {
+        let page = manager.list(&filter).await?;
+        for repository in &page {
+            *counts.entry(repository.state).or_insert(0) += 1;
+        }
+        match page.last() {
+            Some(last) if page.len() == COUNTED_AT_ONCE as usize => {
+                filter.after = Some(last.name.clone());
+            }
+            _ => return Ok(counts),
+        }
+    }
+}
+
+/// Stops the server, from this machine alone, and answers once no work is left.
+#[utoipa::path(post, path = "/internal/shutdown", tag = "operation", responses(
+    (status = 204, description = "No work is left; the process ends"),
+    (status = 403, description = "Not from this machine", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn shutdown(
+    State(state): State<Arc<AppState>>,
+    peer: Option<Extension<Peer>>,
+) -> Result<StatusCode, Problem> {
+    if !peer.is_some_and(|Extension(Peer(address))| address.ip().is_loopback()) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "loopback-only",
+            "only a process of the same machine may stop the server",
+        ));
+    }
+    state.stop.asked.cancel();
+    state.stop.drained.cancelled().await;
+    Ok(StatusCode::NO_CONTENT)
+}

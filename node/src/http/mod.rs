@@ -1,0 +1,117 @@
+//! The HTTP API: routes, and the layers that every request passes.
+
+pub mod context;
+mod extract;
+mod files;
+mod guard;
+mod health;
+pub mod listener;
+mod openapi;
+mod problem;
+mod repos;
+pub mod search;
+mod stream;
+mod zoekt;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aeterna_repo::RepoManager;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn_with_state, map_response};
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::config::Config;
+use crate::stop::Stop;
+use crate::telemetry::{IndexingTimes, Metrics};
+
+/// What handlers share.
+pub struct AppState {
+    /// Repositories and their index.
+    pub manager: Arc<RepoManager>,
+    /// Configuration.
+    pub config: Config,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Measures the work on repositories.
+    pub indexing: IndexingTimes,
+    /// Address that the server listens on.
+    pub address: SocketAddr,
+    /// One permit for each search that may run.
+    pub searches: Arc<Semaphore>,
+    /// How the server is asked to stop.
+    pub stop: Stop,
+    /// When the server started.
+    pub started: Instant,
+}
+
+impl AppState {
+    /// The state of a server at this address.
+    pub fn new(
+        manager: Arc<RepoManager>,
+        config: Config,
+        metrics: Arc<Metrics>,
+        indexing: IndexingTimes,
+        address: SocketAddr,
+        stop: Stop,
+    ) -> Self {
+        let searches = usize::try_from(config.concurrent_searches).unwrap_or(usize::MAX);
+        let searches = Arc::new(Semaphore::new(searches.min(Semaphore::MAX_PERMITS)));
+        Self {
+            manager,
+            config,
+            metrics,
+            indexing,
+            address,
+            searches,
+            stop,
+            started: Instant::now(),
+        }
+    }
+}
+
+/// The described routes.
+fn described() -> OpenApiRouter<Arc<AppState>> {
+    OpenApiRouter::with_openapi(openapi::document())
+        .routes(routes!(search::get_search, search::post_search))
+        .routes(routes!(stream::stream))
+        .routes(routes!(repos::list, repos::add))
+        .routes(routes!(repos::show, repos::remove))
+        .routes(routes!(repos::sync))
+        .routes(routes!(repos::reindex))
+        .routes(routes!(repos::not_indexed))
+        .routes(routes!(repos::events))
+        .routes(routes!(files::file))
+        .routes(routes!(files::tree))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(health::shutdown))
+        .routes(routes!(zoekt::search))
+        .routes(routes!(openapi::describe))
+}
+
+/// The whole API.
+pub fn router(state: Arc<AppState>) -> Router {
+    let (router, document) = described().split_for_parts();
+    let body_limit = usize::try_from(state.config.max_body_bytes).unwrap_or(usize::MAX);
+    let read_timeout = Duration::from_secs(state.config.read_timeout_seconds);
+    // The last layer is the outermost one.
+    router
+        .layer(axum::Extension(openapi::Document::new(&document)))
+        .layer(DefaultBodyLimit::max(body_limit))
+        .layer(RequestBodyTimeoutLayer::new(read_timeout))
+        .layer(from_fn_with_state(Arc::clone(&state), guard::guard))
+        .layer(CatchPanicLayer::custom(context::panicked))
+        .layer(from_fn_with_state(Arc::clone(&state), context::with_context))
+        .layer(map_response(context::with_safe_headers))
+        .layer(CompressionLayer::new())
+        .with_state(state)
+}

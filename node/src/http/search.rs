@@ -1,0 +1,244 @@
+//! `/api/v1/search`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aeterna_index::query::{LanguageNames, ParseOptions, parse};
+use aeterna_index::search::{Limits, SearchRequest, SearchResponse};
+use aeterna_repo::DEFAULT_TENANT;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::AppState;
+use super::extract::{JsonBody, Parameters};
+use super::problem::Problem;
+use crate::api::problem::ProblemBody;
+use crate::api::search::{SearchAnswer, Skipped};
+use crate::config::Config;
+
+/// A search.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SearchParameters {
+    /// The query.
+    pub q: String,
+    /// Results of a page; `count:` in the query wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1)]
+    #[schema(minimum = 1)]
+    pub page_size: Option<i64>,
+    /// `nextCursor` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Lines of context above and below a match; default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 0)]
+    #[schema(minimum = 0)]
+    pub context: Option<i64>,
+    /// Count the matching documents by language and repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facets: Option<bool>,
+    /// Tell how the answer was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<bool>,
+    /// Answer 503 rather than leave out anything that may match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_complete: Option<bool>,
+    /// Return content; default true. Without it, counts and paths alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<bool>,
+}
+
+/// Searches.
+#[utoipa::path(get, path = "/api/v1/search", tag = "search", params(SearchParameters), responses(
+    (status = 200, body = SearchAnswer),
+    (status = 400, description = "The query or a parameter is wrong", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 410, description = "What the cursor was made on is gone", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 429, description = "Too many searches run; try again after `Retry-After` seconds", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 503, description = "`requireComplete` was asked for and something was left out", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn get_search(
+    State(state): State<Arc<AppState>>,
+    Parameters(parameters): Parameters<SearchParameters>,
+) -> Result<Response, Problem> {
+    answer(&state, parameters).await
+}
+
+/// Searches, with the parameters in a body: for long queries.
+#[utoipa::path(post, path = "/api/v1/search", tag = "search", request_body = SearchParameters, responses(
+    (status = 200, body = SearchAnswer),
+    (status = 400, description = "The query or a parameter is wrong", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 410, description = "What the cursor was made on is gone", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 415, description = "The body is no JSON", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 429, description = "Too many searches run; try again after `Retry-After` seconds", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 503, description = "`requireComplete` was asked for and something was left out", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn post_search(
+    State(state): State<Arc<AppState>>,
+    JsonBody(parameters): JsonBody<SearchParameters>,
+) -> Result<Response, Problem> {
+    answer(&state, parameters).await
+}
+
+async fn answer(
+    state: &Arc<AppState>,
+    parameters: SearchParameters,
+) -> Result<Response, Problem> {
+    let require_complete = parameters.require_complete == Some(true);
+    let request = request_of(state, parameters)?;
+    let shards = state.manager.index().shards().len() as u64;
+    let json: Bytes = execute(state, request, move |response| {
+        complete_enough(&response, require_complete)?;
+        let answer = SearchAnswer::new(response, shards);
+        serde_json::to_vec(&answer).map(Bytes::from).map_err(|error| {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            Problem::internal()
+        })
+    })
+    .await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
+}
+
+/// Refuses an answer that left something out, where that was asked for.
+pub fn complete_enough(response: &SearchResponse, required: bool) -> Result<(), Problem> {
+    if required && !response.complete {
+        return Err(Problem::incomplete(
+            response.skipped.iter().cloned().map(Skipped::from).collect(),
+        ));
+    }
+    Ok(())
+}
+
+/// The engine's request, with every number checked against its limit.
+pub fn request_of(
+    state: &AppState,
+    parameters: SearchParameters,
+) -> Result<SearchRequest, Problem> {
+    let config = &state.config;
+    check_query(&parameters.q, config.max_query_bytes)?;
+    let page_size = match parameters.page_size {
+        None => config.page_size,
+        Some(size) => within("pageSize", size, 1, config.max_page_size)?,
+    };
+    let context_lines = match parameters.context {
+        None => 0,
+        Some(lines) => within("context", lines, 0, config.max_context_lines)?,
+    };
+    let visible = state.manager.visible(DEFAULT_TENANT);
+    let deadline = deadline_of(&parameters.q, config);
+    Ok(SearchRequest {
+        query: parameters.q,
+        visible,
+        page_size: usize::try_from(page_size).unwrap_or(usize::MAX),
+        context_lines: usize::try_from(context_lines).unwrap_or(usize::MAX),
+        chunks: parameters.chunks != Some(false),
+        facets: parameters.facets == Some(true),
+        explain: parameters.explain == Some(true),
+        cursor: parameters.cursor,
+        limits: Limits {
+            deadline,
+            documents: usize::try_from(config.max_results).unwrap_or(usize::MAX),
+            ..Limits::default()
+        },
+    })
+}
+
+/// Checks what the parser cannot: its own limit is for the language, this one is the server's.
+pub fn check_query(query: &str, max_bytes: u64) -> Result<(), Problem> {
+    if query.len() as u64 > max_bytes {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "query-too-long",
+            format!(
+                "the query has {} bytes; at most {max_bytes} are taken (`search.max_query_bytes`)",
+                query.len()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Takes every language for one: whether it is does not matter for what is looked at here.
+struct AnyLanguage;
+
+impl LanguageNames for AnyLanguage {
+    fn canonical(&self, _: &str) -> Option<&'static str> {
+        Some("any")
+    }
+
+    fn nearest(&self, _: &str) -> Vec<&'static str> {
+        Vec::new()
+    }
+}
+
+/// The engine takes `timeout:` up to the deadline it is given: that is the server's longest one for
+/// a query that says a time, and the usual one for others.
+fn deadline_of(query: &str, config: &Config) -> Duration {
+    let says_a_time = parse(query, &ParseOptions::new(&AnyLanguage))
+        .is_ok_and(|query| query.options.timeout.is_some());
+    Duration::from_secs(if says_a_time {
+        config.max_search_timeout_seconds
+    } else {
+        config.search_timeout_seconds
+    })
+}
+
+fn within(name: &str, value: i64, low: u64, high: u64) -> Result<u64, Problem> {
+    u64::try_from(value).ok().filter(|value| (low..=high).contains(value)).ok_or_else(|| {
+        Problem::parameter(name, format!("`{name}` must be from {low} to {high}, not {value}"))
+    })
+}
+
+/// Runs a search and what makes its answer on a thread that may block, within the limit on how
+/// many run. A caller who goes away does not end it; its deadline does.
+pub async fn execute<T: Send + 'static>(
+    state: &Arc<AppState>,
+    request: SearchRequest,
+    finish: impl FnOnce(SearchResponse) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let Ok(permit) = Arc::clone(&state.searches).try_acquire_owned() else {
+        state.metrics.search_ended("busy");
+        return Err(Problem::too_many(format!(
+            "{} searches run already (`search.concurrent_searches`); try again in a moment",
+            state.config.concurrent_searches
+        )));
+    };
+    state.metrics.usage(DEFAULT_TENANT, "search");
+    let shared = Arc::clone(state);
+    let span = tracing::Span::current();
+    let task = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let _running = shared.metrics.search_running();
+        let _entered = span.enter();
+        search(&shared, &request).and_then(finish)
+    });
+    task.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a search ended without an answer");
+        state.metrics.search_ended("failed");
+        Err(Problem::internal())
+    })
+}
+
+fn search(state: &AppState, request: &SearchRequest) -> Result<SearchResponse, Problem> {
+    match state.manager.index().search(request) {
+        Ok(response) => {
+            let steps: Vec<_> =
+                response.steps.iter().map(|step| (step.step, step.elapsed)).collect();
+            state.metrics.search(response.elapsed, &steps);
+            state.metrics.search_ended(if response.complete { "complete" } else { "incomplete" });
+            Ok(response)
+        }
+        Err(error) => {
+            let problem = Problem::from(error);
+            let ours = problem.status().is_server_error();
+            state.metrics.search_ended(if ours { "failed" } else { "refused" });
+            Err(problem)
+        }
+    }
+}

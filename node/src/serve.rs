@@ -1,0 +1,186 @@
+//! `aeterna serve`: wires the parts together, runs them, and takes them apart.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aeterna_repo::{ManagerError, RepoManager};
+use tokio::net::TcpListener;
+
+use crate::cli::args::ServeArgs;
+use crate::config::{self, Config, ConfigError, Loaded};
+use crate::first_index;
+use crate::http::listener::{self, ListenerLimits};
+use crate::http::{self, AppState};
+use crate::stop::Stop;
+use crate::telemetry::{self, IndexingTimes, Metrics};
+
+/// Name of the file in the data folder that says where a running server listens.
+const SERVER_FILE: &str = "server.json";
+/// Time that threads get to end after everything else has.
+const THREADS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Anyone on the network could read everything.
+    #[error(
+        "refusing to listen on {0}: without authentication, which is not configured, only \
+         loopback addresses such as 127.0.0.1:8080 are served"
+    )]
+    NotLoopback(SocketAddr),
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}; stop the other server or choose --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("cannot use {path}: {source}; choose another folder with --data")]
+    Data {
+        /// The folder or file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The repositories or their index cannot be opened.
+    #[error("cannot open what is in {data}: {source}")]
+    Open {
+        /// The data folder.
+        data: PathBuf,
+        /// The reason.
+        source: ManagerError,
+    },
+    /// The system refuses threads or signals.
+    #[error("the system refuses: {0}")]
+    System(io::Error),
+}
+
+/// Runs the server until it is asked to stop.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
+    let loaded = config::load(args.config.config.as_deref(), &args.config.values())?;
+    let address = loaded.config.listen.0;
+    if !address.ip().is_loopback() {
+        return Err(ServeError::NotLoopback(address));
+    }
+    telemetry::start_logging(&loaded.config);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(ServeError::System)?;
+    let outcome = runtime.block_on(serve(loaded, args.index.clone()));
+    // A thread in a search or a read cannot be stopped; what it would have done is not needed.
+    runtime.shutdown_timeout(THREADS_TIMEOUT);
+    outcome
+}
+
+async fn serve(loaded: Loaded, index: Vec<String>) -> Result<(), ServeError> {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let config = loaded.config;
+    let data = config.data.clone();
+    let unusable = |source| ServeError::Data { path: data.clone(), source };
+    std::fs::create_dir_all(&config.data).map_err(unusable)?;
+    let stop = Stop::default();
+    stop.on_signals().map_err(ServeError::System)?;
+
+    // The port first: a second server on it must fail before it touches anything.
+    let listener = listen(config.listen.0).await?;
+    let address = listener.local_addr().map_err(ServeError::System)?;
+    let metrics = Arc::new(Metrics::default());
+    let manager = RepoManager::open(config.manager())
+        .await
+        .map_err(|source| ServeError::Open { data: data.clone(), source })?;
+    let server_file = ServerFile::write(&config.data, address).map_err(unusable)?;
+    announce(address);
+    let limits = limits_of(&config);
+    let times = IndexingTimes::new(&manager, &metrics);
+    tokio::spawn(times.clone().follow_all());
+    let state = Arc::new(AppState::new(
+        Arc::clone(&manager),
+        config,
+        metrics,
+        times.clone(),
+        address,
+        stop.clone(),
+    ));
+    let router = http::router(state);
+    let indexing = tokio::spawn(first_index::run(Arc::clone(&manager), times, index, address));
+    let ending = end(Arc::clone(&manager), stop.clone(), limits.shutdown_timeout);
+    tokio::join!(listener::serve(listener, router, limits, &stop.asked, &stop.hurry), ending);
+    indexing.abort();
+    drop(server_file);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+}
+
+/// Waits until the server is asked to stop, then until no work is left or its time has passed.
+async fn end(manager: Arc<RepoManager>, stop: Stop, timeout: Duration) {
+    stop.asked.cancelled().await;
+    tokio::select! {
+        () = manager.shutdown() => {}
+        () = stop.hurry.cancelled() => {}
+        () = tokio::time::sleep(timeout) => {
+            tracing::warn!("work was still running when the time for the shutdown had passed; it continues at the next start");
+        }
+    }
+    stop.drained.cancel();
+}
+
+fn limits_of(config: &Config) -> ListenerLimits {
+    ListenerLimits {
+        connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX),
+        head_timeout: Duration::from_secs(config.read_timeout_seconds),
+        shutdown_timeout: Duration::from_secs(config.shutdown_timeout_seconds),
+    }
+}
+
+/// Says on standard output where the server is: a script that took port 0 reads it there or in
+/// [`SERVER_FILE`].
+fn announce(address: SocketAddr) {
+    // Whoever started the server may have closed its output.
+    let _ = writeln!(io::stdout(), "listening on http://{address}");
+    tracing::debug!(%address, "listening");
+}
+
+/// The file that says where a running server listens; removed at the end.
+#[derive(Debug)]
+struct ServerFile(PathBuf);
+
+impl ServerFile {
+    fn write(data: &Path, address: SocketAddr) -> io::Result<Self> {
+        let path = data.join(SERVER_FILE);
+        let content = serde_json::json!({
+            "address": address.to_string(),
+            "url": format!("http://{address}"),
+            "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        let partial = data.join(format!("{SERVER_FILE}.partial"));
+        std::fs::write(&partial, format!("{content}\n"))?;
+        std::fs::rename(&partial, &path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for ServerFile {
+    fn drop(&mut self) {
+        // After a crash the file stays too; readers check that the server answers.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

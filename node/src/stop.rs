@@ -1,0 +1,42 @@
+//! How the server is asked to stop, and how it says that it has.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The stages of a shutdown.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Take no new work.
+    pub asked: CancellationToken,
+    /// Do not wait any longer.
+    pub hurry: CancellationToken,
+    /// No work is left; only requests may still be answered.
+    pub drained: CancellationToken,
+}
+
+impl Stop {
+    /// Turns SIGTERM and SIGINT into a shutdown, and a second one into a hurried one.
+    ///
+    /// # Errors
+    /// When the system refuses to deliver signals.
+    pub fn on_signals(&self) -> std::io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = self.clone();
+        tokio::spawn(async move {
+            let mut next = async || {
+                tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                }
+            };
+            let name = next().await;
+            tracing::info!(signal = name, "stopping; the same signal again hurries");
+            stop.asked.cancel();
+            next().await;
+            tracing::warn!("stopping without waiting");
+            stop.hurry.cancel();
+        });
+        Ok(())
+    }
+}

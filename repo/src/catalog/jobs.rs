@@ -1,0 +1,170 @@
+//! What is to be done with repositories. A job outlives the process: it is gone when it was done.
+
+use aeterna_index::RepositoryId;
+use uuid::Uuid;
+
+use super::rows::unreadable;
+use super::{Catalog, CatalogError, now, on};
+
+/// What is to be done with a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobKind {
+    /// Fetch, and index what changed.
+    Sync,
+    /// Fetch, and index everything again.
+    Reindex,
+    /// Take it out of the index and delete its files.
+    Remove,
+}
+
+impl JobKind {
+    /// The word for it in the catalog.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Reindex => "reindex",
+            Self::Remove => "remove",
+        }
+    }
+
+    fn parse(word: &str) -> Result<Self, CatalogError> {
+        [Self::Sync, Self::Reindex, Self::Remove]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+            .ok_or_else(|| unreadable("the job", word))
+    }
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The repository.
+    pub repository: RepositoryId,
+    /// What is to be done.
+    pub kind: JobKind,
+    /// Number of the request; a later one has a higher number.
+    pub request: i64,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// When it may start, in milliseconds since 1970; `None` when it was given up.
+    pub next_attempt_at: Option<i64>,
+}
+
+type JobRow = (Uuid, String, i64, i64, Option<i64>);
+
+fn job(row: JobRow) -> Result<Job, CatalogError> {
+    let (id, kind, request, attempts, next_attempt_at) = row;
+    Ok(Job {
+        repository: RepositoryId(id),
+        kind: JobKind::parse(&kind)?,
+        request,
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        next_attempt_at,
+    })
+}
+
+impl Catalog {
+    /// Asks for a job: starts counting attempts anew. A stronger job that is asked for already
+    /// stays (remove over reindex over sync).
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn request_job(&self, id: RepositoryId, kind: JobKind) -> Result<(), CatalogError> {
+        on!(self, pool => sqlx::query(
+            "INSERT INTO codesearch_jobs \
+             (repository_id, kind, request, requested_at, attempts, next_attempt_at) \
+             VALUES ($1, $2, 1, $3, 0, $3) \
+             ON CONFLICT (repository_id) DO UPDATE SET \
+             kind = CASE \
+               WHEN codesearch_jobs.kind = 'remove' OR excluded.kind = 'remove' THEN 'remove' \
+               WHEN codesearch_jobs.kind = 'reindex' OR excluded.kind = 'reindex' THEN 'reindex' \
+               ELSE 'sync' END, \
+             request = codesearch_jobs.request + 1, requested_at = excluded.requested_at, \
+             attempts = 0, last_error = NULL, last_error_code = NULL, \
+             next_attempt_at = excluded.next_attempt_at",
+        )
+        .bind(id.0)
+        .bind(kind.as_str())
+        .bind(now())
+        .execute(pool)
+        .await
+        .map(drop))
+        .map_err(CatalogError::database("asking for a job"))
+    }
+
+    /// The jobs that are planned, the next first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn jobs(&self) -> Result<Vec<Job>, CatalogError> {
+        let rows: Result<Vec<JobRow>, _> = on!(self, pool => sqlx::query_as(
+            "SELECT repository_id, kind, request, attempts, next_attempt_at FROM codesearch_jobs \
+             WHERE next_attempt_at IS NOT NULL ORDER BY next_attempt_at, repository_id",
+        )
+        .fetch_all(pool)
+        .await);
+        let rows = rows.map_err(CatalogError::database("listing jobs"))?;
+        rows.into_iter().map(job).collect()
+    }
+
+    /// The job of a repository, planned or given up.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn job(&self, id: RepositoryId) -> Result<Option<Job>, CatalogError> {
+        let row: Result<Option<JobRow>, _> = on!(self, pool => sqlx::query_as(
+            "SELECT repository_id, kind, request, attempts, next_attempt_at FROM codesearch_jobs \
+             WHERE repository_id = $1",
+        )
+        .bind(id.0)
+        .fetch_optional(pool)
+        .await);
+        row.map_err(CatalogError::database("reading a job"))?.map(job).transpose()
+    }
+
+    /// Keeps why a job failed and when it is tried again, unless it was asked for again since.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn job_failed(
+        &self,
+        job: &Job,
+        attempts: u32,
+        error: (&str, &str),
+        next_attempt_at: Option<i64>,
+    ) -> Result<(), CatalogError> {
+        let (code, message) = error;
+        on!(self, pool => sqlx::query(
+            "UPDATE codesearch_jobs SET attempts = $3, last_error = $4, last_error_code = $5, \
+             next_attempt_at = $6 WHERE repository_id = $1 AND request = $2",
+        )
+        .bind(job.repository.0)
+        .bind(job.request)
+        .bind(i64::from(attempts))
+        .bind(message)
+        .bind(code)
+        .bind(next_attempt_at)
+        .execute(pool)
+        .await
+        .map(drop))
+        .map_err(CatalogError::database("recording a failure"))
+    }
+
+    /// Repositories without a planned job that nothing happened to since `before`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn overdue(&self, before: i64) -> Result<Vec<RepositoryId>, CatalogError> {
+        let rows: Result<Vec<(Uuid,)>, _> = on!(self, pool => sqlx::query_as(
+            "SELECT r.id FROM codesearch_repositories r \
+             LEFT JOIN codesearch_jobs j ON j.repository_id = r.id \
+             WHERE r.removed_at IS NULL AND r.state IN ('ready', 'error') AND r.updated_at < $1 \
+             AND j.next_attempt_at IS NULL LIMIT 1000",
+        )
+        .bind(before)
+        .fetch_all(pool)
+        .await);
+        let rows = rows.map_err(CatalogError::database("listing overdue repositories"))?;
+        Ok(rows.into_iter().map(|(id,)| RepositoryId(id)).collect())
+    }
+}

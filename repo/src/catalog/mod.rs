@@ -1,0 +1,175 @@
+//! The catalog: what repositories there are, their state and what is to be done.
+//!
+//! One file of SQLite, or PostgreSQL. Statements are written once, in what both understand; ids
+//! are UUIDs and times milliseconds since 1970.
+
+mod error;
+mod events;
+mod jobs;
+mod repositories;
+mod rows;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use time::OffsetDateTime;
+
+pub use error::CatalogError;
+pub use jobs::{Job, JobKind};
+pub use repositories::{FetchedFacts, IndexedFacts, Inserted, NewRepository};
+pub use rows::Record;
+
+use crate::config::DatabaseUrl;
+
+static SQLITE: Migrator = sqlx::migrate!("../migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("../migrations/postgres");
+
+/// How long a statement waits for another one's lock or for a free connection.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs a block with `$pool` bound to the pool of the database that is used.
+macro_rules! on {
+    ($catalog:expr, $pool:ident => $body:expr) => {
+        match &$catalog.pool {
+            $crate::catalog::Pool::Sqlite($pool) => $body,
+            $crate::catalog::Pool::Postgres($pool) => $body,
+        }
+    };
+}
+
+/// Runs a block in a transaction. SQLite's takes the write lock at its start, as one that reads
+/// first could be refused it later.
+macro_rules! in_transaction {
+    ($catalog:expr, $action:literal, $tx:ident => $body:expr) => {
+        match &$catalog.pool {
+            $crate::catalog::Pool::Sqlite(pool) => {
+                let begun = pool.begin_with("BEGIN IMMEDIATE").await;
+                let mut $tx = begun.map_err(CatalogError::database($action))?;
+                let value = $body;
+                $tx.commit().await.map_err(CatalogError::database($action))?;
+                value
+            }
+            $crate::catalog::Pool::Postgres(pool) => {
+                let mut $tx = pool.begin().await.map_err(CatalogError::database($action))?;
+                let value = $body;
+                $tx.commit().await.map_err(CatalogError::database($action))?;
+                value
+            }
+        }
+    };
+}
+
+pub(crate) use {in_transaction, on};
+
+#[derive(Clone, Debug)]
+enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// The catalog; clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    pool: Pool,
+    max_events: u32,
+}
+
+impl Catalog {
+    /// Opens the database and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or was written by a newer version.
+    pub async fn open(
+        url: &DatabaseUrl,
+        connections: u32,
+        max_events: u32,
+    ) -> Result<Self, CatalogError> {
+        let failed = CatalogError::database("opening the database");
+        let pool = match url.kind() {
+            "sqlite" => {
+                let options = SqliteConnectOptions::from_str(url.expose()).map_err(failed)?;
+                Self::open_sqlite(options, connections).await?
+            }
+            "postgres" => {
+                let options = PgConnectOptions::from_str(url.expose()).map_err(failed)?;
+                Self::open_postgres(options, connections).await?
+            }
+            _ => {
+                let scheme = url.expose().split(':').next().unwrap_or_default();
+                let scheme = scheme.chars().take(16).collect();
+                return Err(CatalogError::UnknownDatabase { scheme });
+            }
+        };
+        Ok(Self { pool, max_events })
+    }
+
+    async fn open_sqlite(
+        options: SqliteConnectOptions,
+        connections: u32,
+    ) -> Result<Pool, CatalogError> {
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(LOCK_TIMEOUT)
+            .foreign_keys(true);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(LOCK_TIMEOUT)
+            .connect_with(options)
+            .await
+            .map_err(CatalogError::database("opening the database"))?;
+        SQLITE.run(&pool).await?;
+        Ok(Pool::Sqlite(pool))
+    }
+
+    async fn open_postgres(
+        options: PgConnectOptions,
+        connections: u32,
+    ) -> Result<Pool, CatalogError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(LOCK_TIMEOUT)
+            .connect_with(options)
+            .await
+            .map_err(CatalogError::database("opening the database"))?;
+        POSTGRES.run(&pool).await?;
+        Ok(Pool::Postgres(pool))
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), CatalogError> {
+        let answer: Result<(i64,), _> =
+            on!(self, pool => sqlx::query_as("SELECT CAST(1 AS BIGINT)").fetch_one(pool).await);
+        answer.map(drop).map_err(CatalogError::database("asking whether it answers"))
+    }
+
+    /// Ends all connections; the write-ahead log of SQLite becomes part of its file.
+    pub async fn close(&self) {
+        on!(self, pool => pool.close().await);
+    }
+}
+
+/// Now, as the catalog keeps it.
+pub(crate) fn now() -> i64 {
+    millis(OffsetDateTime::now_utc())
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn millis(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// The time of so many milliseconds since 1970; 1970 for what no calendar has.
+pub(crate) fn time_of(millis: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}

@@ -1,0 +1,177 @@
+//! What a [`crate::RepoManager`] is opened with; each limit has a name and a default.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aeterna_index::ShardOptions;
+
+/// Settings of a [`crate::RepoManager`].
+#[derive(Clone, Debug)]
+pub struct ManagerConfig {
+    /// Folder of the mirrors (`CODE_SEARCH_BASE_PATH`), one folder for each repository id.
+    pub base_path: PathBuf,
+    /// Folder of the search index.
+    pub index_path: PathBuf,
+    /// The catalog: `sqlite://path` or `postgres://…` (`DATABASE_URL`). May hold a password, and
+    /// is therefore in no log and no error.
+    pub database: DatabaseUrl,
+    /// Connections to the catalog at most.
+    pub database_connections: u32,
+    /// Shards of a new index; an existing one keeps its number.
+    pub shards: u32,
+    /// Settings of the index.
+    pub index: ShardOptions,
+    /// Repositories that are fetched or indexed at the same time.
+    pub workers: usize,
+    /// What may be fetched, and for how long.
+    pub git: GitConfig,
+    /// How failed jobs are tried again.
+    pub retry: RetryConfig,
+    /// How long indexing waits after the disk was full.
+    pub disk_full_pause: Duration,
+    /// Syncs every repository this often; `None`, the default, syncs only when asked to.
+    pub sync_interval: Option<Duration>,
+    /// Revisions of one repository that are indexed at most.
+    pub max_revisions: usize,
+    /// Tree entries that are listed in memory before they are handed to the index: revisions are
+    /// applied in batches of about so many.
+    pub batch_entries: usize,
+    /// Events kept for each repository.
+    pub max_events: u32,
+    /// Niceness of the thread that merges segments and reads symbols.
+    pub maintenance_nice: i32,
+}
+
+impl ManagerConfig {
+    /// The defaults with everything under one data folder and SQLite as the catalog.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        let data = data.into();
+        Self {
+            base_path: data.join("repositories"),
+            index_path: data.join("index"),
+            database: DatabaseUrl::sqlite(&data.join("catalog.db")),
+            database_connections: 8,
+            shards: 16,
+            index: ShardOptions::default(),
+            workers: 2,
+            git: GitConfig::default(),
+            retry: RetryConfig::default(),
+            disk_full_pause: Duration::from_secs(30),
+            sync_interval: None,
+            max_revisions: 10_000,
+            batch_entries: 1_000_000,
+            max_events: 500,
+            maintenance_nice: 10,
+        }
+    }
+}
+
+/// The catalog's address; its `Debug` shows the kind of database alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// From `sqlite:…` or `postgres:…`; what it is worth shows when it is opened.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// A SQLite file.
+    pub fn sqlite(path: &std::path::Path) -> Self {
+        Self(format!("sqlite://{}", path.display()))
+    }
+
+    /// The address with its password, for the driver alone.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// `sqlite`, `postgres` or `unknown`.
+    pub fn kind(&self) -> &'static str {
+        match self.0.split(':').next() {
+            Some("sqlite") => "sqlite",
+            Some("postgres" | "postgresql") => "postgres",
+            _ => "unknown",
+        }
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DatabaseUrl({})", self.kind())
+    }
+}
+
+/// What may be fetched, and for how long.
+#[derive(Clone, Debug)]
+pub struct GitConfig {
+    /// Whether plain paths and `file://` may be added: whoever may add them reads every repository
+    /// that this process can read.
+    pub allow_local_paths: bool,
+    /// Whether `http://` may be added. Nothing protects it on its way.
+    pub allow_http: bool,
+    /// Whether `http://` may be added when its host is a loopback address.
+    pub allow_loopback_http: bool,
+    /// The program that speaks ssh.
+    pub ssh_program: PathBuf,
+    /// Time that one fetch may take.
+    pub fetch_timeout: Duration,
+    /// Time that connecting may take.
+    pub connect_timeout: Duration,
+    /// A fetch that receives nothing for so long has failed.
+    pub stall_timeout: Duration,
+    /// Bytes that a mirror may take on disk, checked while receiving.
+    pub max_repository_bytes: u64,
+    /// Files of one revision that are listed at most.
+    pub max_files: usize,
+    /// Bytes of one file that [`crate::RepoManager::file`] returns at most.
+    pub max_file_bytes: u64,
+    /// Bytes of pack delta bases that each reading thread caches.
+    pub delta_cache_bytes: usize,
+}
+
+impl Default for GitConfig {
+    fn default() -> Self {
+        Self {
+            allow_local_paths: true,
+            allow_http: false,
+            allow_loopback_http: false,
+            ssh_program: PathBuf::from("ssh"),
+            fetch_timeout: Duration::from_secs(2 * 3600),
+            connect_timeout: Duration::from_secs(20),
+            stall_timeout: Duration::from_secs(60),
+            max_repository_bytes: 64 << 30,
+            max_files: 5_000_000,
+            max_file_bytes: 32 << 20,
+            delta_cache_bytes: 48 << 20,
+        }
+    }
+}
+
+/// How failed jobs are tried again: after `first`, then twice as long each time up to `longest`.
+#[derive(Clone, Debug)]
+pub struct RetryConfig {
+    /// Attempts in all.
+    pub attempts: u32,
+    /// Wait after the first failure.
+    pub first: Duration,
+    /// Longest wait.
+    pub longest: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { attempts: 8, first: Duration::from_secs(5), longest: Duration::from_secs(1800) }
+    }
+}
+
+impl RetryConfig {
+    /// The wait after `failures` failed attempts; `None` when there is no further one.
+    pub fn wait(&self, failures: u32) -> Option<Duration> {
+        if failures == 0 || failures >= self.attempts {
+            return None;
+        }
+        let doubled = self.first.checked_mul(1u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
+        Some(doubled.unwrap_or(self.longest).min(self.longest))
+    }
+}

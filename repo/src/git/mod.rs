@@ -1,0 +1,29 @@
+//! Remotes, their bare mirrors, and reading from those.
+//!
+//! Nothing of a repository is ever run: no hook, no filter, no command that its configuration
+//! names. The only program that is started is `ssh`.
+
+mod error;
+mod fetch;
+mod local;
+mod mapping;
+mod mirror;
+mod objects;
+mod progress;
+mod refs;
+mod remote;
+mod source;
+mod ssh;
+mod tree;
+mod url;
+
+pub use error::GitError;
+pub(crate) use fetch::remove_folder;
+pub use fetch::{FetchContext, Fetched, MirrorPlace, fetch, prune};
+pub use mirror::Mirror;
+
+pub use objects::{ObjectDb, ObjectReader};
+pub use refs::{DETACHED_HEAD, RefSnapshot, Selected, Selector, check_glob};
+pub use source::MirrorSource;
+pub use tree::{AttributeRules, Difference, Listing, Trees};
+pub use url::{RemoteUrl, SshUrl};

@@ -1,0 +1,274 @@
+//! What the manager's parts share.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use aeterna_index::search::Visible;
+use aeterna_index::{RepositoryId, ShardSet};
+use time::OffsetDateTime;
+use tokio::sync::{Notify, watch};
+
+use super::types::Pause;
+use crate::ManagerError;
+use crate::catalog::{Catalog, Job, JobKind, Record};
+use crate::config::ManagerConfig;
+use crate::repository::{EventKind, Progress, Repository, State, SymbolState};
+
+/// How often watchers are told of progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// A job that runs.
+pub(crate) struct Running {
+    /// Set to make it stop.
+    pub(crate) cancel: Arc<AtomicBool>,
+    progress: Option<Progress>,
+    told: Instant,
+}
+
+/// A flag that a thread waits for.
+#[derive(Default)]
+pub(crate) struct Signal {
+    set: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Signal {
+    pub(crate) fn raise(&self) {
+        *lock(&self.set) = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until it is raised or the time is over; returns whether it was, and lowers it.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
+        let set = lock(&self.set);
+        let waited = self.changed.wait_timeout_while(set, time, |set| !*set);
+        let (mut set, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut set)
+    }
+}
+
+/// State shared by the manager, its scheduler, jobs and maintenance.
+pub(crate) struct Inner {
+    pub(crate) config: ManagerConfig,
+    pub(crate) catalog: Catalog,
+    pub(crate) index: Arc<ShardSet>,
+    pub(crate) running: Mutex<HashMap<RepositoryId, Running>>,
+    watchers: Mutex<HashMap<RepositoryId, watch::Sender<Repository>>>,
+    visible: RwLock<HashMap<String, Arc<HashSet<RepositoryId>>>>,
+    pub(crate) pause: Mutex<Option<Pause>>,
+    pub(crate) failed_tasks: Mutex<Vec<String>>,
+    pub(crate) stopping: AtomicBool,
+    /// Wakes the scheduler.
+    pub(crate) wake: Notify,
+    /// Wakes the maintenance thread.
+    pub(crate) maintain: Signal,
+    /// Repositories whose symbols are not searchable yet.
+    pub(crate) symbols_pending: Mutex<HashSet<RepositoryId>>,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    pub(crate) fn new(config: ManagerConfig, catalog: Catalog, index: Arc<ShardSet>) -> Self {
+        Self {
+            config,
+            catalog,
+            index,
+            running: Mutex::default(),
+            watchers: Mutex::default(),
+            visible: RwLock::default(),
+            pause: Mutex::default(),
+            failed_tasks: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            wake: Notify::new(),
+            maintain: Signal::default(),
+            symbols_pending: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Makes every part stop as soon as it can.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        for running in lock(&self.running).values() {
+            running.cancel.store(true, Ordering::Release);
+        }
+        self.wake.notify_one();
+        self.maintain.raise();
+    }
+
+    pub(crate) fn mirror_path(&self, id: RepositoryId) -> PathBuf {
+        self.config.base_path.join(id.to_string())
+    }
+
+    /// Takes a repository for a job; `None` when a job of it runs already.
+    pub(crate) fn begin(&self, id: RepositoryId) -> Option<Arc<AtomicBool>> {
+        let mut running = lock(&self.running);
+        if running.contains_key(&id) {
+            return None;
+        }
+        let cancel = Arc::new(AtomicBool::new(self.stopping()));
+        let told = Instant::now();
+        running.insert(id, Running { cancel: cancel.clone(), progress: None, told });
+        Some(cancel)
+    }
+
+    pub(crate) fn end(&self, id: RepositoryId) {
+        lock(&self.running).remove(&id);
+        self.wake.notify_one();
+    }
+
+    /// Makes the running job of a repository stop, if there is one.
+    pub(crate) fn cancel(&self, id: RepositoryId) {
+        if let Some(running) = lock(&self.running).get(&id) {
+            running.cancel.store(true, Ordering::Release);
+        }
+    }
+
+    /// Keeps how far a job is, and tells watchers now and then.
+    pub(crate) fn report(&self, id: RepositoryId, progress: Progress) {
+        {
+            let mut running = lock(&self.running);
+            let Some(running) = running.get_mut(&id) else { return };
+            let new_phase = running.progress.is_none_or(|before| before.phase != progress.phase);
+            running.progress = Some(progress);
+            if !new_phase && running.told.elapsed() < PROGRESS_EVERY {
+                return;
+            }
+            running.told = Instant::now();
+        }
+        if let Some(sender) = lock(&self.watchers).get(&id) {
+            sender.send_if_modified(|repository| {
+                repository.progress = Some(progress);
+                true
+            });
+        }
+    }
+
+    /// A record as users see it.
+    pub(crate) fn complete(&self, record: Record, jobs: &[Job]) -> Repository {
+        let mut repository = record.repository;
+        let id = repository.id;
+        let running = lock(&self.running);
+        repository.progress = running.get(&id).and_then(|running| running.progress);
+        let now = crate::catalog::now();
+        let due = |job: &&Job| job.next_attempt_at.is_some_and(|at| at <= now);
+        let waiting = jobs.iter().filter(due).filter(|job| !running.contains_key(&job.repository));
+        repository.queue_position = waiting
+            .enumerate()
+            .find(|(_, job)| job.repository == id)
+            .and_then(|(position, _)| u32::try_from(position).ok());
+        drop(running);
+        repository.symbols = match repository.indexed_at {
+            Some(_) if !self.index.shard_of(id).symbols_pending(id) => SymbolState::Ready,
+            _ => SymbolState::Pending,
+        };
+        repository
+    }
+
+    /// Tells watchers of a repository what the catalog has of it now.
+    pub(crate) async fn publish(&self, id: RepositoryId) -> Result<(), ManagerError> {
+        if !lock(&self.watchers).contains_key(&id) {
+            return Ok(());
+        }
+        let jobs = self.catalog.jobs().await?;
+        let record = self.catalog.record(id).await?;
+        let mut watchers = lock(&self.watchers);
+        match record.filter(|record| !record.removed) {
+            Some(record) => {
+                let repository = self.complete(record, &jobs);
+                if let Some(sender) = watchers.get(&id) {
+                    sender.send_replace(repository);
+                }
+            }
+            // Watchers see the end of the channel.
+            None => drop(watchers.remove(&id)),
+        }
+        watchers.retain(|_, sender| sender.receiver_count() > 0);
+        Ok(())
+    }
+
+    pub(crate) fn watch(&self, repository: Repository) -> watch::Receiver<Repository> {
+        let mut watchers = lock(&self.watchers);
+        let sender =
+            watchers.entry(repository.id).or_insert_with(|| watch::channel(repository.clone()).0);
+        sender.send_replace(repository);
+        sender.subscribe()
+    }
+
+    pub(crate) fn forget_watchers(&self, id: RepositoryId) {
+        lock(&self.watchers).remove(&id);
+    }
+
+    pub(crate) async fn set_state(&self, id: RepositoryId, to: State) -> Result<(), ManagerError> {
+        self.catalog.set_state(id, to).await?;
+        self.publish(id).await
+    }
+
+    /// Records an event. That one is lost must not stop the work: it is in the log too.
+    pub(crate) async fn event(&self, id: RepositoryId, kind: EventKind, message: &str) {
+        tracing::info!(repository = %id, event = kind.as_str(), "{message}");
+        if let Err(error) = self.catalog.add_event(id, kind, message).await {
+            tracing::warn!(repository = %id, %error, "an event could not be recorded");
+        }
+    }
+
+    pub(crate) async fn request(
+        &self,
+        id: RepositoryId,
+        kind: JobKind,
+    ) -> Result<(), ManagerError> {
+        self.catalog.request_job(id, kind).await?;
+        self.publish(id).await?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn visible(&self, tenant: &str) -> Visible {
+        let visible = self.visible.read().unwrap_or_else(PoisonError::into_inner);
+        Visible::Only(visible.get(tenant).cloned().unwrap_or_default())
+    }
+
+    pub(crate) fn show(&self, tenant: &str, id: RepositoryId) {
+        self.change_visible(tenant, |ids| {
+            ids.insert(id);
+        });
+    }
+
+    pub(crate) fn hide(&self, tenant: &str, id: RepositoryId) {
+        self.change_visible(tenant, |ids| {
+            ids.remove(&id);
+        });
+    }
+
+    fn change_visible(&self, tenant: &str, change: impl FnOnce(&mut HashSet<RepositoryId>)) {
+        let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
+        let ids = visible.entry(tenant.to_owned()).or_default();
+        change(Arc::make_mut(ids));
+    }
+
+    /// Starts no jobs for a while.
+    pub(crate) fn pause(&self, reason: String) {
+        let since = OffsetDateTime::now_utc();
+        let until = since + self.config.disk_full_pause;
+        tracing::error!(%reason, %until, "indexing waits");
+        *lock(&self.pause) = Some(Pause { reason, since, until });
+    }
+
+    /// The pause, unless its time is over.
+    pub(crate) fn paused(&self) -> Option<Pause> {
+        let mut pause = lock(&self.pause);
+        if pause.as_ref().is_some_and(|pause| pause.until <= OffsetDateTime::now_utc()) {
+            *pause = None;
+        }
+        pause.clone()
+    }
+}

@@ -1,0 +1,214 @@
+//! One job, from its start to what is recorded of its end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use aeterna_index::{Applied, RepositoryId};
+
+use super::blocking;
+use super::indexing::{self, Indexing};
+use super::inner::{Inner, lock};
+use crate::ManagerError;
+use crate::catalog::{FetchedFacts, IndexedFacts, Job, JobKind, Record, now};
+use crate::git::{self, FetchContext, Fetched, MirrorPlace, RemoteUrl};
+use crate::repository::{EventKind, State};
+
+/// Wait after a failure could not even be recorded: the job is still due then.
+const UNRECORDED_WAIT: Duration = Duration::from_secs(1);
+
+/// Runs a job that was taken with [`Inner::begin`].
+pub(crate) async fn run(inner: Arc<Inner>, job: Job, cancel: Arc<AtomicBool>) {
+    let id = job.repository;
+    let result = match job.kind {
+        JobKind::Sync | JobKind::Reindex => index(&inner, &job, &cancel).await,
+        JobKind::Remove => remove(&inner, id).await,
+    };
+    let recorded = match result {
+        Ok(()) => inner.publish(id).await,
+        Err(error) => failed(&inner, &job, &cancel, error).await,
+    };
+    if let Err(error) = recorded {
+        tracing::error!(repository = %id, %error, "the end of a job could not be recorded");
+        tokio::time::sleep(UNRECORDED_WAIT).await;
+    }
+    inner.end(id);
+    if let Err(error) = inner.publish(id).await {
+        tracing::warn!(repository = %id, %error, "watchers could not be told");
+    }
+}
+
+async fn index(
+    inner: &Arc<Inner>,
+    job: &Job,
+    cancel: &Arc<AtomicBool>,
+) -> Result<(), ManagerError> {
+    let id = job.repository;
+    let Some(record) = inner.catalog.record(id).await?.filter(|record| !record.removed) else {
+        return Ok(());
+    };
+    let url = RemoteUrl::parse(&record.repository.url, &inner.config.git);
+    inner.set_state(id, State::Cloning).await?;
+    let url = url?;
+    let fetched = fetch(inner, &record, url.clone(), job.kind, cancel).await?;
+    crate::failpoint!("job-fetched");
+    for notice in &fetched.notices {
+        inner.event(id, EventKind::Notice, notice).await;
+    }
+    let (fetched, license) = blocking::run("inspect", move || {
+        let license = indexing::license(&fetched)?;
+        Ok((fetched, license))
+    })
+    .await?;
+    let size_bytes = fetched.mirror.size();
+    let default_branch = fetched.refs.default_branch();
+    inner.catalog.set_fetched(id, &FetchedFacts { default_branch, size_bytes, license }).await?;
+    inner.set_state(id, State::Indexing).await?;
+    let Some(record) = inner.catalog.record(id).await? else { return Ok(()) };
+    let mirror = fetched.mirror.clone();
+    let outcome = apply(inner, &record, fetched, job.kind, cancel).await?;
+    crate::failpoint!("job-indexed");
+    let symbols = inner.index.shard_of(id).symbols_pending(id);
+    if symbols {
+        lock(&inner.symbols_pending).insert(id);
+    }
+    inner.maintain.raise();
+    for notice in &outcome.notices {
+        inner.event(id, EventKind::Notice, notice).await;
+    }
+    inner.event(id, EventKind::Indexed, &summary(&outcome)).await;
+    let facts = IndexedFacts { revisions: outcome.revisions, document_count: outcome.documents };
+    inner.catalog.set_indexed(id, &facts, job.request).await?;
+    // The old commit was needed to compare with; now nothing reads what the source repacked.
+    let pruned = blocking::run("prune", move || Ok(git::prune(&url, &mirror)?)).await;
+    if let Err(error) = pruned {
+        tracing::warn!(repository = %id, %error, "old packs of a mirror stay");
+    }
+    Ok(())
+}
+
+async fn fetch(
+    inner: &Arc<Inner>,
+    record: &Record,
+    url: RemoteUrl,
+    kind: JobKind,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Fetched, ManagerError> {
+    let id = record.repository.id;
+    let globs = record.repository.branches.clone();
+    let (inner, cancel) = (inner.clone(), cancel.clone());
+    // A first attempt of a new indexing trusts the mirror, a second one does not.
+    let anew = kind == JobKind::Reindex && record.repository.attempts > 0;
+    blocking::run("fetch", move || {
+        let home = inner.mirror_path(id);
+        let temporary = inner.config.base_path.join(format!("tmp-{id}"));
+        let context = FetchContext {
+            config: &inner.config.git,
+            stop: &|| cancel.load(Ordering::Acquire),
+            report: &|progress| inner.report(id, progress),
+            location: url.to_string(),
+            started: Instant::now(),
+        };
+        let place = MirrorPlace { home: &home, temporary: &temporary };
+        let fetched = git::fetch(&url, place, &globs, anew, &context);
+        if fetched.is_err() {
+            git::remove_folder(&temporary)?;
+        }
+        Ok(fetched?)
+    })
+    .await
+}
+
+async fn apply(
+    inner: &Arc<Inner>,
+    record: &Record,
+    fetched: Fetched,
+    kind: JobKind,
+    cancel: &Arc<AtomicBool>,
+) -> Result<indexing::Outcome, ManagerError> {
+    let (inner, cancel, record) = (inner.clone(), cancel.clone(), record.clone());
+    blocking::run("index", move || {
+        let indexing = Indexing {
+            inner: &inner,
+            record: &record,
+            fetched: &fetched,
+            whole: kind == JobKind::Reindex,
+            cancel: &cancel,
+        };
+        indexing.run()
+    })
+    .await
+}
+
+fn summary(outcome: &indexing::Outcome) -> String {
+    let Applied { documents_added, documents_removed, contents, bytes, omitted } = outcome.applied;
+    format!(
+        "{} revisions indexed: {documents_added} documents added, {documents_removed} removed; \
+         {contents} contents with {bytes} bytes read, {omitted} left out",
+        outcome.revisions.len()
+    )
+}
+
+async fn remove(inner: &Arc<Inner>, id: RepositoryId) -> Result<(), ManagerError> {
+    let shared = inner.clone();
+    blocking::run("remove", move || {
+        crate::failpoint!("remove-index");
+        shared.index.shard_of(id).remove_repository(id)?;
+        crate::failpoint!("remove-mirror");
+        git::remove_folder(&shared.mirror_path(id))?;
+        git::remove_folder(&shared.config.base_path.join(format!("tmp-{id}")))?;
+        Ok(())
+    })
+    .await?;
+    crate::failpoint!("remove-row");
+    inner.catalog.delete(id).await?;
+    lock(&inner.symbols_pending).remove(&id);
+    inner.forget_watchers(id);
+    inner.maintain.raise();
+    Ok(())
+}
+
+/// Records a failure: whether, when and why the job is tried again.
+async fn failed(
+    inner: &Arc<Inner>,
+    job: &Job,
+    cancel: &AtomicBool,
+    error: ManagerError,
+) -> Result<(), ManagerError> {
+    let id = job.repository;
+    if cancel.load(Ordering::Acquire) {
+        // Stopped on purpose: the job stays due, for the next start or as the removal it became.
+        return Ok(());
+    }
+    let message = error.to_string();
+    let code = error.code();
+    tracing::warn!(repository = %id, code, %error, "a job failed");
+    let (attempts, next) = if error.is_disk_full() {
+        inner.pause(message.clone());
+        let until = now() + duration_millis(inner.config.disk_full_pause);
+        (job.attempts, Some(until))
+    } else {
+        let attempts = job.attempts + 1;
+        let wait = inner.config.retry.wait(attempts).filter(|_| !error.is_permanent());
+        // What was removed has to go, however often it takes.
+        let wait = wait.or((job.kind == JobKind::Remove).then_some(inner.config.retry.longest));
+        (attempts, wait.map(|wait| now() + duration_millis(wait)))
+    };
+    inner.catalog.job_failed(job, attempts, (code, &message), next).await?;
+    if job.kind != JobKind::Remove {
+        inner.catalog.set_state(id, State::Error).await?;
+    }
+    let kind = if error.is_disk_full() { EventKind::Paused } else { EventKind::Failed };
+    let again = next.map(|next| format!("; tried again at {}", rfc3339(next)));
+    inner.event(id, kind, &format!("{message}{}", again.unwrap_or_default())).await;
+    inner.publish(id).await
+}
+
+fn duration_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+fn rfc3339(at: i64) -> String {
+    let at = crate::catalog::time_of(at);
+    at.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}

@@ -1,0 +1,420 @@
+//! One owner of the catalog, the mirrors, the index and the jobs that bring them together.
+//!
+//! What is to be done with a repository is a row of the catalog before it starts and until it is
+//! done: a restart continues it. Long work runs on threads of its own, see `blocking`.
+
+mod blocking;
+mod browse;
+mod indexing;
+mod inner;
+mod job;
+mod maintenance;
+mod names;
+mod reconcile;
+mod scheduler;
+mod types;
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use aeterna_index::search::Visible;
+use aeterna_index::{RepositoryId, ShardSet};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+pub use types::{
+    AddRepository, Added, FileContent, Health, ListFilter, NotIndexed, Pause, TreeEntry, TreeKind,
+};
+
+use self::browse::Reading;
+use self::inner::{Inner, lock};
+use self::names::{check_globs, check_name, shortened};
+use crate::ManagerError;
+use crate::catalog::{Catalog, Inserted, JobKind, NewRepository, Record};
+use crate::config::{DatabaseUrl, ManagerConfig};
+use crate::git::RemoteUrl;
+use crate::repository::{Event, EventKind, Repository, State};
+
+/// Names tried for a repository whose own is taken: `name-2` and so on.
+const NAME_TRIES: u32 = 100;
+/// How long a shutdown waits for work that was told to stop.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(20);
+
+/// The owner of all repositories of a node.
+pub struct RepoManager {
+    inner: Arc<Inner>,
+    scheduler: Mutex<Option<JoinHandle<()>>>,
+    maintenance: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl RepoManager {
+    /// Opens the catalog, the index and the mirrors, brings them together, and starts the work
+    /// that is due. To be called in a multi-threaded tokio runtime, which must outlive the manager.
+    ///
+    /// # Errors
+    /// When a folder cannot be made, the catalog not be reached, or another process has the index.
+    pub async fn open(config: ManagerConfig) -> Result<Arc<Self>, ManagerError> {
+        create_folder(&config.base_path)?;
+        if let Some(folder) = sqlite_folder(&config.database) {
+            create_folder(&folder)?;
+        }
+        let (path, shards, options) =
+            (config.index_path.clone(), config.shards, config.index.clone());
+        // The index's lock also keeps a second process away from the mirrors.
+        let index =
+            blocking::run("open-index", move || Ok(ShardSet::open(&path, shards, options)?))
+                .await?;
+        let catalog =
+            Catalog::open(&config.database, config.database_connections, config.max_events).await?;
+        let inner = Arc::new(Inner::new(config, catalog, Arc::new(index)));
+        reconcile::reconcile(&inner).await?;
+        let maintenance = start_maintenance(&inner)?;
+        let scheduler = start_scheduler(&inner);
+        Ok(Arc::new(Self {
+            inner,
+            scheduler: Mutex::new(Some(scheduler)),
+            maintenance: Mutex::new(Some(maintenance)),
+        }))
+    }
+
+    /// Adds a repository and starts to index it. The same URL again gives the one that exists.
+    ///
+    /// # Errors
+    /// When the URL, name or globs are not usable, or the given name belongs to another URL.
+    pub async fn add(&self, add: AddRepository) -> Result<Added, ManagerError> {
+        self.check_running()?;
+        check_globs(&add.branches)?;
+        if let Some(name) = &add.name {
+            check_name(name)?;
+        }
+        let url = self.parse_url(&add.url).await?;
+        let mut new = NewRepository {
+            id: RepositoryId(Uuid::now_v7()),
+            tenant: add.tenant,
+            name: add.name.clone().unwrap_or_else(|| url.default_name()),
+            url: url.to_string(),
+            url_key: url.key(),
+            branches: add.branches,
+            state: State::Approved,
+        };
+        let wanted = new.name.clone();
+        for number in 2..=NAME_TRIES {
+            match self.inner.catalog.insert(&new).await? {
+                Inserted::New(record) => return self.added(record).await,
+                Inserted::SameUrl(record) => {
+                    let repository = self.complete(record).await?;
+                    return Ok(Added { repository, created: false });
+                }
+                Inserted::NameTaken(_) if add.name.is_none() => {
+                    new.name = format!("{wanted}-{number}");
+                }
+                Inserted::NameTaken(other) => return Err(name_taken(&other)),
+            }
+        }
+        Err(ManagerError::NameTaken { name: wanted, url: "several repositories".to_owned() })
+    }
+
+    async fn added(&self, record: Record) -> Result<Added, ManagerError> {
+        let id = record.repository.id;
+        self.inner.show(&record.repository.tenant, id);
+        let message = format!("added from {}", record.repository.url);
+        self.inner.event(id, EventKind::Added, &message).await;
+        crate::failpoint!("add-job");
+        self.inner.request(id, JobKind::Sync).await?;
+        let repository = self.complete(record).await?;
+        Ok(Added { repository, created: true })
+    }
+
+    async fn parse_url(&self, url: &str) -> Result<RemoteUrl, ManagerError> {
+        // A local path is looked at on disk.
+        let (url, config) = (url.to_owned(), self.inner.config.git.clone());
+        blocking::run("parse-url", move || Ok(RemoteUrl::parse(&url, &config)?)).await
+    }
+
+    /// The repositories of a tenant that the filter lets through, by name.
+    ///
+    /// # Errors
+    /// When the catalog fails.
+    pub async fn list(&self, filter: &ListFilter) -> Result<Vec<Repository>, ManagerError> {
+        let records = self.inner.catalog.list(filter).await?;
+        let jobs = self.inner.catalog.jobs().await?;
+        Ok(records.into_iter().map(|record| self.inner.complete(record, &jobs)).collect())
+    }
+
+    /// A repository of a tenant.
+    ///
+    /// # Errors
+    /// [`ManagerError::NotFound`], or when the catalog fails.
+    pub async fn get(&self, tenant: &str, id: RepositoryId) -> Result<Repository, ManagerError> {
+        let record = self.inner.catalog.record(id).await?;
+        match record.filter(|record| !record.removed && record.repository.tenant == tenant) {
+            Some(record) => self.complete(record).await,
+            None => Err(ManagerError::NotFound { what: id.to_string() }),
+        }
+    }
+
+    /// The repository of a tenant that has this id, name, or URL.
+    ///
+    /// # Errors
+    /// [`ManagerError::NotFound`], or when the catalog fails.
+    pub async fn resolve(&self, tenant: &str, what: &str) -> Result<Repository, ManagerError> {
+        if let Ok(id) = Uuid::parse_str(what) {
+            return self.get(tenant, RepositoryId(id)).await;
+        }
+        if let Some(record) = self.inner.catalog.find_name(tenant, what).await? {
+            return self.complete(record).await;
+        }
+        if let Ok(url) = self.parse_url(what).await
+            && let Some(record) = self.inner.catalog.find_url(tenant, &url.key()).await?
+        {
+            return self.complete(record).await;
+        }
+        Err(ManagerError::NotFound { what: shortened(what) })
+    }
+
+    async fn complete(&self, record: Record) -> Result<Repository, ManagerError> {
+        let jobs = self.inner.catalog.jobs().await?;
+        Ok(self.inner.complete(record, &jobs))
+    }
+
+    /// The repository, whatever its tenant: who may see it was decided by the caller.
+    async fn existing(&self, id: RepositoryId) -> Result<Record, ManagerError> {
+        let record = self.inner.catalog.record(id).await?.filter(|record| !record.removed);
+        record.ok_or_else(|| ManagerError::NotFound { what: id.to_string() })
+    }
+
+    /// Has a repository fetched and what changed indexed; asked for twice it is done once.
+    ///
+    /// # Errors
+    /// [`ManagerError::NotFound`], or when the catalog fails.
+    pub async fn sync(&self, id: RepositoryId) -> Result<(), ManagerError> {
+        self.request(id, JobKind::Sync, "a sync was asked for").await
+    }
+
+    /// Has a repository fetched and all of it indexed again; meanwhile what was indexed stays.
+    ///
+    /// # Errors
+    /// [`ManagerError::NotFound`], or when the catalog fails.
+    pub async fn reindex(&self, id: RepositoryId) -> Result<(), ManagerError> {
+        self.request(id, JobKind::Reindex, "a new indexing was asked for").await
+    }
+
+    async fn request(
+        &self,
+        id: RepositoryId,
+        kind: JobKind,
+        message: &str,
+    ) -> Result<(), ManagerError> {
+        self.check_running()?;
+        self.existing(id).await?;
+        self.inner.event(id, EventKind::Queued, message).await;
+        self.inner.request(id, kind).await
+    }
+
+    /// Removes a repository: from now on nothing finds it. Its files go in the background, and
+    /// work on it stops.
+    ///
+    /// # Errors
+    /// [`ManagerError::NotFound`], or when the catalog fails.
+    pub async fn remove(&self, id: RepositoryId) -> Result<(), ManagerError> {
+        self.check_running()?;
+        let record = self.existing(id).await?;
+        self.inner.catalog.mark_removed(id).await?;
+        self.inner.hide(&record.repository.tenant, id);
+        self.inner.cancel(id);
+        crate::failpoint!("remove-job");
+        self.inner.request(id, JobKind::Remove).await
+    }
+
+    /// The newest events of a repository, newest first.
+    ///
+    /// # Errors
+    /// [`ManagerError::NotFound`], or when the catalog fails.
+    pub async fn events(&self, id: RepositoryId, limit: u32) -> Result<Vec<Event>, ManagerError> {
+        self.existing(id).await?;
+        Ok(self.inner.catalog.events(id, limit).await?)
+    }
+
+    /// Files whose content is not in the index, by path, after a path.
+    ///
+    /// # Errors
+    /// [`ManagerError::NotFound`], or when the catalog or the index fails.
+    pub async fn not_indexed(
+        &self,
+        id: RepositoryId,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Vec<NotIndexed>, ManagerError> {
+        self.existing(id).await?;
+        let index = self.inner.index.clone();
+        blocking::run("not-indexed", move || {
+            let files = index.shard_of(id).omitted(id, after.as_deref(), limit)?;
+            let files = files.into_iter().map(|file| NotIndexed {
+                path: file.path,
+                reason: file.reason,
+                revisions: file.revisions,
+            });
+            Ok(files.collect())
+        })
+        .await
+    }
+
+    /// The bytes of a file. `revision` is an indexed branch or tag, the id of its commit or seven
+    /// or more digits of it, or the default branch when `None`.
+    ///
+    /// # Errors
+    /// As [`ManagerError`] tells: the revision, path or object cannot be had, or is too large.
+    pub async fn file(
+        &self,
+        id: RepositoryId,
+        revision: Option<&str>,
+        path: &[u8],
+    ) -> Result<FileContent, ManagerError> {
+        let repository = self.existing(id).await?.repository;
+        let reading = Reading::new(&self.inner, repository, revision, path)?;
+        blocking::run("file", move || reading.file()).await
+    }
+
+    /// The entries of a folder, by name; `revision` as in [`RepoManager::file`], the path empty
+    /// for the root.
+    ///
+    /// # Errors
+    /// As [`RepoManager::file`].
+    pub async fn tree(
+        &self,
+        id: RepositoryId,
+        revision: Option<&str>,
+        path: &[u8],
+    ) -> Result<Vec<TreeEntry>, ManagerError> {
+        let repository = self.existing(id).await?.repository;
+        let reading = Reading::new(&self.inner, repository, revision, path)?;
+        blocking::run("tree", move || reading.tree()).await
+    }
+
+    /// Follows a repository: its state now, and each change. The channel ends with the repository.
+    ///
+    /// # Errors
+    /// [`ManagerError::NotFound`], or when the catalog fails.
+    pub async fn watch(
+        &self,
+        id: RepositoryId,
+    ) -> Result<watch::Receiver<Repository>, ManagerError> {
+        let record = self.existing(id).await?;
+        let repository = self.complete(record).await?;
+        let receiver = self.inner.watch(repository);
+        // What changed between reading and watching.
+        self.inner.publish(id).await?;
+        Ok(receiver)
+    }
+
+    /// The search index.
+    pub fn index(&self) -> &Arc<ShardSet> {
+        &self.inner.index
+    }
+
+    /// The repositories of a tenant that a search may see.
+    pub fn visible(&self, tenant: &str) -> Visible {
+        self.inner.visible(tenant)
+    }
+
+    /// How the manager is.
+    pub async fn health(&self) -> Health {
+        let jobs = self.inner.catalog.jobs().await;
+        let running = lock(&self.inner.running).len();
+        Health {
+            catalog: jobs.is_ok() && self.inner.catalog.ping().await.is_ok(),
+            failed_tasks: lock(&self.inner.failed_tasks).clone(),
+            paused: self.inner.paused(),
+            running,
+            waiting: jobs.map_or(0, |jobs| jobs.len().saturating_sub(running)),
+        }
+    }
+
+    fn check_running(&self) -> Result<(), ManagerError> {
+        if self.inner.stopping() { Err(ManagerError::ShuttingDown) } else { Ok(()) }
+    }
+
+    /// Stops all work, which continues at the next start, and closes the catalog.
+    pub async fn shutdown(&self) {
+        self.inner.stop();
+        let scheduler = lock(&self.scheduler).take();
+        let maintenance = lock(&self.maintenance).take();
+        let stopped = async {
+            if let Some(scheduler) = scheduler
+                && let Err(error) = scheduler.await
+            {
+                tracing::error!(%error, "the scheduler ended badly");
+            }
+            if let Some(thread) = maintenance {
+                let joined = blocking::run("join", move || Ok(thread.join().is_ok())).await;
+                if !matches!(joined, Ok(true)) {
+                    tracing::error!("the maintenance of the index ended badly");
+                }
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN_WAIT, stopped).await.is_err() {
+            tracing::warn!("some work did not stop in time; it continues at the next start");
+        }
+        self.inner.catalog.close().await;
+    }
+}
+
+impl Drop for RepoManager {
+    fn drop(&mut self) {
+        self.inner.stop();
+    }
+}
+
+impl std::fmt::Debug for RepoManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RepoManager").field("base_path", &self.inner.config.base_path).finish()
+    }
+}
+
+fn name_taken(other: &Record) -> ManagerError {
+    let Repository { name, url, .. } = &other.repository;
+    ManagerError::NameTaken { name: name.clone(), url: url.clone() }
+}
+
+fn create_folder(path: &Path) -> Result<(), ManagerError> {
+    fs::create_dir_all(path).map_err(|source| ManagerError::Io {
+        action: "cannot create the folder",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The folder of a SQLite file, which SQLite itself does not make.
+fn sqlite_folder(url: &DatabaseUrl) -> Option<std::path::PathBuf> {
+    let path = url.expose().strip_prefix("sqlite://")?.split('?').next()?;
+    Path::new(path).parent().map(Path::to_owned)
+}
+
+fn start_maintenance(inner: &Arc<Inner>) -> Result<thread::JoinHandle<()>, ManagerError> {
+    let (inner, runtime) = (inner.clone(), tokio::runtime::Handle::current());
+    let work = move || {
+        let run = std::panic::AssertUnwindSafe(|| maintenance::run(&inner, &runtime));
+        if std::panic::catch_unwind(run).is_err() {
+            lock(&inner.failed_tasks).push("maintenance".to_owned());
+        }
+    };
+    thread::Builder::new().name("maintenance".to_owned()).spawn(work).map_err(|source| {
+        ManagerError::Io { action: "cannot start the thread", path: "maintenance".into(), source }
+    })
+}
+
+/// The scheduler, and a task that sees it end.
+fn start_scheduler(inner: &Arc<Inner>) -> JoinHandle<()> {
+    let inner = inner.clone();
+    tokio::spawn(async move {
+        let scheduler = tokio::spawn(scheduler::run(inner.clone()));
+        if let Err(error) = scheduler.await {
+            tracing::error!(%error, "the scheduler of jobs failed");
+            lock(&inner.failed_tasks).push("scheduler".to_owned());
+        }
+    })
+}

@@ -1,0 +1,82 @@
+//! Starts jobs when they are due, a bounded number at a time, one for each repository.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::inner::{Inner, lock};
+use super::job;
+use crate::ManagerError;
+use crate::catalog::{JobKind, now};
+
+/// Longest sleep: what another process asked for in the catalog is seen after it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// Wait after the catalog failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Runs until the manager stops, then until the jobs have stopped.
+pub(crate) async fn run(inner: Arc<Inner>) {
+    let mut jobs = JoinSet::new();
+    while !inner.stopping() {
+        let sleep = match start_due(&inner, &mut jobs).await {
+            Ok(sleep) => sleep,
+            Err(error) => {
+                tracing::error!(%error, "jobs cannot be listed");
+                AFTER_FAILURE
+            }
+        };
+        tokio::select! {
+            () = inner.wake.notified() => {}
+            () = tokio::time::sleep(sleep) => {}
+            Some(ended) = jobs.join_next(), if !jobs.is_empty() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a job ended without a result");
+                }
+            }
+        }
+    }
+    while jobs.join_next().await.is_some() {}
+}
+
+/// Starts what is due and returns how long to sleep then.
+async fn start_due(inner: &Arc<Inner>, jobs: &mut JoinSet<()>) -> Result<Duration, ManagerError> {
+    if let Some(interval) = inner.config.sync_interval {
+        request_overdue(inner, interval).await?;
+    }
+    let mut sleep = LONGEST_SLEEP;
+    let paused = inner.paused();
+    if let Some(pause) = &paused {
+        let left = pause.until - time::OffsetDateTime::now_utc();
+        sleep = sleep.min(Duration::try_from(left).unwrap_or_default());
+    }
+    let now = now();
+    for job in inner.catalog.jobs().await? {
+        let due = job.next_attempt_at.unwrap_or(now);
+        if due > now {
+            let left = Duration::from_millis(u64::try_from(due - now).unwrap_or(0));
+            sleep = sleep.min(left);
+            break;
+        }
+        // Removing makes room on a full disk.
+        if paused.is_some() && job.kind != JobKind::Remove {
+            continue;
+        }
+        if lock(&inner.running).len() >= inner.config.workers.max(1) {
+            break;
+        }
+        if let Some(cancel) = inner.begin(job.repository) {
+            let inner = inner.clone();
+            jobs.spawn(async move { job::run(inner, job, cancel).await });
+        }
+    }
+    Ok(sleep.max(Duration::from_millis(1)))
+}
+
+async fn request_overdue(inner: &Inner, interval: Duration) -> Result<(), ManagerError> {
+    let before = now().saturating_sub(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
+    for id in inner.catalog.overdue(before).await? {
+        inner.catalog.request_job(id, JobKind::Sync).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Tests of the crate on real repositories, made by the `git` program in temporary folders.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod browse;
+mod catalog;
+mod fetch;
+mod manager;
+mod recovery;
+mod remote;
+mod support;
+mod trees;
+mod urls;

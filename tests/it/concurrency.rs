@@ -1,0 +1,126 @@
+//! Searches while the index changes see one state of it each.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use crate::harness::{Git, Server, ServerOptions};
+
+const FILES: usize = 60;
+const COMMITS: usize = 12;
+const SEARCHERS: usize = 4;
+
+fn write_all(git: &Git, generation: usize) {
+    for file in 0..FILES {
+        let text = format!("// file {file}\nlet generation = state_{generation:04};\n");
+        git.write(&format!("src/f{file}.rs"), text.as_bytes());
+    }
+    git.commit(&format!("state {generation}"));
+}
+
+/// Every file of a commit says the same generation: an answer with two of them, or with fewer
+/// files, mixed two states.
+fn check(server: &Server) -> usize {
+    let answer = server.search("state_ lang:rust", "&pageSize=1000").json();
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.len(), FILES, "{}", answer["stats"]);
+    let mut seen: Vec<&str> = results
+        .iter()
+        .map(|result| {
+            let text = result["chunks"][0]["content"].as_str().unwrap();
+            let at = text.find("state_").unwrap();
+            &text[at + 6..at + 10]
+        })
+        .collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 1, "two states in one answer: {seen:?}");
+    seen[0].parse().unwrap()
+}
+
+#[test]
+fn searches_during_syncs_see_one_commit_each() {
+    let git = Git::new("moving");
+    write_all(&git, 0);
+    let server = Server::start();
+    server.add(&git.url());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let searchers: Vec<_> = (0..SEARCHERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut newest = 0;
+                    let mut searches = 0;
+                    while !done.load(Ordering::Acquire) {
+                        let state = check(&server);
+                        assert!(state >= newest, "an answer went back from {newest} to {state}");
+                        newest = state;
+                        searches += 1;
+                    }
+                    searches
+                })
+            })
+            .collect();
+        for generation in 1..=COMMITS {
+            write_all(&git, generation);
+            let ran = server.cli(&["repo", "sync", "owner/moving", "--wait"]);
+            assert_eq!(ran.code, 0, "{ran:?}");
+            assert_eq!(check(&server), generation, "what was synced is found");
+        }
+        done.store(true, Ordering::Release);
+        for searcher in searchers {
+            assert!(searcher.join().unwrap() > 0);
+        }
+    });
+}
+
+#[test]
+fn a_removal_takes_all_of_a_repository_at_once() {
+    let git = Git::new("moving");
+    write_all(&git, 0);
+    let server = Server::start();
+    let id = server.add(&git.url())["id"].as_str().unwrap().to_owned();
+    let removed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let searcher = scope.spawn(|| {
+            loop {
+                let gone = removed.load(Ordering::Acquire);
+                let found = server.paths("state_").len();
+                assert!(found == 0 || (found == FILES && !gone), "{found} files, removed: {gone}");
+                if found == 0 {
+                    return;
+                }
+            }
+        });
+        let reply = crate::harness::Request::new("DELETE", &format!("/api/v1/repos/{id}"))
+            .send(server.address);
+        assert_eq!(reply.status, 204, "{}", reply.text());
+        removed.store(true, Ordering::Release);
+        searcher.join().unwrap();
+    });
+}
+
+#[test]
+fn too_many_searches_are_sent_away_and_the_rest_answered() {
+    let git = Git::new("slow");
+    for file in 0..40 {
+        git.write(&format!("f{file}.txt"), &b"abcdefghij klmnopqrst\n".repeat(20_000));
+    }
+    git.commit("first");
+    let server = Server::start_with(&ServerOptions::set(&["search.concurrent_searches=1"]));
+    server.add(&git.url());
+    let body = json!({"q": "/[a-z]{3}[0-9]{7}/ count:all"});
+    let replies = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| server.post("/api/v1/search", &body)))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    let (answered, refused): (Vec<_>, Vec<_>) =
+        replies.into_iter().partition(|reply| reply.status == 200);
+    assert!(!answered.is_empty() && !refused.is_empty());
+    for reply in refused {
+        reply.assert_problem(429, "too-many-searches");
+        assert!(reply.header("retry-after").is_some());
+    }
+}

@@ -1,0 +1,242 @@
+//! The HTTP API on good requests.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Git, Request, Server};
+
+fn indexed() -> (Git, Server, Value) {
+    let git = Git::with_files(
+        "shop",
+        &[
+            ("src/main.rs", "fn main() {\n    // grüße needle\n}\n".as_bytes()),
+            ("latin1.txt", b"caf\xe9 needle\n"),
+            ("logo.bin", b"\0\x01\x02needle"),
+            ("empty", b""),
+        ],
+    );
+    let server = Server::start();
+    let repository = server.add(&git.url());
+    (git, server, repository)
+}
+
+#[test]
+fn a_search_has_offsets_lines_and_columns() {
+    let (git, server, repository) = indexed();
+    let reply = server.search("needle path:src/", "");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    let answer = reply.json();
+    let result = &answer["results"][0];
+    assert_eq!(result["type"], "content");
+    assert_eq!(result["repository"], "owner/shop");
+    assert_eq!(result["repositoryId"], repository["id"]);
+    assert_eq!(result["commit"].as_str(), Some(git.git(&["rev-parse", "HEAD"]).trim()));
+    assert_eq!(result["branches"], json!(["main"]));
+    assert_eq!(result["path"], "src/main.rs");
+    assert_eq!(result["language"], "Rust");
+    let range = &result["chunks"][0]["ranges"][0];
+    // "fn main() {\n" has 12 bytes; ü and ß have two bytes and one code point each.
+    assert_eq!(range["start"], json!({"offset": 12 + 15, "line": 2, "column": 14}));
+    assert_eq!(range["end"], json!({"offset": 12 + 21, "line": 2, "column": 20}));
+    assert_eq!(answer["stats"]["documentCount"], json!({"value": 1, "relation": "eq"}));
+    let shards = &answer["stats"]["shards"];
+    assert_eq!((&shards["failed"], &shards["answered"]), (&json!(0), &shards["total"]));
+    assert_eq!((&answer["complete"], &answer["nextCursor"]), (&json!(true), &Value::Null));
+}
+
+#[test]
+fn bytes_that_are_not_utf8_come_in_base64_too() {
+    let (_git, server, _) = indexed();
+    let answer = server.search("needle path:latin1.txt", "").json();
+    let chunk = &answer["results"][0]["chunks"][0];
+    assert_eq!(chunk["content"], "caf\u{fffd} needle\n");
+    assert_eq!(chunk["contentBase64"], "Y2Fm6SBuZWVkbGUK");
+    assert_eq!(chunk["ranges"][0]["start"], json!({"offset": 5, "line": 1, "column": 6}));
+}
+
+#[test]
+fn get_and_post_answer_alike_and_options_are_honoured() {
+    let (_git, server, _) = indexed();
+    let get = server.search("needle", "&pageSize=1&facets=true&explain=true&chunks=false");
+    let body = json!({"q": "needle", "pageSize": 1, "facets": true, "explain": true, "chunks": false});
+    let post = server.post("/api/v1/search", &body);
+    let strip = |reply: Value| (reply["results"].clone(), reply["facets"].clone());
+    assert_eq!(strip(get.json()), strip(post.json()));
+    let answer = get.json();
+    assert_eq!(answer["results"].as_array().unwrap().len(), 1);
+    assert_eq!(answer["results"][0]["chunks"], json!([]));
+    assert_eq!(answer["facets"]["repository"], json!([{"value": "owner/shop", "count": 2}]));
+    assert!(answer["explain"]["plan"].as_str().is_some_and(|plan| !plan.is_empty()));
+    let cursor = answer["nextCursor"].as_str().unwrap();
+    let next = server.search("needle", &format!("&pageSize=1&cursor={cursor}")).json();
+    assert_eq!(next["results"].as_array().unwrap().len(), 1);
+    assert_ne!(next["results"][0]["path"], answer["results"][0]["path"]);
+}
+
+#[test]
+fn a_stream_ends_with_done() {
+    let (_git, server, _) = indexed();
+    let reply = server.get("/api/v1/search/stream?q=needle%20or%20x&facets=true");
+    assert_eq!(reply.header("content-type"), Some("text/event-stream"));
+    let reply = server.get("/api/v1/search/stream?q=needle&facets=true");
+    let text = reply.text();
+    let events: Vec<(&str, Value)> = text
+        .split("\n\n")
+        .filter_map(|block| {
+            let name = block.lines().find_map(|line| line.strip_prefix("event: "))?;
+            let data = block.lines().find_map(|line| line.strip_prefix("data: "))?;
+            Some((name, serde_json::from_str(data).unwrap()))
+        })
+        .collect();
+    let names: Vec<&str> = events.iter().map(|(name, _)| *name).collect();
+    for name in ["progress", "matches", "facets"] {
+        assert!(names.contains(&name), "{name}: {text}");
+    }
+    let (last, done) = events.last().unwrap();
+    assert_eq!(*last, "done");
+    assert_eq!(done["stats"]["documentCount"]["value"], 2);
+    let (_, matches) = events.iter().find(|(name, _)| *name == "matches").unwrap();
+    assert_eq!(matches, &server.search("needle", "").json()["results"]);
+    server.get("/api/v1/search/stream?q=%2F(%2F").assert_problem(400, "invalid-regex");
+}
+
+#[test]
+fn files_and_folders_are_read() {
+    let (git, server, repository) = indexed();
+    let id = repository["id"].as_str().unwrap();
+    let file = server.get(&format!("/api/v1/repos/{id}/file?path=latin1.txt&rev=main")).json();
+    assert_eq!(file["contentBase64"], "Y2Fm6SBuZWVkbGUK");
+    assert_eq!(file["sizeBytes"], 12);
+    let commit = git.git(&["rev-parse", "HEAD"]);
+    assert_eq!(file["commit"].as_str(), Some(commit.trim()));
+    let by_name = server.get("/api/v1/repos/owner%2Fshop/file?path=src/main.rs").json();
+    assert!(by_name["content"].as_str().is_some_and(|text| text.starts_with("fn main")));
+    let tree = server.get(&format!("/api/v1/repos/{id}/tree")).json();
+    let mut names: Vec<&str> =
+        tree["entries"].as_array().unwrap().iter().filter_map(|e| e["name"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["empty", "latin1.txt", "logo.bin", "src"]);
+    let src = server.get(&format!("/api/v1/repos/{id}/tree?path=src")).json();
+    assert_eq!(src["entries"][0]["path"], "src/main.rs");
+    assert_eq!(src["entries"][0]["kind"], "file");
+}
+
+#[test]
+fn health_metrics_and_description_are_there() {
+    let (_git, server, _) = indexed();
+    assert_eq!(server.get("/livez").json()["status"], "alive");
+    assert_eq!(server.get("/readyz").json()["status"], "ready");
+    server.search("needle", "");
+    let metrics = server.get("/metrics");
+    assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    let text = metrics.text();
+    for line in [
+        "code_search_indexer_shards_active 1",
+        "code_search_repo_indexing_duration_seconds_count 1",
+        "code_search_usage_metrics_total{tenant=\"default\",kind=\"search\"} 1",
+        "code_search_usage_metrics_total{tenant=\"default\",kind=\"repoAdd\"} 1",
+        "code_search_search_duration_seconds_count 1",
+        "code_search_repositories{state=\"ready\"} 1",
+        "code_search_repositories{state=\"error\"} 0",
+        "code_search_queue_length 0",
+        "code_search_http_requests_total{method=\"GET\",route=\"/api/v1/search\",status=\"200\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).expect(name);
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(value("code_search_index_bytes") > 0.0);
+    assert!(value("code_search_index_documents") >= 4.0);
+    assert!(value("process_resident_memory_bytes") > 1e6);
+
+    let document = server.get("/openapi.json").json();
+    let paths = document["paths"].as_object().unwrap();
+    for path in [
+        "/api/v1/search",
+        "/api/v1/search/stream",
+        "/api/v1/repos",
+        "/api/v1/repos/{id}",
+        "/api/v1/repos/{id}/sync",
+        "/api/v1/repos/{id}/reindex",
+        "/api/v1/repos/{id}/not-indexed",
+        "/api/v1/repos/{id}/events",
+        "/api/v1/repos/{id}/file",
+        "/api/v1/repos/{id}/tree",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/internal/shutdown",
+        "/api/search",
+    ] {
+        assert!(paths.contains_key(path), "{path}");
+    }
+    let parameters = document["paths"]["/api/v1/search"]["get"]["parameters"].to_string();
+    for name in ["pageSize", "cursor", "context", "facets", "explain", "requireComplete", "chunks"] {
+        assert!(parameters.contains(name), "{name}: {parameters}");
+    }
+    assert!(document["components"]["schemas"]["SearchAnswer"].is_object());
+}
+
+#[test]
+fn every_answer_has_an_id_and_harmless_ones_are_kept() {
+    let server = Server::start();
+    let made = server.get("/livez");
+    assert!(made.header("x-request-id").is_some_and(|id| id.len() == 36));
+    let kept = Request::new("GET", "/livez").header("X-Request-Id", "my-id.1").send(server.address);
+    assert_eq!(kept.header("x-request-id"), Some("my-id.1"));
+    let hostile =
+        Request::new("GET", "/livez").header("X-Request-Id", "{\"a\":1}").send(server.address);
+    assert_ne!(hostile.header("x-request-id"), Some("{\"a\":1}"));
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    Request::new("GET", "/api/v1/repos")
+        .header("X-Request-Id", "traced")
+        .header("traceparent", &format!("00-{trace}-b7ad6b7169203331-01"))
+        .send(server.address);
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("\"traced\"")).expect("a line for the request");
+    let line: Value = serde_json::from_str(line).expect("lines are JSON behind a pipe");
+    assert_eq!(line["span"]["trace_id"], trace);
+    assert_eq!(line["span"]["route"], "/api/v1/repos");
+    assert_eq!(line["status"], 200);
+}
+
+#[test]
+fn answers_are_compressed_when_asked_for() {
+    let server = Server::start();
+    let plain = server.get("/openapi.json");
+    assert_eq!(plain.header("content-encoding"), None);
+    let packed =
+        Request::new("GET", "/openapi.json").header("Accept-Encoding", "gzip").send(server.address);
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert!(packed.body.len() * 2 < plain.body.len() && packed.body.starts_with(&[0x1f, 0x8b]));
+}
+
+#[test]
+fn zoekts_clients_are_understood() {
+    let (_git, server, _) = indexed();
+    let reply = server.post("/api/search", &json!({"Q": "nee.le f:main", "Opts": {}}));
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let result = &reply.json()["Result"];
+    assert_eq!((&result["FileCount"], &result["MatchCount"]), (&json!(1), &json!(1)));
+    let file = &result["Files"][0];
+    assert_eq!((&file["Repository"], &file["FileName"]), (&json!("owner/shop"), &json!("src/main.rs")));
+    assert_eq!((&file["Branches"], &file["Language"]), (&json!(["main"]), &json!("Rust")));
+    let line = &file["LineMatches"][0];
+    assert_eq!(line["Line"], "ICAgIC8vIGdyw7zDn2UgbmVlZGxlCg==");
+    assert_eq!((&line["LineNumber"], &line["LineStart"]), (&json!(2), &json!(12)));
+    let fragment = &line["LineFragments"][0];
+    assert_eq!((&fragment["LineOffset"], &fragment["MatchLength"]), (&json!(15), &json!(6)));
+
+    let chunked = server
+        .post("/api/search", &json!({"Q": "needle", "Opts": {"ChunkMatches": true}}))
+        .json();
+    let chunk = &chunked["Result"]["Files"][0]["ChunkMatches"][0];
+    assert!(chunk["Ranges"][0]["Start"]["ByteOffset"].is_u64(), "{chunked}");
+    for body in [json!({}), json!({"Q": "x", "RepoIDs": [1]}), json!({"Q": "x", "Opts": {"Whole": true}})] {
+        let reply = server.post("/api/search", &body);
+        assert_eq!(reply.status, 400);
+        assert!(reply.json()["Error"].is_string(), "{}", reply.text());
+    }
+}

@@ -1,0 +1,13 @@
+//! Black-box tests: they run the built binary as a user would, and look at what a user sees.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+
+mod bad_input;
+mod cli;
+mod concurrency;
+mod configuration;
+mod crash;
+mod http;
+mod repositories;
+mod serve;

@@ -1,0 +1,260 @@
+//! `cargo xtask test`: what the tests need, then all of them.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::postgres::Postgres;
+use crate::tools::DebianProgram;
+use crate::{children, paths, tools};
+
+/// The superuser's URL of a PostgreSQL that tests may make databases in.
+const POSTGRES_URL: &str = "AETERNA_TEST_POSTGRES_URL";
+/// The path of the built `aeterna`, for tests in packages other than its own.
+const BINARY: &str = "AETERNA_BIN";
+/// The oldest git that the product is tried with (Debian 11's).
+const OLDEST_GIT: (u32, u32) = (2, 30);
+
+const RIPGREP: DebianProgram = DebianProgram {
+    program: "rg",
+    package: "ripgrep",
+    needed_for: "the tests that compare results with it",
+};
+const GIT: DebianProgram = DebianProgram {
+    program: "git",
+    package: "git",
+    needed_for: "the tests that make repositories",
+};
+
+/// What `cargo xtask test` takes.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Instead of every test, what `cargo test` does with these arguments, such as `-p aeterna-repo catalog`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs the tests; an error when one fails, is ignored, or cannot be run.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let started = Instant::now();
+    let root = paths::workspace()?;
+    let section = children::section("what the tests need");
+    check_git()?;
+    println!("{}", version_line(&tools::debian_program(&RIPGREP)?)?);
+    let postgres = Postgres::start()?;
+    println!("{}, a private cluster, {POSTGRES_URL} set", postgres.version());
+    section.done();
+
+    let section = children::section("building");
+    let binary = match options.arguments.as_slice() {
+        [] => build_all(&root)?,
+        _ => build_binary(&root)?,
+    };
+    section.done();
+
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        command
+            .current_dir(&root)
+            .arg("test")
+            .args(arguments)
+            .env(POSTGRES_URL, postgres.url())
+            .env(BINARY, &binary)
+            // Tests must not depend on who runs them.
+            .env_remove("DATABASE_URL")
+            .env_remove("CODE_SEARCH_BASE_PATH");
+        command
+    };
+    let mut tally = Tally::default();
+    if options.arguments.is_empty() {
+        let section = children::section("tests");
+        tally.run(&mut cargo(&["--workspace", "--all-targets", "--no-fail-fast"]))?;
+        section.done();
+        let section = children::section("documentation's examples");
+        tally.run(&mut cargo(&["--workspace", "--doc", "--no-fail-fast"]))?;
+        section.done();
+    } else {
+        let section = children::section("tests");
+        tally.run(cargo(&[]).args(&options.arguments))?;
+        section.done();
+    }
+    drop(postgres);
+    tally.conclude(started)
+}
+
+fn check_git() -> Result<()> {
+    let line = version_line(&tools::debian_program(&GIT)?)?;
+    println!("{line}");
+    let numbers: Vec<u32> = line
+        .split_whitespace()
+        .nth(2)
+        .unwrap_or_default()
+        .split('.')
+        .map_while(|number| number.parse().ok())
+        .collect();
+    let (major, minor) = OLDEST_GIT;
+    if numbers.as_slice() < [major, minor].as_slice() {
+        bail!("git {major}.{minor} or newer is needed; this is: {line}");
+    }
+    Ok(())
+}
+
+fn version_line(program: &std::path::Path) -> Result<String> {
+    let text = children::output(Command::new(program).arg("--version"))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Builds every test, and gives the path of `aeterna`.
+fn build_all(root: &std::path::Path) -> Result<PathBuf> {
+    let arguments = ["test", "--workspace", "--all-targets", "--no-run"];
+    match build_and_find(root, &arguments)? {
+        Some(binary) => Ok(binary),
+        // Cargo builds a program for its package's own integration tests only.
+        None => build_binary(root),
+    }
+}
+
+fn build_binary(root: &std::path::Path) -> Result<PathBuf> {
+    build_and_find(root, &["build", "--package", "aeterna-node", "--bin", "aeterna"])?
+        .context("cargo built package aeterna-node and named no program `aeterna`")
+}
+
+fn build_and_find(root: &std::path::Path, arguments: &[&str]) -> Result<Option<PathBuf>> {
+    let mut command = Command::new("cargo");
+    command.current_dir(root).args(arguments).arg("--message-format=json-render-diagnostics");
+    let mut binary = None;
+    let status = children::run_by_line(&mut command, |line| {
+        if let Some(path) = program_of_message(line) {
+            binary = Some(path);
+        }
+    })?;
+    children::succeeded(&command, status)?;
+    Ok(binary)
+}
+
+/// The path in cargo's message about having built the program `aeterna` itself, not its tests.
+fn program_of_message(line: &str) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    let is_program = message["reason"] == "compiler-artifact"
+        && message["target"]["name"] == "aeterna"
+        && message["target"]["kind"][0] == "bin"
+        && message["profile"]["test"] == false;
+    let path = message["executable"].as_str().filter(|_| is_program)?;
+    Some(PathBuf::from(path))
+}
+
+/// What the closing lines of all test binaries add up to.
+#[derive(Default, Debug, PartialEq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    /// Failures that no closing line counts: a test binary that crashed or did not build.
+    broken: Vec<String>,
+}
+
+impl Tally {
+    fn run(&mut self, command: &mut Command) -> Result<()> {
+        let failed = self.failed;
+        let status = children::run_by_line(command, |line| {
+            println!("{line}");
+            self.add(line);
+        })?;
+        if let Err(error) = children::succeeded(command, status) {
+            if children::interrupted().is_some() {
+                return Err(error);
+            }
+            if self.failed == failed {
+                self.broken.push(format!("{error:#}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a closing line such as `test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; …`.
+    fn add(&mut self, line: &str) {
+        let Some(counts) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        let Some((_, counts)) = counts.split_once(". ") else {
+            return;
+        };
+        for count in counts.split("; ") {
+            let Some((number, what)) = count.split_once(' ') else {
+                continue;
+            };
+            let Ok(number) = number.parse::<u64>() else {
+                continue;
+            };
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+
+    fn conclude(self, started: Instant) -> Result<()> {
+        println!("\n== all tests: {}", children::seconds(started.elapsed()));
+        for problem in &self.broken {
+            println!("{problem}");
+        }
+        println!("{} passed, {} failed", self.passed, self.failed);
+        if self.failed > 0 || !self.broken.is_empty() {
+            bail!("there are failures, listed above");
+        }
+        if self.ignored > 0 {
+            bail!("{} tests were ignored: a test is run or deleted", self.ignored);
+        }
+        if self.passed == 0 {
+            bail!("no test was run");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_add_up() {
+        let mut tally = Tally::default();
+        tally.add("running 4 tests");
+        tally.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 9 filtered out; finished in 0.00s");
+        tally.add("test result: FAILED. 2 passed; 5 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s");
+        assert_eq!(tally, Tally { passed: 5, failed: 5, ignored: 1, broken: Vec::new() });
+    }
+
+    #[test]
+    fn ignored_tests_and_no_tests_are_failures() {
+        let ignored = Tally { passed: 1, ignored: 1, ..Tally::default() };
+        assert!(ignored.conclude(Instant::now()).is_err());
+        assert!(Tally::default().conclude(Instant::now()).is_err());
+        let passed = Tally { passed: 1, ..Tally::default() };
+        assert!(passed.conclude(Instant::now()).is_ok());
+    }
+
+    #[test]
+    fn a_test_binary_that_crashes_is_a_failure() {
+        let mut tally = Tally { passed: 1, ..Tally::default() };
+        tally.run(Command::new("sh").args(["-c", "kill -SEGV $$"])).unwrap();
+        assert!(tally.conclude(Instant::now()).is_err());
+    }
+
+    #[test]
+    fn the_program_is_told_from_its_tests() {
+        let message = |test: bool, kind: &str| {
+            serde_json::json!({"reason": "compiler-artifact", "executable": "/t/aeterna",
+                "target": {"name": "aeterna", "kind": [kind]}, "profile": {"test": test}})
+            .to_string()
+        };
+        assert_eq!(program_of_message(&message(false, "bin")), Some("/t/aeterna".into()));
+        assert_eq!(program_of_message(&message(true, "bin")), None);
+        assert_eq!(program_of_message(&message(false, "lib")), None);
+        assert_eq!(program_of_message("warning: text"), None);
+    }
+}
