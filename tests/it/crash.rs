@@ -171,19 +171,23 @@ fn settle(server: &Server) -> Vec<Value> {
 
 /// What a user can find, without what differs between two servers.
 fn answers(server: &Server) -> Vec<Value> {
-    let queries = ["state_ count:all", "file 7 count:all", "type:path g count:all", "/f1[0-9]/ count:all"];
-    queries.iter().flat_map(|query| {
-        let answer = server.search(query, "").json();
-        assert_eq!(answer["complete"], true, "{query}: {}", answer["skipped"]);
-        let mut results = answer["results"].as_array().unwrap().clone();
-        for result in &mut results {
-            for key in ["indexedAt", "repositoryId", "score"] {
-                result[key] = Value::Null;
+    let queries =
+        ["state_ count:all", "file 7 count:all", "type:path g count:all", "/f1[0-9]/ count:all"];
+    queries
+        .iter()
+        .flat_map(|query| {
+            let answer = server.search(query, "").json();
+            assert_eq!(answer["complete"], true, "{query}: {}", answer["skipped"]);
+            let mut results = answer["results"].as_array().unwrap().clone();
+            for result in &mut results {
+                for key in ["indexedAt", "repositoryId", "score"] {
+                    result[key] = Value::Null;
+                }
             }
-        }
-        results.sort_by_key(Value::to_string);
-        results
-    }).collect()
+            results.sort_by_key(Value::to_string);
+            results
+        })
+        .collect()
 }
 
 /// Folders of mirrors.

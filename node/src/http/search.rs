@@ -86,10 +86,7 @@ pub async fn post_search(
     answer(&state, parameters).await
 }
 
-async fn answer(
-    state: &Arc<AppState>,
-    parameters: SearchParameters,
-) -> Result<Response, Problem> {
+async fn answer(state: &Arc<AppState>, parameters: SearchParameters) -> Result<Response, Problem> {
     let require_complete = parameters.require_complete == Some(true);
     let request = request_of(state, parameters)?;
     let shards = state.manager.index().shards().len() as u64;
