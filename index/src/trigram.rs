@@ -179,9 +179,10 @@ impl fmt::Debug for Gram {
     }
 }
 
-/// The lowest byte from 0x80 on that shares the slot, or the control character itself.
+/// The most frequent byte from 0x80 on that has the slot, or the control character itself.
 fn byte_of_slot(slot: u8) -> u8 {
-    (0x80..=0xFF).find(|byte| fold_byte(*byte) == slot).unwrap_or(slot)
+    let leads = LEAD_GROUPS.iter().filter_map(|group| group.first().copied());
+    leads.chain(0x80..=0xBF).find(|byte| fold_byte(*byte) == slot).unwrap_or(slot)
 }
 
 /// The gram of three bytes as they stand in a text.

@@ -36,11 +36,7 @@ pub(crate) fn forward_signals() -> Result<()> {
         for number in signals.forever() {
             let again = interrupted().is_some();
             INTERRUPTED.store(u8::try_from(number).unwrap_or(1), Ordering::SeqCst);
-            let signal = if again {
-                Signal::SIGKILL
-            } else {
-                Signal::SIGTERM
-            };
+            let signal = if again { Signal::SIGKILL } else { Signal::SIGTERM };
             for group in groups().iter() {
                 // A group that has just ended by itself is no error.
                 let _ = killpg(*group, signal);
@@ -57,10 +53,7 @@ fn groups() -> MutexGuard<'static, Vec<Pid>> {
 /// Says what comes next, so that a log of an hour can be found one's way in.
 pub(crate) fn section(title: &str) -> Section {
     println!("\n== {title}");
-    Section {
-        title: title.to_owned(),
-        started: Instant::now(),
-    }
+    Section { title: title.to_owned(), started: Instant::now() }
 }
 
 /// A part of the run that has a name and a duration.
@@ -142,11 +135,7 @@ pub(crate) fn succeeded(command: &Command, status: ExitStatus) -> Result<()> {
 
 fn describe(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy()];
-    words.extend(
-        command
-            .get_args()
-            .map(|argument| argument.to_string_lossy()),
-    );
+    words.extend(command.get_args().map(|argument| argument.to_string_lossy()));
     words.join(" ")
 }
 
@@ -166,11 +155,7 @@ impl Running {
     /// Starts `command` in a process group of its own, and gives its standard input.
     pub(crate) fn start_with_input(command: &mut Command) -> Result<(Self, ChildStdin)> {
         let mut running = Self::spawn(command.stdin(Stdio::piped()))?;
-        let input = running
-            .child
-            .stdin
-            .take()
-            .context("a child without standard input")?;
+        let input = running.child.stdin.take().context("a child without standard input")?;
         Ok((running, input))
     }
 
@@ -185,11 +170,7 @@ impl Running {
             .with_context(|| format!("cannot start `{}`", describe(command)))?;
         let group = Pid::from_raw(i32::try_from(child.id()).context("a process id over 2^31")?);
         groups.push(group);
-        Ok(Self {
-            child,
-            group,
-            ended: false,
-        })
+        Ok(Self { child, group, ended: false })
     }
 
     /// The child's streams, for whoever set them up.
@@ -222,11 +203,7 @@ impl Running {
         });
         let stderr = stderr.map_err(|_| anyhow!("the reader of a child's errors panicked"))??;
         let status = self.wait_by_reference()?;
-        Ok(Output {
-            status,
-            stdout: stdout?,
-            stderr,
-        })
+        Ok(Output { status, stdout: stdout?, stderr })
     }
 
     /// Sends `signal` to the child alone and waits until it ends, at most for `patience`; then kills its group.
@@ -237,12 +214,7 @@ impl Running {
         let _ = kill(self.group, signal);
         let until = Instant::now() + patience;
         while Instant::now() < until {
-            if self
-                .child
-                .try_wait()
-                .context("cannot wait for a child")?
-                .is_some()
-            {
+            if self.child.try_wait().context("cannot wait for a child")?.is_some() {
                 self.forget();
                 return Ok(());
             }
@@ -269,9 +241,7 @@ impl Drop for Running {
 fn read_all(stream: Option<impl std::io::Read>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(mut stream) = stream {
-        stream
-            .read_to_end(&mut bytes)
-            .context("cannot read a child's output")?;
+        stream.read_to_end(&mut bytes).context("cannot read a child's output")?;
     }
     Ok(bytes)
 }

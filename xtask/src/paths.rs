@@ -10,10 +10,7 @@ pub(crate) fn workspace() -> Result<PathBuf> {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = xtask.parent().context("xtask's folder has no parent")?;
     if !root.join("Cargo.toml").is_file() {
-        bail!(
-            "{} is gone: build xtask again from where the repository is now",
-            root.display()
-        );
+        bail!("{} is gone: build xtask again from where the repository is now", root.display());
     }
     Ok(root.to_owned())
 }
@@ -30,7 +27,5 @@ pub(crate) fn cache() -> Result<PathBuf> {
 /// The program called `name` in `PATH`.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

@@ -42,12 +42,8 @@ impl Postgres {
         // path has 107 bytes at most.
         let folder = std::env::temp_dir().join(format!("{FOLDER_PREFIX}{}", std::process::id()));
         fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let mut postgres = Self {
-            server: None,
-            folder,
-            url: String::new(),
-            version: String::new(),
-        };
+        let mut postgres =
+            Self { server: None, folder, url: String::new(), version: String::new() };
         postgres.initialise_and_start(&programs)?;
         Ok(postgres)
     }
@@ -85,11 +81,7 @@ impl Postgres {
                 .arg(&data)
                 .arg("--pwfile")
                 .arg(&password_file)
-                .args([
-                    "--username=aeterna",
-                    "--auth=scram-sha-256",
-                    "--encoding=UTF8",
-                ])
+                .args(["--username=aeterna", "--auth=scram-sha-256", "--encoding=UTF8"])
                 .args(["--locale=C", "--no-sync"]),
         )?;
         fs::remove_file(&password_file)?;
@@ -119,11 +111,7 @@ impl Postgres {
         data: &Path,
     ) -> Result<Running> {
         let mut command = as_account(account, &programs.join("postgres"));
-        command
-            .current_dir(&self.folder)
-            .arg("-D")
-            .arg(data)
-            .args(["-p", &port.to_string()]);
+        command.current_dir(&self.folder).arg("-D").arg(data).args(["-p", &port.to_string()]);
         let sockets = format!("unix_socket_directories={}", self.folder.display());
         for setting in [
             "listen_addresses=127.0.0.1",
@@ -138,11 +126,7 @@ impl Postgres {
             command.args(["-c", setting]);
         }
         let mut server = Running::start(command.stdout(Stdio::null()).stderr(Stdio::piped()))?;
-        let log = server
-            .child()
-            .stderr
-            .take()
-            .context("PostgreSQL has no log")?;
+        let log = server.child().stderr.take().context("PostgreSQL has no log")?;
         wait_until_ready(log, &self.folder.join("log"))?;
         Ok(server)
     }
@@ -184,10 +168,7 @@ fn wait_until_ready(log: impl Read + Send + 'static, file: &Path) -> Result<()> 
                 bail!("it ended and said:\n{}", said.join("\n"))
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                bail!(
-                    "not ready within {START_DEADLINE:?}; it said:\n{}",
-                    said.join("\n")
-                )
+                bail!("not ready within {START_DEADLINE:?}; it said:\n{}", said.join("\n"))
             }
         }
     }
@@ -230,11 +211,7 @@ fn find() -> Result<Option<PathBuf>> {
 /// 15 from `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`.
 fn major(version: &str) -> Option<u32> {
     let number = version.split_whitespace().nth(2)?;
-    number
-        .split(|c: char| !c.is_ascii_digit())
-        .next()?
-        .parse()
-        .ok()
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// The account that the server runs under: PostgreSQL refuses to be root.
@@ -266,9 +243,7 @@ fn as_account(account: Option<&User>, program: &Path) -> Command {
     let mut command = Command::new(setpriv);
     command.args(["--pdeathsig", "INT"]);
     if let Some(user) = account {
-        command
-            .arg(format!("--reuid={}", user.uid))
-            .arg(format!("--regid={}", user.gid));
+        command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));
         command.arg("--clear-groups");
     }
     command.arg("--").arg(program);
@@ -282,10 +257,7 @@ fn sweep() {
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(pid) = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(FOLDER_PREFIX))
-        else {
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(FOLDER_PREFIX)) else {
             continue;
         };
         let Ok(pid) = pid.parse() else { continue };
@@ -308,10 +280,7 @@ mod tests {
 
     #[test]
     fn the_major_version_is_read_from_releases_and_betas() {
-        assert_eq!(
-            major("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"),
-            Some(15)
-        );
+        assert_eq!(major("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"), Some(15));
         assert_eq!(major("postgres (PostgreSQL) 19beta2"), Some(19));
         assert_eq!(major("postgres"), None);
     }

@@ -44,10 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     check_git()?;
     println!("{}", version_line(&tools::debian_program(&RIPGREP)?)?);
     let postgres = Postgres::start()?;
-    println!(
-        "{}, a private cluster, {POSTGRES_URL} set",
-        postgres.version()
-    );
+    println!("{}, a private cluster, {POSTGRES_URL} set", postgres.version());
     section.done();
 
     let section = children::section("building");
@@ -73,11 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut tally = Tally::default();
     if options.arguments.is_empty() {
         let section = children::section("tests");
-        tally.run(&mut cargo(&[
-            "--workspace",
-            "--all-targets",
-            "--no-fail-fast",
-        ]))?;
+        tally.run(&mut cargo(&["--workspace", "--all-targets", "--no-fail-fast"]))?;
         section.done();
         let section = children::section("documentation's examples");
         tally.run(&mut cargo(&["--workspace", "--doc", "--no-fail-fast"]))?;
@@ -124,19 +117,13 @@ fn build_all(root: &std::path::Path) -> Result<PathBuf> {
 }
 
 fn build_binary(root: &std::path::Path) -> Result<PathBuf> {
-    build_and_find(
-        root,
-        &["build", "--package", "aeterna-node", "--bin", "aeterna"],
-    )?
-    .context("cargo built package aeterna-node and named no program `aeterna`")
+    build_and_find(root, &["build", "--package", "aeterna-node", "--bin", "aeterna"])?
+        .context("cargo built package aeterna-node and named no program `aeterna`")
 }
 
 fn build_and_find(root: &std::path::Path, arguments: &[&str]) -> Result<Option<PathBuf>> {
     let mut command = Command::new("cargo");
-    command
-        .current_dir(root)
-        .args(arguments)
-        .arg("--message-format=json-render-diagnostics");
+    command.current_dir(root).args(arguments).arg("--message-format=json-render-diagnostics");
     let mut binary = None;
     let status = children::run_by_line(&mut command, |line| {
         if let Some(path) = program_of_message(line) {
@@ -220,10 +207,7 @@ impl Tally {
             bail!("there are failures, listed above");
         }
         if self.ignored > 0 {
-            bail!(
-                "{} tests were ignored: a test is run or deleted",
-                self.ignored
-            );
+            bail!("{} tests were ignored: a test is run or deleted", self.ignored);
         }
         if self.passed == 0 {
             bail!("no test was run");
@@ -242,42 +226,22 @@ mod tests {
         tally.add("running 4 tests");
         tally.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 9 filtered out; finished in 0.00s");
         tally.add("test result: FAILED. 2 passed; 5 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s");
-        assert_eq!(
-            tally,
-            Tally {
-                passed: 5,
-                failed: 5,
-                ignored: 1,
-                broken: Vec::new()
-            }
-        );
+        assert_eq!(tally, Tally { passed: 5, failed: 5, ignored: 1, broken: Vec::new() });
     }
 
     #[test]
     fn ignored_tests_and_no_tests_are_failures() {
-        let ignored = Tally {
-            passed: 1,
-            ignored: 1,
-            ..Tally::default()
-        };
+        let ignored = Tally { passed: 1, ignored: 1, ..Tally::default() };
         assert!(ignored.conclude(Instant::now()).is_err());
         assert!(Tally::default().conclude(Instant::now()).is_err());
-        let passed = Tally {
-            passed: 1,
-            ..Tally::default()
-        };
+        let passed = Tally { passed: 1, ..Tally::default() };
         assert!(passed.conclude(Instant::now()).is_ok());
     }
 
     #[test]
     fn a_test_binary_that_crashes_is_a_failure() {
-        let mut tally = Tally {
-            passed: 1,
-            ..Tally::default()
-        };
-        tally
-            .run(Command::new("sh").args(["-c", "kill -SEGV $$"]))
-            .unwrap();
+        let mut tally = Tally { passed: 1, ..Tally::default() };
+        tally.run(Command::new("sh").args(["-c", "kill -SEGV $$"])).unwrap();
         assert!(tally.conclude(Instant::now()).is_err());
     }
 
@@ -288,10 +252,7 @@ mod tests {
                 "target": {"name": "aeterna", "kind": [kind]}, "profile": {"test": test}})
             .to_string()
         };
-        assert_eq!(
-            program_of_message(&message(false, "bin")),
-            Some("/t/aeterna".into())
-        );
+        assert_eq!(program_of_message(&message(false, "bin")), Some("/t/aeterna".into()));
         assert_eq!(program_of_message(&message(true, "bin")), None);
         assert_eq!(program_of_message(&message(false, "lib")), None);
         assert_eq!(program_of_message("warning: text"), None);

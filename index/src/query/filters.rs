@@ -136,11 +136,7 @@ impl Interpreter<'_> {
     /// One revision or several with `:` between, of which one is enough.
     fn revisions(&mut self, text: &str, form: Form, term: &Term) -> Result<Node, QueryError> {
         if form == Form::Slashes || text.starts_with('^') || text.is_empty() {
-            return Err(QueryError::new(
-                ErrorCode::InvalidValue,
-                term.position.clone(),
-                "a revision is the name of a branch or tag, or a glob with `*`",
-            ));
+            return Err(no_revision(term));
         }
         let mut nodes = Vec::new();
         for name in text.split(':').filter(|name| !name.is_empty()) {
@@ -154,10 +150,11 @@ impl Interpreter<'_> {
             };
             nodes.push(self.written(Filter::Revision(name), &term.position));
         }
-        Ok(match nodes.len() {
-            1 => nodes.swap_remove(0),
-            _ => Node::Or(nodes),
-        })
+        match nodes.len() {
+            0 => Err(no_revision(term)),
+            1 => Ok(nodes.swap_remove(0)),
+            _ => Ok(Node::Or(nodes)),
+        }
     }
 
     fn organisation(&self, term: &Term) -> Result<Filter, QueryError> {
@@ -169,7 +166,10 @@ impl Interpreter<'_> {
                 format!("`{name}` is not known here; write the organisation's name"),
             ));
         }
-        if term.value.form == Form::Slashes || name.contains(['/', '*', '^', '$']) {
+        if term.value.form == Form::Slashes
+            || name.is_empty()
+            || name.contains(['/', '*', '^', '$'])
+        {
             return Err(QueryError::new(
                 ErrorCode::InvalidValue,
                 term.value.position.clone(),
@@ -326,4 +326,12 @@ impl Interpreter<'_> {
              themselves hold, with `path:`, `content:` or `select:repo`",
         ))
     }
+}
+
+fn no_revision(term: &Term) -> QueryError {
+    QueryError::new(
+        ErrorCode::InvalidValue,
+        term.position.clone(),
+        "a revision is the name of a branch or tag, or a glob with `*`",
+    )
 }

@@ -46,6 +46,7 @@ pub(super) fn advice(name: &str, value: &str) -> Option<Advice> {
         "public" if no => write("is:private"),
         "in" if value == "file" => leave_out("content is searched by default"),
         "in" if value == "path" => explain("put the word in `path:` instead"),
+        "index" | "stable" if yes || no => leave_out("this changes nothing here"),
         "context" => leave_out("there are no search contexts here"),
         "repogroup" => {
             explain("name the repositories with `repo:`, `org:` or a regular expression")

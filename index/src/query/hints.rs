@@ -79,7 +79,12 @@ fn flagged_regex(text: &str) -> Option<(&str, &str)> {
 fn looks_like_regex(text: &str) -> bool {
     const SIGNS: [&str; 10] =
         [".*", ".+", "\\b", "\\w", "\\d", "\\s", "\\(", "\\.", "[a-z", "[0-9"];
-    SIGNS.iter().any(|sign| text.contains(sign))
+    let is_word = |part: &str| {
+        let mut characters = part.chars();
+        part.len() > 1 && characters.all(|c| c.is_alphanumeric() || c == '_')
+    };
+    let alternatives = text.contains('|') && text.split('|').all(is_word);
+    alternatives || SIGNS.iter().any(|sign| text.contains(sign))
 }
 
 /// Alerts on pairs of filters that no document satisfies together.
@@ -118,17 +123,17 @@ fn alert_pair(first: &Filter, second: &Filter, interpreter: &mut Interpreter<'_>
     };
     let (first, second) = (place(first), place(second));
     let written = |position: &std::ops::Range<usize>| &interpreter.input[position.clone()];
-    let message = format!(
-        "`{}` and `{}`: no document satisfies both; write `OR` between them for either",
-        written(&first),
-        written(&second)
-    );
-    interpreter.alert(Alert {
-        code: AlertCode::Unsatisfiable,
-        message,
-        position: second,
-        rewrite: None,
+    let message =
+        format!("`{}` and `{}`: no document satisfies both", written(&first), written(&second));
+    let input = interpreter.input;
+    let adjacent =
+        input.get(first.end..second.start).is_some_and(|between| between.trim().is_empty());
+    let rewrite = adjacent.then(|| {
+        let (before, after) = (&input[..first.start], &input[second.end..]);
+        let either = format!("({} OR {})", written(&first), written(&second));
+        [before, &either, after].concat()
     });
+    interpreter.alert(Alert { code: AlertCode::Unsatisfiable, message, position: second, rewrite });
 }
 
 fn exclude_each_other(first: &Filter, second: &Filter) -> bool {

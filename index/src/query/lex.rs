@@ -248,8 +248,8 @@ impl Lexer<'_> {
         } else {
             literal_end(self.input, start, self.open)
         };
-        let end = end.ok_or_else(|| {
-            self.broken(start, "a word has a quote, or a parenthesis without its pair")
+        let end = end.map_err(|at| {
+            self.broken(at, "a quote in a word, or a parenthesis without its pair")
         })?;
         self.at = end;
         Ok(Value {
@@ -313,49 +313,53 @@ pub(super) fn is_predicate(value: &str) -> bool {
             || word.starts_with("contains."))
 }
 
-/// Where a bare word ends: at a space, or at the `)` of an open group. `None` when it has a quote
-/// or a parenthesis without its pair.
-fn literal_end(input: &str, start: usize, open: usize) -> Option<usize> {
-    let mut depth = 0usize;
+/// Where a bare word ends: at a space, or at the `)` of an open group. The error is where it has a
+/// quote, or a parenthesis without its pair.
+fn literal_end(input: &str, start: usize, open: usize) -> Result<usize, usize> {
+    let mut opened = Vec::new();
+    let mut end = input.len();
     for (offset, c) in input[start..].char_indices() {
+        let at = start + offset;
         match c {
-            c if c.is_whitespace() => return (depth == 0).then_some(start + offset),
-            '"' => return None,
-            '(' => depth += 1,
-            ')' if depth > 0 => depth -= 1,
-            ')' => return (open > 0).then_some(start + offset),
+            '"' => return Err(at),
+            '(' => opened.push(at),
+            ')' if opened.pop().is_some() => {}
+            ')' if open > 0 => return Ok(at),
+            ')' => return Err(at),
+            c if c.is_whitespace() => {
+                end = at;
+                break;
+            }
             _ => {}
         }
     }
-    (depth == 0).then_some(input.len())
+    opened.first().map_or(Ok(end), |at| Err(*at))
 }
 
 /// Where a bare regular expression ends: as [`literal_end`], but a backslash takes the next
 /// character with it, and spaces in parentheses and classes belong to it.
-fn regex_end(input: &str, start: usize, open: usize) -> Option<usize> {
-    let mut depth = 0usize;
+fn regex_end(input: &str, start: usize, open: usize) -> Result<usize, usize> {
+    let mut opened = Vec::new();
     let mut at = start;
     while let Some(c) = input[at..].chars().next() {
         match c {
-            '\\' => {
-                at += 1 + input[at + 1..].chars().next().map_or(0, char::len_utf8);
-                continue;
-            }
+            '\\' => at += input[at + 1..].chars().next().map_or(0, char::len_utf8),
             '[' => {
                 if let Some(end) = class_end(input, at) {
                     at = end;
                     continue;
                 }
             }
-            '(' => depth += 1,
-            ')' if depth > 0 => depth -= 1,
-            ')' => return (open > 0).then_some(at),
-            c if c.is_whitespace() && depth == 0 => return Some(at),
+            '(' => opened.push(at),
+            ')' if opened.pop().is_some() => {}
+            ')' if open > 0 => return Ok(at),
+            ')' => return Err(at),
+            c if c.is_whitespace() && opened.is_empty() => return Ok(at),
             _ => {}
         }
         at += c.len_utf8();
     }
-    (depth == 0).then_some(input.len())
+    opened.first().map_or(Ok(input.len()), |at| Err(*at))
 }
 
 /// The byte after the class that opens at `start`.

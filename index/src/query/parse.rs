@@ -118,9 +118,13 @@ fn find_pattern_type(input: &str) -> Result<PatternType, QueryError> {
 
 /// The words between spaces, with where they start.
 fn words(input: &str) -> impl Iterator<Item = (usize, &str)> {
-    input.split_whitespace().map(|word| {
-        let start = word.as_ptr() as usize - input.as_ptr() as usize;
-        (start, word)
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = &input[at..];
+        let start = at + rest.find(|c: char| !c.is_whitespace())?;
+        let word = input[start..].split(char::is_whitespace).next()?;
+        at = start + word.len();
+        Some((start, word))
     })
 }
 

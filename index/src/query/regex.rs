@@ -113,9 +113,13 @@ fn explain(error: &Error, source: &str, position: &Range<usize>) -> QueryError {
         Error::Translate(error) => (error.kind().to_string(), Some(error.span())),
         other => (other.to_string(), None),
     };
-    let inner = span
-        .filter(|_| source.len() == position.len())
-        .map(|span| position.start + span.start.offset..position.start + span.end.offset);
+    let inner = span.filter(|_| source.len() == position.len()).map(|span| {
+        // What is missing has no length of its own: point at the character before which it is.
+        let start = position.start + span.start.offset;
+        let end = position.start + span.end.offset;
+        let next = source[span.start.offset..].chars().next();
+        start..end.max(start + next.map_or(0, char::len_utf8))
+    });
     QueryError::new(
         ErrorCode::InvalidRegex,
         inner.unwrap_or_else(|| position.clone()),
@@ -165,7 +169,10 @@ fn look_around(from: &str) -> &'static str {
     }
 }
 
-/// Whether the error is at the last character of `construct`.
+/// Whether the group that the error is in opens with `construct`.
 fn opens(error: &ast::Error, source: &str, construct: &str) -> bool {
-    source.get(..error.span().end.offset).is_some_and(|until| until.ends_with(construct))
+    source
+        .get(..error.span().start.offset)
+        .and_then(|before| before.rfind("(?"))
+        .is_some_and(|start| source[start..].starts_with(construct))
 }

@@ -10,7 +10,7 @@ use super::compile::{Atom, Compiled, Expr, Ready};
 use super::response::{SearchError, Visible};
 use crate::IndexError;
 use crate::bits::Bits;
-use crate::document::RepositoryInfo;
+use crate::document::{OmitReason, RepositoryInfo};
 use crate::plan::GramExpr;
 use crate::query::tree::{Filter, Inclusion, Visibility};
 use crate::segment::View;
@@ -47,8 +47,8 @@ pub(crate) struct SegmentCandidates<'a> {
     pub(crate) paths: Vec<Bits>,
     /// Documents that pass each filter.
     pub(crate) filters: Vec<Bits>,
-    /// Documents that the caller may see, alive.
-    pub(crate) visible: Bits,
+    /// Documents without content that the filters let through, by reason.
+    pub(crate) omitted: Vec<(OmitReason, u64)>,
     pub(crate) posting_bytes: u64,
 }
 
@@ -67,7 +67,9 @@ pub(crate) fn candidates<'a>(
         filters.push(finder.filter(filter)?);
     }
     // What the filters alone exclude needs no lists to be read.
-    let empty = allowed.is_empty() || finder.filtered_out(&query.expr, &filters, &allowed);
+    let left = finder.left_by_filters(&query.expr, &filters, &allowed);
+    let empty = left.is_empty();
+    let omitted = finder.omitted(left);
     let mut units = Vec::with_capacity(query.atoms.len());
     let mut paths = Vec::with_capacity(query.atoms.len());
     for atom in &query.atoms {
@@ -85,16 +87,7 @@ pub(crate) fn candidates<'a>(
     };
     may.and(&allowed);
     let Finder { view, posting_bytes, .. } = finder;
-    Ok(SegmentCandidates {
-        loaded,
-        view,
-        may,
-        units,
-        paths,
-        filters,
-        visible: allowed,
-        posting_bytes,
-    })
+    Ok(SegmentCandidates { loaded, view, may, units, paths, filters, omitted, posting_bytes })
 }
 
 struct Finder<'a, 'q> {
@@ -204,8 +197,8 @@ impl Finder<'_, '_> {
         set
     }
 
-    /// Whether the filters that every match must pass leave nothing.
-    fn filtered_out(&self, expr: &Expr, filters: &[Bits], allowed: &Bits) -> bool {
+    /// What the filters that every match must pass leave.
+    fn left_by_filters(&self, expr: &Expr, filters: &[Bits], allowed: &Bits) -> Bits {
         let mut left = allowed.clone();
         let mut narrow = |expr: &Expr| match expr {
             Expr::Filter(number) => left.and(&filters[*number]),
@@ -216,7 +209,20 @@ impl Finder<'_, '_> {
             Expr::And(children) => children.iter().for_each(narrow),
             other => narrow(other),
         }
-        left.is_empty()
+        left
+    }
+
+    /// How many of the documents have no content in the index, where the query asks for content.
+    fn omitted(&self, left: Bits) -> Vec<(OmitReason, u64)> {
+        if !self.query.atoms.iter().any(|atom| atom.in_content) {
+            return Vec::new();
+        }
+        let counts = self.loaded.segment.omitted(&self.view).iter().map(|(reason, documents)| {
+            let mut documents = documents.clone();
+            documents.and(&left);
+            (*reason, u64::from(documents.count()))
+        });
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Units that an atom must be searched in.

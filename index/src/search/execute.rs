@@ -1,5 +1,6 @@
 //! Running a search: candidates of every segment, windows of them verified in order, a page.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use super::response::{
 };
 use super::verify::{Interrupted, Verified, Verifier};
 use crate::IndexError;
+use crate::document::OmitReason;
 use crate::query::tree::{Count as Wanted, ResultType, Select};
 use crate::shard::Shard;
 use crate::shard::Snapshot;
@@ -450,6 +452,21 @@ fn reasons(
             "a part of the index was damaged and these repositories are being indexed again"
                 .to_owned(),
             damaged,
+        );
+    }
+    let mut omitted: BTreeMap<OmitReason, u64> = BTreeMap::new();
+    for (reason, count) in segments.iter().flat_map(|segment| &segment.omitted) {
+        *omitted.entry(*reason).or_default() += count;
+    }
+    if !omitted.is_empty() {
+        skip(
+            SkipReason::FileNotIndexed,
+            "the content of some files is not in the index; `repo not-indexed` lists them"
+                .to_owned(),
+            omitted
+                .iter()
+                .map(|(reason, count)| format!("{count}: {}", reason.explain()))
+                .collect(),
         );
     }
     let wants_symbols = query.atoms.iter().any(|atom| atom.symbol.is_some());

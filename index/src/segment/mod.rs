@@ -13,6 +13,7 @@ mod write;
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use self::block::{UNIT_BYTES, decompress};
 use self::file::SectionFile;
@@ -22,7 +23,8 @@ use self::tables::{
     section,
 };
 use crate::IndexError;
-use crate::document::{ContentId, RepositoryId};
+use crate::bits::Bits;
+use crate::document::{ContentId, OmitReason, RepositoryId};
 use crate::languages::Language;
 use crate::trigram::FOLD_VERSION;
 
@@ -32,6 +34,8 @@ pub(crate) struct Segment {
     pub(crate) meta: Meta,
     /// Languages by their number in the segment.
     pub(crate) languages: Vec<Option<Language>>,
+    /// Documents whose content is left out, by reason.
+    omitted: OnceLock<Vec<(OmitReason, Bits)>>,
 }
 
 impl Segment {
@@ -47,7 +51,7 @@ impl Segment {
             )));
         }
         let languages = meta.languages.iter().map(|name| Language::from_name(name)).collect();
-        let segment = Self { file, meta, languages };
+        let segment = Self { file, meta, languages, omitted: OnceLock::new() };
         segment.check_lengths()?;
         Ok(segment)
     }
@@ -90,6 +94,24 @@ impl Segment {
             blob_documents: Table::new(self.file.section(section::BLOB_DOCUMENTS)?),
             unlisted: Table::new(self.file.section(section::UNLISTED)?),
             content: self.file.range(section::CONTENT),
+        })
+    }
+
+    /// Documents whose content is left out, by reason.
+    pub(crate) fn omitted(&self, view: &View) -> &[(OmitReason, Bits)] {
+        self.omitted.get_or_init(|| {
+            let mut sets: Vec<(OmitReason, Bits)> = Vec::new();
+            for blob in 0..view.blobs.len() {
+                let Some(reason) = OmitReason::from_u8(view.blobs.get(blob).omitted) else {
+                    continue;
+                };
+                let at = sets.iter().position(|(known, _)| *known == reason).unwrap_or_else(|| {
+                    sets.push((reason, Bits::none(view.documents.len())));
+                    sets.len() - 1
+                });
+                view.documents_of(blob).for_each(|document| sets[at].1.insert(document));
+            }
+            sets
         })
     }
 

@@ -9,6 +9,7 @@ mod extractor;
 mod grammar;
 mod kind;
 mod lang;
+mod outline;
 mod rules;
 mod visit;
 
@@ -36,7 +37,8 @@ pub struct Symbol {
 pub struct Limits {
     /// How long a file may take.
     pub time: Duration,
-    /// The largest content, in bytes; at most 4 GiB, whatever is set.
+    /// The largest content, in bytes; at most 4 GiB, whatever is set. C may be sixteen times
+    /// as large, since most of it is not parsed.
     pub size: usize,
     /// The most symbols; a file's later ones are left out, and [`Extractor::was_cut`] says so.
     pub symbols: usize,
@@ -44,7 +46,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time: Duration::from_millis(500), size: 2 * 1024 * 1024, symbols: 50_000 }
+        Self {
+            time: Duration::from_millis(500),
+            size: 2 * 1024 * 1024,
+            symbols: 50_000,
+        }
     }
 }
 

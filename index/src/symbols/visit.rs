@@ -78,7 +78,10 @@ pub(super) fn visit(
             visit.leave(depth);
         }
     }
-    ControlFlow::Continue(Found { symbols: visit.symbols, cut: visit.cut })
+    ControlFlow::Continue(Found {
+        symbols: visit.symbols,
+        cut: visit.cut,
+    })
 }
 
 impl<'a> Visit<'a> {

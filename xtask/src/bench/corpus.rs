@@ -68,40 +68,22 @@ impl Corpus {
                 (tree, git_dir)
             }
         };
-        let commit = git(&git_dir, &["rev-parse", "--verify", "HEAD"])?
-            .trim()
-            .to_owned();
+        let commit = git(&git_dir, &["rev-parse", "--verify", "HEAD"])?.trim().to_owned();
         let (files, bytes) = regular_files(&git_dir)?;
         verify_same(&tree, &git_dir, &cache)?;
-        let name = tree
-            .file_name()
-            .unwrap_or(OsStr::new("corpus"))
-            .to_string_lossy()
-            .into_owned();
-        Ok(Self {
-            name,
-            tree,
-            git_dir,
-            commit,
-            files,
-            bytes,
-        })
+        let name = tree.file_name().unwrap_or(OsStr::new("corpus")).to_string_lossy().into_owned();
+        Ok(Self { name, tree, git_dir, commit, files, bytes })
     }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    path.canonicalize()
-        .with_context(|| format!("{} is not there", path.display()))
+    path.canonicalize().with_context(|| format!("{} is not there", path.display()))
 }
 
 /// What git prints for a repository.
 pub(crate) fn git(git_dir: &Path, arguments: &[&str]) -> Result<String> {
     children::output(
-        Command::new("git")
-            .arg("--git-dir")
-            .arg(git_dir)
-            .args(IDENTITY)
-            .args(arguments),
+        Command::new("git").arg("--git-dir").arg(git_dir).args(IDENTITY).args(arguments),
     )
 }
 
@@ -111,21 +93,13 @@ fn debian_sources(cache: &Path) -> Result<PathBuf> {
         return Ok(tree);
     }
     if !Path::new(ARCHIVE).is_file() {
-        tools::install_debian(
-            PACKAGE,
-            "the benchmark's large corpus (or pass --corpus DIR)",
-        )?;
+        tools::install_debian(PACKAGE, "the benchmark's large corpus (or pass --corpus DIR)")?;
     }
     println!("unpacking {ARCHIVE}");
     let partial = cache.join(format!("{PACKAGE}.partial-{}", std::process::id()));
     fs::create_dir(&partial)?;
     children::run(
-        Command::new("tar")
-            .arg("--extract")
-            .arg("--file")
-            .arg(ARCHIVE)
-            .arg("-C")
-            .arg(&partial),
+        Command::new("tar").arg("--extract").arg("--file").arg(ARCHIVE).arg("-C").arg(&partial),
     )?;
     fs::rename(partial.join(PACKAGE), &tree)?;
     fs::remove_dir_all(&partial)?;
@@ -134,9 +108,7 @@ fn debian_sources(cache: &Path) -> Result<PathBuf> {
 
 /// A bare repository with everything in `tree` as one commit, always the same one.
 fn import(tree: &Path, cache: &Path) -> Result<PathBuf> {
-    let name = tree
-        .file_name()
-        .context("a corpus needs a folder with a name")?;
+    let name = tree.file_name().context("a corpus needs a folder with a name")?;
     let git_dir = cache.join(name).with_extension("git");
     if git_dir.is_dir() {
         return Ok(git_dir);
@@ -197,30 +169,18 @@ fn check_out(git_dir: &Path, cache: &Path) -> Result<PathBuf> {
 
 fn regular_files(git_dir: &Path) -> Result<(Vec<PathBuf>, u64)> {
     let mut command = Command::new("git");
-    command
-        .arg("--git-dir")
-        .arg(git_dir)
-        .args(["ls-tree", "-r", "-z", "--long", "HEAD"]);
+    command.arg("--git-dir").arg(git_dir).args(["ls-tree", "-r", "-z", "--long", "HEAD"]);
     let listed = children::output_bytes(&mut command)?;
     let (mut files, mut bytes) = (Vec::new(), 0);
-    for entry in listed
-        .split(|byte| *byte == 0)
-        .filter(|entry| !entry.is_empty())
-    {
+    for entry in listed.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
         // `100644 blob 0123… 12345<TAB>path`
-        let tab = entry
-            .iter()
-            .position(|byte| *byte == b'\t')
-            .context("ls-tree without a tab")?;
+        let tab = entry.iter().position(|byte| *byte == b'\t').context("ls-tree without a tab")?;
         let (facts, path) = entry.split_at(tab);
         let facts = String::from_utf8_lossy(facts);
         let mut facts = facts.split_whitespace();
         let regular = facts.next().is_some_and(|mode| mode.starts_with("100"));
         if regular {
-            bytes += facts
-                .nth(2)
-                .and_then(|size| size.parse::<u64>().ok())
-                .unwrap_or_default();
+            bytes += facts.nth(2).and_then(|size| size.parse::<u64>().ok()).unwrap_or_default();
             files.push(PathBuf::from(OsStr::from_bytes(&path[1..])));
         }
     }

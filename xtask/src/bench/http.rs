@@ -29,11 +29,7 @@ impl Answer {
     /// The body, when the server said that it succeeded.
     pub(crate) fn json(&self) -> Result<serde_json::Value> {
         if !(200..300).contains(&self.status) {
-            bail!(
-                "status {}: {}",
-                self.status,
-                String::from_utf8_lossy(&self.body)
-            );
+            bail!("status {}: {}", self.status, String::from_utf8_lossy(&self.body));
         }
         serde_json::from_slice(&self.body).context("the answer is not JSON")
     }
@@ -46,10 +42,7 @@ impl Client {
             .http_status_as_error(false)
             .proxy(None)
             .build();
-        Self {
-            agent: config.into(),
-            root: format!("http://{address}"),
-        }
+        Self { agent: config.into(), root: format!("http://{address}") }
     }
 
     /// GET with query parameters.
@@ -84,11 +77,7 @@ impl Client {
             .limit(LARGEST_ANSWER)
             .read_to_vec()
             .context("the answer broke off")?;
-        Ok(Answer {
-            status,
-            body,
-            elapsed: started.elapsed(),
-        })
+        Ok(Answer { status, body, elapsed: started.elapsed() })
     }
 }
 

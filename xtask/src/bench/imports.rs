@@ -22,10 +22,7 @@ pub(crate) fn clone_bare(git_dir: &Path, to: &Path) -> Result<()> {
         fs::remove_dir_all(to)?;
     }
     children::output(
-        Command::new("git")
-            .args(["clone", "--quiet", "--bare"])
-            .arg(git_dir)
-            .arg(to),
+        Command::new("git").args(["clone", "--quiet", "--bare"]).arg(git_dir).arg(to),
     )?;
     Ok(())
 }
@@ -123,10 +120,7 @@ fn import_copy(corpus: &Corpus, number: usize, folder: &Path) -> Result<()> {
         } else {
             (Path::new(first.as_os_str()), rest)
         };
-        let name = format!(
-            "{}-{number}.git",
-            top.to_string_lossy().trim_start_matches('.')
-        );
+        let name = format!("{}-{number}.git", top.to_string_lossy().trim_start_matches('.'));
         let git_dir = folder.join(name);
         if current.as_ref().is_none_or(|(open, _)| *open != git_dir) {
             if let Some((_, import)) = current.take() {
@@ -165,18 +159,12 @@ impl FastImport {
                 .args(["-c", "pack.compression=1", "-c", "core.compression=1"])
                 .args(["fast-import", "--quiet", "--force"]),
         )?;
-        Ok(Self {
-            process,
-            input: BufWriter::new(input),
-        })
+        Ok(Self { process, input: BufWriter::new(input) })
     }
 
     fn commit(&mut self, branch: &str, message: &str, onto_existing: bool) -> Result<()> {
         writeln!(self.input, "commit {branch}")?;
-        writeln!(
-            self.input,
-            "committer benchmark <benchmark@localhost> 1767225600 +0000"
-        )?;
+        writeln!(self.input, "committer benchmark <benchmark@localhost> 1767225600 +0000")?;
         writeln!(self.input, "data {}\n{message}", message.len())?;
         if onto_existing {
             writeln!(self.input, "from {branch}^0")?;
@@ -195,11 +183,7 @@ impl FastImport {
 
     fn finish(self) -> Result<()> {
         let Self { process, input } = self;
-        drop(
-            input
-                .into_inner()
-                .context("cannot write to git fast-import")?,
-        );
+        drop(input.into_inner().context("cannot write to git fast-import")?);
         let status = process.wait()?;
         if !status.success() {
             bail!("git fast-import failed: {status}");
@@ -231,9 +215,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (tree, git_dir) = (folder.path().join("tree"), folder.path().join("repo.git"));
         fs::create_dir(&tree).unwrap();
-        let files: Vec<PathBuf> = (0..9)
-            .map(|n| PathBuf::from(format!("a \"{n}\"\\.c")))
-            .collect();
+        let files: Vec<PathBuf> = (0..9).map(|n| PathBuf::from(format!("a \"{n}\"\\.c"))).collect();
         init_bare(&git_dir).unwrap();
         let mut import = FastImport::start(&git_dir).unwrap();
         import.commit("refs/heads/main", "first", false).unwrap();
@@ -243,14 +225,8 @@ mod tests {
         }
         import.finish().unwrap();
         let commit = git(&git_dir, &["rev-parse", "HEAD"]).unwrap();
-        let corpus = Corpus {
-            name: "c".into(),
-            tree,
-            git_dir: git_dir.clone(),
-            commit,
-            files,
-            bytes: 45,
-        };
+        let corpus =
+            Corpus { name: "c".into(), tree, git_dir: git_dir.clone(), commit, files, bytes: 45 };
         commit_changes(&corpus, &git_dir, 5, "needle", &mut Random::new(1)).unwrap();
         let found = git(&git_dir, &["grep", "-l", "needle", "HEAD"]).unwrap();
         assert_eq!(found.lines().count(), 5);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::engines::{Engine, Want};
+use super::engines::{Engine, Matches, Want};
 use super::measure::Distribution;
 use super::patterns::Pattern;
 use super::results::{AgainstScan, Agreement, Latency};
@@ -73,35 +73,47 @@ pub(crate) fn measure(
     let mut answers = Answers::default();
     for (set, patterns, every_too) in sets.all() {
         if engine.has_pages() {
-            let times = repeat(engine, patterns, Want::FirstPage, repetitions)?;
+            let times = repeat(engine, patterns, Want::FirstPage, repetitions, |_, _| ())?;
             latencies.push(summary(engine, set, "first page", patterns, &times));
         }
         if every_too || !engine.has_pages() {
-            let times = repeat(engine, patterns, Want::Every, repetitions)?;
+            let mut found = BTreeMap::new();
+            let times = repeat(engine, patterns, Want::Every, repetitions, |pattern, matches| {
+                let numbered = matches.into_iter().map(|(path, lines)| (paths.number(path), lines));
+                found.insert(pattern.clone(), numbered.collect());
+            })?;
             latencies.push(summary(engine, set, "every match", patterns, &times));
             if every_too {
-                collect(engine, patterns, &times, paths, &mut answers)?;
+                for (pattern, time) in patterns.iter().zip(&times) {
+                    let matches = found.remove(pattern).unwrap_or_default();
+                    answers.by_pattern.insert(pattern.clone(), (*time, matches));
+                }
             }
         }
     }
     Ok((latencies, answers))
 }
 
-/// The times of the repetition that took less in sum.
+/// The times of the repetition that took less in sum. The last one's answers are taken apart, each
+/// after its time was taken.
 fn repeat(
     engine: &mut dyn Engine,
     patterns: &[Pattern],
     want: Want,
     repetitions: usize,
+    mut keep: impl FnMut(&Pattern, Matches),
 ) -> Result<Vec<Duration>> {
     let mut best: Option<Vec<Duration>> = None;
-    for _ in 0..repetitions.max(1) {
+    for repetition in 1..=repetitions.max(1) {
         let mut times = Vec::with_capacity(patterns.len());
         for pattern in patterns {
-            let found = engine
-                .search(pattern, want)
-                .with_context(|| format!("{}: {}", engine.name(), pattern.text))?;
+            let name = engine.name();
+            let context = || format!("{name}: {}", pattern.text);
+            let found = engine.search(pattern, want).with_context(context)?;
             times.push(found.elapsed);
+            if repetition == repetitions.max(1) && want == Want::Every {
+                keep(pattern, (found.matches)().with_context(context)?);
+            }
         }
         let sum = |times: &[Duration]| times.iter().sum::<Duration>();
         if best.as_ref().is_none_or(|best| sum(&times) < sum(best)) {
@@ -134,35 +146,7 @@ fn summary(
         times.p99,
         times.max
     );
-    Latency {
-        engine: engine.name().into(),
-        set: set.into(),
-        want: want.into(),
-        times,
-        slowest,
-    }
-}
-
-/// Reads every answer once more, out of the measurement: taking them apart would disturb it.
-fn collect(
-    engine: &mut dyn Engine,
-    patterns: &[Pattern],
-    times: &[Duration],
-    paths: &mut Paths,
-    answers: &mut Answers,
-) -> Result<()> {
-    for (pattern, time) in patterns.iter().zip(times) {
-        let found = engine.search(pattern, Want::Every)?;
-        let matches =
-            (found.matches)().with_context(|| format!("{}: {}", engine.name(), pattern.text))?;
-        let matches = matches
-            .into_iter()
-            .map(|(path, lines)| (paths.number(path), lines));
-        answers
-            .by_pattern
-            .insert(pattern.clone(), (*time, matches.collect()));
-    }
-    Ok(())
+    Latency { engine: engine.name().into(), set: set.into(), want: want.into(), times, slowest }
 }
 
 /// Compares our time for every match with the scan's, pattern by pattern.
@@ -173,20 +157,13 @@ pub(crate) fn against_scan(ours: &Answers, scan: &Answers) -> AgainstScan {
         let Some((scan_time, _)) = scan.by_pattern.get(pattern) else {
             continue;
         };
-        let (time, scan_time) = (
-            time.as_secs_f64() * 1000.0,
-            scan_time.as_secs_f64() * 1000.0,
-        );
+        let (time, scan_time) = (time.as_secs_f64() * 1000.0, scan_time.as_secs_f64() * 1000.0);
         worst_ratio = worst_ratio.max(time / scan_time);
         if time > scan_time {
             slower.push((pattern.text.clone(), time, scan_time));
         }
     }
-    AgainstScan {
-        patterns: ours.by_pattern.len(),
-        slower,
-        worst_ratio,
-    }
+    AgainstScan { patterns: ours.by_pattern.len(), slower, worst_ratio }
 }
 
 /// Compares an engine's answers with the scan's, file by file, and says why they differ.
@@ -219,9 +196,7 @@ pub(crate) fn agreement(
             let name = paths.name(file);
             let reason = match (has, wanted) {
                 (None, Some(_)) => {
-                    let why = known
-                        .entry(file)
-                        .or_insert_with(|| peculiarity(&tree.join(name)));
+                    let why = known.entry(file).or_insert_with(|| peculiarity(&tree.join(name)));
                     format!("file missing: {why}")
                 }
                 (Some(_), None) => "file that ripgrep has no match in".to_owned(),
@@ -242,12 +217,7 @@ pub(crate) fn agreement(
     for (reason, (count, example)) in &reasons {
         println!("  {count} × {reason}, such as {example}");
     }
-    Agreement {
-        engine: engine.to_owned(),
-        patterns,
-        same,
-        reasons,
-    }
+    Agreement { engine: engine.to_owned(), patterns, same, reasons }
 }
 
 /// What about a file makes indexers leave it out.
@@ -258,11 +228,7 @@ fn peculiarity(path: &Path) -> String {
     let mut trigrams: Vec<&[u8]> = bytes.windows(3).collect();
     trigrams.sort_unstable();
     trigrams.dedup();
-    let longest = bytes
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::len)
-        .max()
-        .unwrap_or_default();
+    let longest = bytes.split(|byte| *byte == b'\n').map(<[u8]>::len).max().unwrap_or_default();
     if bytes.contains(&0) {
         "it has a NUL byte"
     } else if bytes.len() > 2 << 20 {
@@ -282,7 +248,7 @@ fn peculiarity(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::engines::{Found, Matches};
+    use crate::bench::engines::Found;
     use crate::bench::patterns::Kind;
 
     struct Fake(u64);
@@ -298,18 +264,12 @@ mod tests {
 
         fn search(&mut self, pattern: &Pattern, _want: Want) -> Result<Found> {
             let matches = Matches::from([("small".to_owned(), self.0), (pattern.text.clone(), 1)]);
-            Ok(Found {
-                elapsed: Duration::from_millis(self.0),
-                matches: Box::new(|| Ok(matches)),
-            })
+            Ok(Found { elapsed: Duration::from_millis(self.0), matches: Box::new(|| Ok(matches)) })
         }
     }
 
     fn sets() -> Sets {
-        let literal = |text: &str| Pattern {
-            text: text.to_owned(),
-            kind: Kind::Literal,
-        };
+        let literal = |text: &str| Pattern { text: text.to_owned(), kind: Kind::Literal };
         Sets {
             literals: vec![literal("one"), literal("two")],
             regexes: Vec::new(),
@@ -321,10 +281,7 @@ mod tests {
     fn answers_are_compared_file_by_file() {
         let mut paths = Paths::default();
         let (latencies, ours) = measure(&mut Fake(3), &sets(), 2, &mut paths).unwrap();
-        assert_eq!(
-            latencies.iter().map(|l| l.times.p50).fold(0.0, f64::max),
-            3.0
-        );
+        assert_eq!(latencies.iter().map(|l| l.times.p50).fold(0.0, f64::max), 3.0);
         let (_, scan) = measure(&mut Fake(2), &sets(), 1, &mut paths).unwrap();
         let tree = Path::new("");
         let different = agreement("ours", &ours, &scan, &paths, tree);

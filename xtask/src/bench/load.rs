@@ -52,10 +52,7 @@ pub(super) fn measure(bench: &Bench<'_>, binary: &Path) -> Result<Load> {
         searches_idle: idle.len(),
         searches_while_indexing: while_indexing.len(),
     };
-    println!(
-        "idle p95 {:.1} ms, while indexing {:.1} ms",
-        load.idle.p95, load.while_indexing.p95
-    );
+    println!("idle p95 {:.1} ms, while indexing {:.1} ms", load.idle.p95, load.while_indexing.p95);
     Ok(load)
 }
 

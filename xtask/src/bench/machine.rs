@@ -20,17 +20,12 @@ pub(crate) fn describe(ripgrep: &Ripgrep, aeterna: Option<&Path>) -> Result<Mach
         .and_then(|text| text.trim_end_matches(" kB").parse::<u64>().ok())
         .unwrap_or_default();
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let system = release
-        .lines()
-        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let system = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
     let mut versions = vec![("ripgrep".to_owned(), first_line(ripgrep.version()?))];
     if let Some(binary) = aeterna {
         let version = children::output(Command::new(binary).arg("--version"))?;
-        versions.push((
-            "aeterna".to_owned(),
-            format!("{} ({})", version.trim(), commit()?),
-        ));
+        versions.push(("aeterna".to_owned(), format!("{} ({})", version.trim(), commit()?)));
     }
     if let Some((indexer, _)) = zoekt::programs() {
         versions.push(("Zoekt".to_owned(), go_version(&indexer)));
@@ -38,30 +33,17 @@ pub(crate) fn describe(ripgrep: &Ripgrep, aeterna: Option<&Path>) -> Result<Mach
     for package in ["codesearch", "universal-ctags"] {
         let query = ["--show", "--showformat", "${Version}", package];
         let version = children::output(Command::new("dpkg-query").args(query));
-        versions.push((
-            package.to_owned(),
-            version.unwrap_or_else(|_| "not Debian's".to_owned()),
-        ));
+        versions.push((package.to_owned(), version.unwrap_or_else(|_| "not Debian's".to_owned())));
     }
-    versions.push((
-        "git".to_owned(),
-        children::output(Command::new("git").arg("--version"))?,
-    ));
+    versions.push(("git".to_owned(), children::output(Command::new("git").arg("--version"))?));
     Ok(Machine {
-        date: children::output(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?
-            .trim()
-            .into(),
+        date: children::output(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?.trim().into(),
         processor,
         cores: std::thread::available_parallelism()?.get(),
         memory: kibibytes * 1024,
         system: system.unwrap_or("unknown").trim_matches('"').to_owned(),
-        kernel: children::output(Command::new("uname").arg("-sr"))?
-            .trim()
-            .to_owned(),
-        versions: versions
-            .into_iter()
-            .map(|(name, text)| (name, text.trim().to_owned()))
-            .collect(),
+        kernel: children::output(Command::new("uname").arg("-sr"))?.trim().to_owned(),
+        versions: versions.into_iter().map(|(name, text)| (name, text.trim().to_owned())).collect(),
     })
 }
 
@@ -75,18 +57,9 @@ fn go_version(program: &Path) -> String {
     let Ok(text) = children::output(Command::new("go").args(["version", "-m"]).arg(program)) else {
         return "unknown".to_owned();
     };
-    let module = text
-        .lines()
-        .find(|line| line.trim_start().starts_with("mod\t"));
-    let revision = text
-        .lines()
-        .find_map(|line| line.split_once("vcs.revision="));
-    let words: Vec<&str> = module
-        .unwrap_or_default()
-        .split_whitespace()
-        .skip(1)
-        .take(2)
-        .collect();
+    let module = text.lines().find(|line| line.trim_start().starts_with("mod\t"));
+    let revision = text.lines().find_map(|line| line.split_once("vcs.revision="));
+    let words: Vec<&str> = module.unwrap_or_default().split_whitespace().skip(1).take(2).collect();
     match revision {
         Some((_, revision)) => format!("{} at {revision}", words.join(" ")),
         None => words.join(" "),

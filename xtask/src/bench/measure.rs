@@ -70,11 +70,7 @@ impl Measured {
 pub(crate) fn usage_of(command: &Command, folder: &Path) -> Result<Usage> {
     let result = folder.join("usage.json");
     let mut measured = Command::new(std::env::current_exe()?);
-    measured
-        .arg("measured")
-        .arg(&result)
-        .arg("--")
-        .arg(command.get_program());
+    measured.arg("measured").arg(&result).arg("--").arg(command.get_program());
     measured.args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
@@ -112,9 +108,7 @@ pub(crate) fn process_state(pid: Pid) -> Result<ProcessState> {
     let kibibytes = |name: &str| -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         let number = line.and_then(|line| line.trim_start_matches(':').split_whitespace().next());
-        number
-            .and_then(|number| number.parse::<u64>().ok())
-            .unwrap_or_default()
+        number.and_then(|number| number.parse::<u64>().ok()).unwrap_or_default()
     };
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     Ok(ProcessState {
@@ -128,9 +122,7 @@ pub(crate) fn process_state(pid: Pid) -> Result<ProcessState> {
 fn cpu_seconds(stat: &str) -> Result<f64> {
     // The program's name, in parentheses, may have spaces; user, system and the children's times are the
     // 12th to the 15th field after it.
-    let (_, fields) = stat
-        .rsplit_once(')')
-        .context("/proc/PID/stat has no name")?;
+    let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat has no name")?;
     let ticks: u64 = fields
         .split_whitespace()
         .skip(11)
@@ -149,20 +141,13 @@ pub(crate) fn folder_size(folder: &Path) -> Result<u64> {
     for entry in entries {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        size += if metadata.is_dir() {
-            folder_size(&entry.path())?
-        } else {
-            metadata.len()
-        };
+        size += if metadata.is_dir() { folder_size(&entry.path())? } else { metadata.len() };
     }
     Ok(size)
 }
 
 /// For figures in tables, which need no more than 53 bits.
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "figures in tables need no more than 53 bits"
-)]
+#[allow(clippy::cast_precision_loss, reason = "figures in tables need no more than 53 bits")]
 pub(crate) fn to_f64(number: u64) -> f64 {
     number as f64
 }
@@ -181,10 +166,7 @@ pub(crate) struct Distribution {
 impl Distribution {
     /// Percentiles by nearest rank: each is a time that was measured.
     pub(crate) fn of(times: &[Duration]) -> Self {
-        let mut sorted: Vec<f64> = times
-            .iter()
-            .map(|time| time.as_secs_f64() * 1000.0)
-            .collect();
+        let mut sorted: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1000.0).collect();
         sorted.sort_by(f64::total_cmp);
         let rank = |percent: usize| {
             let rank = (sorted.len() * percent).div_ceil(100).max(1);
@@ -211,12 +193,7 @@ mod tests {
         let times: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
         let distribution = Distribution::of(&times);
         assert_eq!(
-            (
-                distribution.p50,
-                distribution.p95,
-                distribution.p99,
-                distribution.max
-            ),
+            (distribution.p50, distribution.p95, distribution.p99, distribution.max),
             (100.0, 190.0, 198.0, 200.0)
         );
         assert_eq!(Distribution::of(&[]).max, 0.0);

@@ -152,14 +152,7 @@ fn measure(options: &Measure) -> Result<()> {
     };
     let folder = paths::cache()?.join("bench").join(&corpus.name);
     std::fs::create_dir_all(&folder)?;
-    Bench {
-        options,
-        corpus,
-        folder,
-        aeterna,
-        zoekt,
-    }
-    .run()
+    Bench { options, corpus, folder, aeterna, zoekt }.run()
 }
 
 impl Bench<'_> {
@@ -259,29 +252,16 @@ impl Bench<'_> {
             let started = measure::process_state(zoekt.pid())?;
             let answers = self.ask(run, &mut zoekt, &sets, self.options.repetitions, &mut paths)?;
             let searched = Some(measure::process_state(zoekt.pid())?);
-            run.serving.push(Serving {
-                name: "Zoekt".to_owned(),
-                started,
-                searched,
-            });
+            run.serving.push(Serving { name: "Zoekt".to_owned(), started, searched });
             self.compare(run, "Zoekt", &answers, &scan, &paths);
         }
         if let Some(binary) = &self.aeterna {
             let mut aeterna = Aeterna::serve(binary, &self.aeterna_data(), None)?;
             let started = aeterna.state()?;
-            let answers = self.ask(
-                run,
-                &mut aeterna,
-                &sets,
-                self.options.repetitions,
-                &mut paths,
-            )?;
+            let answers =
+                self.ask(run, &mut aeterna, &sets, self.options.repetitions, &mut paths)?;
             let searched = Some(aeterna.state()?);
-            run.serving.push(Serving {
-                name: "Aeterna".to_owned(),
-                started,
-                searched,
-            });
+            run.serving.push(Serving { name: "Aeterna".to_owned(), started, searched });
             aeterna.stop()?;
             self.compare(run, "Aeterna", &answers, &scan, &paths);
             run.against_scan = Some(latency::against_scan(&answers, &scan));
@@ -314,7 +294,6 @@ impl Bench<'_> {
         paths: &Paths,
     ) {
         let tree = &self.corpus.tree;
-        run.agreement
-            .push(latency::agreement(engine, answers, scan, paths, tree));
+        run.agreement.push(latency::agreement(engine, answers, scan, paths, tree));
     }
 }

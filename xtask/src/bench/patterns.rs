@@ -30,25 +30,16 @@ pub(crate) struct Pattern {
 
 impl Pattern {
     fn regex(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            kind: Kind::Regex,
-        }
+        Self { text: text.into(), kind: Kind::Regex }
     }
 }
 
 /// Regexes that no trigram narrows: every byte must be looked at.
 pub(crate) fn without_trigrams() -> Vec<Pattern> {
-    [
-        "[A-Z]{4}[0-9]{5}",
-        "if",
-        "[0-9]{3}-[0-9]{2}-",
-        "[a-f]{9}",
-        "q[^u\\n]z",
-    ]
-    .into_iter()
-    .map(Pattern::regex)
-    .collect()
+    ["[A-Z]{4}[0-9]{5}", "if", "[0-9]{3}-[0-9]{2}-", "[a-f]{9}", "q[^u\\n]z"]
+        .into_iter()
+        .map(Pattern::regex)
+        .collect()
 }
 
 /// The regexes of the first measurements, each hard in its own way.
@@ -99,11 +90,7 @@ pub(crate) struct Sampler<'a> {
 impl<'a> Sampler<'a> {
     /// `files` are relative to `root`, and in an order that does not change.
     pub(crate) fn new(root: &'a Path, files: &'a [PathBuf], seed: u64) -> Self {
-        Self {
-            root,
-            files,
-            random: Random::new(seed),
-        }
+        Self { root, files, random: Random::new(seed) }
     }
 
     /// `count` different literals, as people type them: names, parts of names, calls, pieces of lines.
@@ -138,10 +125,7 @@ impl<'a> Sampler<'a> {
                 patterns.push(Pattern { text, kind });
             }
         }
-        bail!(
-            "{} has too little text to sample {count} patterns from",
-            self.root.display()
-        )
+        bail!("{} has too little text to sample {count} patterns from", self.root.display())
     }
 
     fn literal(&mut self) -> Result<Option<String>> {
@@ -217,14 +201,8 @@ impl<'a> Sampler<'a> {
         let Some(line) = self.line()? else {
             return Ok(None);
         };
-        let long: Vec<_> = tokens(&line)
-            .into_iter()
-            .filter(|(s, e)| e - s >= 5)
-            .collect();
-        Ok(self
-            .random
-            .choose(&long)
-            .map(|(start, end)| line[*start..*end].to_owned()))
+        let long: Vec<_> = tokens(&line).into_iter().filter(|(s, e)| e - s >= 5).collect();
+        Ok(self.random.choose(&long).map(|(start, end)| line[*start..*end].to_owned()))
     }
 
     /// A printable ASCII line of any file, each file being as likely as the others.

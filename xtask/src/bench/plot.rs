@@ -39,17 +39,10 @@ pub(super) fn latencies(rows: &[Latency]) -> String {
     }
     let mut y = TOP;
     for row in rows {
-        let (p50, p95, max) = (
-            position(row.times.p50),
-            position(row.times.p95),
-            position(row.times.max),
-        );
+        let (p50, p95, max) =
+            (position(row.times.p50), position(row.times.p95), position(row.times.max));
         let middle = y + ROW / 2.0;
-        let colour = if row.engine == "Aeterna" {
-            "#0b6e4f"
-        } else {
-            "#7a8ba3"
-        };
+        let colour = if row.engine == "Aeterna" { "#0b6e4f" } else { "#7a8ba3" };
         let start = position(LOWEST);
         line(
             &mut svg,

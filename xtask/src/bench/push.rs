@@ -40,10 +40,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Vec<Push>> {
 }
 
 fn token(number: usize) -> Pattern {
-    Pattern {
-        text: format!("benchmark_push_number_{number}_x"),
-        kind: Kind::Literal,
-    }
+    Pattern { text: format!("benchmark_push_number_{number}_x"), kind: Kind::Literal }
 }
 
 /// Searches until every changed file is found.
@@ -55,11 +52,7 @@ fn wait_until_found(engine: &mut dyn Engine, pattern: &Pattern) -> Result<()> {
             return Ok(());
         }
         if found > CHANGED_FILES || Instant::now() > until {
-            bail!(
-                "{} finds {found} files with {}",
-                engine.name(),
-                pattern.text
-            );
+            bail!("{} finds {found} files with {}", engine.name(), pattern.text);
         }
         if let Some(signal) = children::interrupted() {
             bail!("stopped by signal {signal}");
@@ -77,10 +70,7 @@ fn aeterna(bench: &Bench<'_>, binary: &Path, upstream: &Path) -> Result<Push> {
     indexing::empty(&data)?;
     let mut server = Aeterna::serve(binary, &data, Some(upstream))?;
     server.wait_until(Stage::Symbols, 1, DEADLINE)?;
-    let repository = server
-        .repositories()?
-        .pop()
-        .context("the repository is gone")?;
+    let repository = server.repositories()?.pop().context("the repository is gone")?;
     let mut random = Random::new(bench.options.seed);
     let (mut searchable, mut indexing) = (Vec::new(), Vec::new());
     for number in 0..PUSHES {
@@ -104,12 +94,7 @@ fn aeterna(bench: &Bench<'_>, binary: &Path, upstream: &Path) -> Result<Push> {
     }
     server.stop()?;
     std::fs::remove_dir_all(&data)?;
-    Ok(Push {
-        engine: "Aeterna".to_owned(),
-        files: CHANGED_FILES,
-        searchable,
-        indexing,
-    })
+    Ok(Push { engine: "Aeterna".to_owned(), files: CHANGED_FILES, searchable, indexing })
 }
 
 /// Zoekt's way to add a commit to an index, `-delta`, seen by its running server.
@@ -137,10 +122,5 @@ fn zoekt(bench: &Bench<'_>, upstream: &Path) -> Result<Push> {
     }
     drop(server);
     std::fs::remove_dir_all(&folder)?;
-    Ok(Push {
-        engine: "Zoekt, -delta".to_owned(),
-        files: CHANGED_FILES,
-        searchable,
-        indexing,
-    })
+    Ok(Push { engine: "Zoekt, -delta".to_owned(), files: CHANGED_FILES, searchable, indexing })
 }

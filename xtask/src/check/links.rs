@@ -93,9 +93,7 @@ impl Document {
         let mut fence: Option<&str> = None;
         for (number, line) in text.lines().enumerate() {
             let trimmed = line.trim_start();
-            let mark = ["```", "~~~"]
-                .into_iter()
-                .find(|mark| trimmed.starts_with(mark));
+            let mark = ["```", "~~~"].into_iter().find(|mark| trimmed.starts_with(mark));
             match (fence, mark) {
                 (None, Some(mark)) => fence = Some(mark),
                 (Some(open), Some(mark)) if open == mark => fence = None,
@@ -112,10 +110,7 @@ impl Document {
         }
         let line = without_code(line);
         // Inline links and images: `](target)` or `](target "title")`; references: `[name]: target`.
-        for (_, rest) in line
-            .match_indices("](")
-            .map(|(at, mark)| line.split_at(at + mark.len()))
-        {
+        for (_, rest) in line.match_indices("](").map(|(at, mark)| line.split_at(at + mark.len())) {
             if let Some((target, _)) = rest.split_once(')') {
                 self.add_link(number, target);
             }
@@ -175,11 +170,7 @@ mod tests {
         let document = Document::parse(
             "# A b\n[x](one.md) and `[y](two.md)` ![z](three.svg \"t\")\n```\n[w](four.md)\n```\n[r]: five.md\n",
         );
-        let links: Vec<_> = document
-            .links
-            .iter()
-            .map(|(n, t)| (*n, t.as_str()))
-            .collect();
+        let links: Vec<_> = document.links.iter().map(|(n, t)| (*n, t.as_str())).collect();
         assert_eq!(links, [(2, "one.md"), (2, "three.svg"), (6, "five.md")]);
     }
 
@@ -188,14 +179,7 @@ mod tests {
         let document =
             Document::parse("# Speed, memory, size\n## `cargo xtask test`\n## Speed, memory, size");
         let anchors: Vec<_> = document.anchors.iter().map(String::as_str).collect();
-        assert_eq!(
-            anchors,
-            [
-                "cargo-xtask-test",
-                "speed-memory-size",
-                "speed-memory-size-1"
-            ]
-        );
+        assert_eq!(anchors, ["cargo-xtask-test", "speed-memory-size", "speed-memory-size-1"]);
     }
 
     #[test]
@@ -211,13 +195,7 @@ mod tests {
         assert_eq!(check("docs/a.md", "../docs"), None);
         assert_eq!(check("README.md", "https://example.org/x"), None);
         assert_eq!(check("docs/a.md", "b.md").as_deref(), Some("no such file"));
-        assert_eq!(
-            check("README.md", "docs/a.md#two").as_deref(),
-            Some("no such heading")
-        );
-        assert_eq!(
-            check("README.md", "../x.md").as_deref(),
-            Some("leads out of the repository")
-        );
+        assert_eq!(check("README.md", "docs/a.md#two").as_deref(), Some("no such heading"));
+        assert_eq!(check("README.md", "../x.md").as_deref(), Some("leads out of the repository"));
     }
 }

@@ -66,10 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         section.done();
     }
     if !failed.is_empty() {
-        bail!(
-            "these checks failed, for the reasons above: {}",
-            failed.join(", ")
-        );
+        bail!("these checks failed, for the reasons above: {}", failed.join(", "));
     }
     println!("\n== all checks passed");
     Ok(())
@@ -81,9 +78,7 @@ pub(crate) fn fix() -> Result<()> {
 }
 
 fn name(stage: Stage) -> String {
-    stage
-        .to_possible_value()
-        .map_or_else(String::new, |value| value.get_name().to_owned())
+    stage.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn check(stage: Stage, root: &Path, options: &Options) -> Result<()> {
@@ -121,14 +116,7 @@ fn files(root: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
     let listed = children::output(
         Command::new("git")
             .current_dir(root)
-            .args([
-                "ls-files",
-                "-z",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-                "--",
-            ])
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"])
             .arg(format!("*{suffix}")),
     )?;
     let mut files: Vec<PathBuf> = listed

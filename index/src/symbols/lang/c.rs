@@ -1,4 +1,4 @@
-//! C and C++.
+//! C and C++. Their macros are found without a grammar: see [`super::super::outline`].
 
 use tree_sitter::Node;
 
@@ -16,8 +16,8 @@ pub(in crate::symbols) const RULES: &[Rule] = &[
     ("field_declaration", Action::Handle(fields)),
     ("type_definition", Action::Handle(type_definition)),
     ("declaration", Action::Handle(variables)),
-    ("preproc_def", Action::Handle(macro_definition)),
-    ("preproc_function_def", Action::Handle(macro_definition)),
+    ("preproc_def", Action::Skip),
+    ("preproc_function_def", Action::Skip),
     ("parameter_list", Action::Skip),
     ("initializer_list", Action::Skip),
     ("comment", Action::Skip),
@@ -36,8 +36,8 @@ pub(in crate::symbols) const RULES_CPP: &[Rule] = &[
     ("field_declaration", Action::Handle(fields)),
     ("type_definition", Action::Handle(type_definition)),
     ("declaration", Action::Handle(variables)),
-    ("preproc_def", Action::Handle(macro_definition)),
-    ("preproc_function_def", Action::Handle(macro_definition)),
+    ("preproc_def", Action::Skip),
+    ("preproc_function_def", Action::Skip),
     ("friend_declaration", Action::Skip),
     ("template_parameter_list", Action::Skip),
     ("parameter_list", Action::Skip),
@@ -48,13 +48,6 @@ pub(in crate::symbols) const RULES_CPP: &[Rule] = &[
 
 /// How deep a declarator may be nested; deeper ones have no name.
 const MAX_NESTING: usize = 64;
-
-fn macro_definition(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
-    if let Some(name) = node.child_by_field_name(NAME) {
-        visit.add(SymbolKind::Macro, name.byte_range(), node);
-    }
-    Inside::Skip
-}
 
 /// A name in a declarator, and what was on the way to it.
 struct Declared<'t> {
@@ -80,7 +73,10 @@ fn declared(declarator: Node<'_>) -> Option<Declared<'_>> {
         match node.child_by_field_name("declarator") {
             Some(inner) => node = inner,
             None if is_name(node) => {
-                return Some(Declared { name: node, function });
+                return Some(Declared {
+                    name: node,
+                    function,
+                });
             }
             None => node = first_declarator(node)?,
         }
@@ -135,9 +131,18 @@ fn function(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
         None => visit.container(),
     };
     let is_constructor = container.is_some_and(|owner| visit.name(owner) == visit.text(name));
-    let kind = if is_constructor { SymbolKind::Constructor } else { SymbolKind::Function };
-    visit.add_to(container, kind, name.byte_range(), node);
-    Inside::Skip
+    let kind = if is_constructor {
+        SymbolKind::Constructor
+    } else {
+        SymbolKind::Function
+    };
+    if child_of_kind(node, &["delete_method_clause"]).is_some() {
+        return Inside::Skip;
+    }
+    match visit.add_to(container, kind, name.byte_range(), node) {
+        Some(symbol) => Inside::LookIn(symbol),
+        None => Inside::Skip,
+    }
 }
 
 fn class(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {

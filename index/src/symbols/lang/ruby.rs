@@ -1,5 +1,7 @@
 //! Ruby.
 
+use std::ops::Range;
+
 use tree_sitter::Node;
 
 use super::children;
@@ -12,7 +14,7 @@ pub(in crate::symbols) const RULES: &[Rule] = &[
     ("module", Action::Handle(module)),
     ("method", define(SymbolKind::Function)),
     ("singleton_method", define(SymbolKind::Method)),
-    ("alias", define(SymbolKind::Method)),
+    ("alias", Action::Handle(alias)),
     ("assignment", Action::Handle(assignment)),
     ("call", Action::Handle(call)),
     ("comment", Action::Skip),
@@ -59,17 +61,40 @@ fn assignment(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
     }
 }
 
-/// `attr_accessor :a, :b`
+/// The name in `:name`, or in a bare `name`.
+fn symbol_name(node: Node<'_>) -> Range<usize> {
+    let range = node.byte_range();
+    match node.kind() {
+        "simple_symbol" => range.start + 1..range.end,
+        _ => range,
+    }
+}
+
+fn alias(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
+    if let Some(name) = node.child_by_field_name(NAME) {
+        visit.add(SymbolKind::Method, symbol_name(name), node);
+    }
+    Inside::Skip
+}
+
+/// `attr_accessor :a, :b` and `alias_method :a, :b`, which defines `a`.
 fn call(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
-    let method = node.child_by_field_name("method");
-    let is_accessor = method.is_some_and(|method| ACCESSORS.contains(&visit.text(method)));
-    if is_accessor && !visit.is_local() {
-        let arguments = node.child_by_field_name("arguments");
-        let symbols = arguments.into_iter().flat_map(children);
-        for symbol in symbols.filter(|child| child.kind() == "simple_symbol") {
-            let range = symbol.byte_range();
-            visit.add(SymbolKind::Property, range.start + 1..range.end, symbol);
-        }
+    let Some(method) = node
+        .child_by_field_name("method")
+        .filter(|_| !visit.is_local())
+    else {
+        return Inside::Look;
+    };
+    let (kind, count) = match visit.text(method) {
+        b"alias_method" => (SymbolKind::Method, 1),
+        name if ACCESSORS.contains(&name) => (SymbolKind::Property, usize::MAX),
+        _ => return Inside::Look,
+    };
+    let arguments = node.child_by_field_name("arguments");
+    let symbols = arguments.into_iter().flat_map(children);
+    let symbols = symbols.filter(|child| child.kind() == "simple_symbol");
+    for symbol in symbols.take(count) {
+        visit.add(kind, symbol_name(symbol), symbol);
     }
     Inside::Look
 }

@@ -331,7 +331,12 @@ fn tsx() {
     assert_symbols(
         "TSX",
         TSX,
-        &["type Props", "property Props.title", "function Button", "function App"],
+        &[
+            "type Props",
+            "property Props.title",
+            "function Button",
+            "function App",
+        ],
     );
 }
 
@@ -398,13 +403,15 @@ const CPP: &str = r#"
 #include <vector>
 #define LIMIT 1
 namespace db { namespace {
-template <typename T> class Table : public Base {
+template <typename T> class DB_EXPORT Table : public Base {
  public:
   Table(int n) : n_(n) {}
   ~Table() {}
   virtual int size() const = 0;
   int declared() const;
-  T& at(int i) { return data_[i]; }
+  T& at(int i) LOCKS_EXCLUDED(mu_) {
+#define IN_BODY 1
+    return data_[i]; }
   bool operator==(const Table& o) const { return true; }
  private:
   int n_; std::vector<T> data_;
@@ -414,6 +421,8 @@ template <typename T> class Table : public Base {
 using Map = std::map<int, int>;
 int global = 1;
 void Reader::Open(const std::string& name) { auto f = [](int x) { return x; }; }
+Reader& Reader::operator=(const Reader&) = delete;
+void Use() { struct Local { int a; void Run() {} }; int b; }
 Reader::Reader() {}
 template <> int Outer::Inner<int>::get() const { return 1; }
 }  // namespace db
@@ -433,6 +442,7 @@ fn cpp() {
             "method Table.~Table",
             "method Table.size",
             "method Table.at",
+            "macro IN_BODY",
             "method Table.operator==",
             "field Table.n_",
             "field Table.data_",
@@ -443,6 +453,10 @@ fn cpp() {
             "variable db.global",
             "impl Reader",
             "method Reader.Open",
+            "function db.Use",
+            "struct Use.Local",
+            "field Local.a",
+            "method Local.Run",
             "constructor Reader.Reader",
             "impl Inner",
             "method Inner.get",
@@ -536,6 +550,7 @@ fn ruby() {
             "method Server.initialize",
             "method Server.start",
             "method Server.running?",
+            "method Server.old",
             "method Server.stopped?",
             "method Server.build",
             "class Client",
@@ -596,15 +611,34 @@ package app
 import kotlin.math.*
 const val LIMIT = 1
 typealias Name = String
-interface Shape { val sides: Int; fun area(): Double }
+interface Shape {
+    val sides: Int
+    fun area(): Double
+}
 enum class Color(val rgb: Int) { RED(1), GREEN(2) }
 data class Point(val x: Int, var y: Int, z: Int) {
-    private val sum: Int get() { val local = 1; return local }
-    init { val alsoLocal = 1 }
-    fun move(dx: Int) { val local = 1; fun nested() {} }
-    companion object { fun make() = Point(1, 2, 3) }
+    private val sum: Int
+        get() {
+            val local = 1
+            return local
+        }
+    init {
+        val alsoLocal = 1
+    }
+    fun move(dx: Int) {
+        val local = 1
+        fun nested() {}
+    }
+    companion object {
+        fun make() = Point(1, 2, 3)
+    }
 }
-object Registry { val all = listOf(1).map { val inner = it; inner } }
+object Registry {
+    val all = listOf(1).map {
+        val inner = it
+        inner
+    }
+}
 fun String.shout() = uppercase()
 "#;
 

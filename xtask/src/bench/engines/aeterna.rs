@@ -43,9 +43,7 @@ pub(crate) enum Stage {
 /// The release binary, built unless one is given.
 pub(crate) fn binary(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = given {
-        return path
-            .canonicalize()
-            .with_context(|| format!("{} is not there", path.display()));
+        return path.canonicalize().with_context(|| format!("{} is not there", path.display()));
     }
     let root = paths::workspace()?;
     children::run(Command::new("cargo").current_dir(&root).args([
@@ -65,9 +63,7 @@ impl Aeterna {
     pub(crate) fn serve(binary: &Path, data: &Path, repository: Option<&Path>) -> Result<Self> {
         let address = http::free_address()?;
         let mut command = Command::new(binary);
-        command
-            .args(["serve", "--listen", &address.to_string(), "--data"])
-            .arg(data);
+        command.args(["serve", "--listen", &address.to_string(), "--data"]).arg(data);
         if let Some(repository) = repository {
             command.arg("--index").arg(repository);
         }
@@ -79,12 +75,7 @@ impl Aeterna {
         let mut server = Running::start(command.stdout(Stdio::null()).stderr(errors))?;
         http::wait_for_listener(&mut server, address, START_DEADLINE)
             .with_context(|| format!("its log is {}", log.display()))?;
-        Ok(Self {
-            server,
-            client: Client::new(address),
-            address,
-            started,
-        })
+        Ok(Self { server, client: Client::new(address), address, started })
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -118,22 +109,15 @@ impl Aeterna {
 
     /// Asks for a repository's new commits to be fetched and indexed.
     pub(crate) fn sync(&self, repository: &Value) -> Result<()> {
-        let id = repository["id"]
-            .as_str()
-            .context("a repository without an id")?;
-        self.client
-            .post(&format!("/api/v1/repos/{id}/sync"), &json!({}))?
-            .json()?;
+        let id = repository["id"].as_str().context("a repository without an id")?;
+        self.client.post(&format!("/api/v1/repos/{id}/sync"), &json!({}))?.json()?;
         Ok(())
     }
 
     /// The seconds that the server says it has spent indexing, fetching left out; none when it does not say.
     pub(crate) fn indexing_seconds(&self) -> Result<Option<f64>> {
         let answer = self.client.get("/metrics", &[])?;
-        Ok(sum_of(
-            "code_search_repo_indexing_duration_seconds_sum",
-            &answer.body,
-        ))
+        Ok(sum_of("code_search_repo_indexing_duration_seconds_sum", &answer.body))
     }
 
     /// All repositories, whatever their number.
@@ -141,18 +125,13 @@ impl Aeterna {
         let mut all = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let mut query = vec![("pageSize", "100")];
+            let mut query = vec![("limit", "1000")];
             if let Some(cursor) = &cursor {
                 query.push(("cursor", cursor));
             }
             let page = self.client.get("/api/v1/repos", &query)?.json()?;
             let entries = page["repositories"].as_array();
-            all.extend(
-                entries
-                    .context("a list without `repositories`")?
-                    .iter()
-                    .cloned(),
-            );
+            all.extend(entries.context("a list without `repositories`")?.iter().cloned());
             match page["nextCursor"].as_str() {
                 Some(next) => cursor = Some(next.to_owned()),
                 None => return Ok(all),
@@ -168,10 +147,7 @@ impl Aeterna {
             if let Some(failed) = repositories.iter().find(|r| r["state"] == "error") {
                 bail!("indexing failed: {failed}");
             }
-            let reached = repositories
-                .iter()
-                .filter(|r| has_reached(r, stage))
-                .count();
+            let reached = repositories.iter().filter(|r| has_reached(r, stage)).count();
             if reached >= count {
                 return Ok(());
             }
@@ -210,10 +186,7 @@ fn sum_of(metric: &str, text: &[u8]) -> Option<f64> {
 pub(crate) fn query(pattern: &Pattern, want: Want) -> String {
     let content = match pattern.kind {
         Kind::Literal => {
-            format!(
-                "\"{}\"",
-                pattern.text.replace('\\', r"\\").replace('"', "\\\"")
-            )
+            format!("\"{}\"", pattern.text.replace('\\', r"\\").replace('"', "\\\""))
         }
         Kind::Regex => format!("/{}/", pattern.text.replace('/', r"\/")),
     };
@@ -229,7 +202,7 @@ pub(crate) fn search(client: &Client, pattern: &Pattern, want: Want) -> Result<h
     let page = PAGE.to_string();
     let mut parameters = vec![("q", query.as_str())];
     if want == Want::FirstPage {
-        parameters.push(("pageSize", &page));
+        parameters.extend([("pageSize", page.as_str()), ("context", "1")]);
     }
     client.get("/api/v1/search", &parameters)
 }
@@ -245,18 +218,11 @@ fn lines(answer: &Value) -> Result<Matches> {
         let file = lines.entry(path.to_owned()).or_default();
         for chunk in result["chunks"].as_array().into_iter().flatten() {
             for range in chunk["ranges"].as_array().into_iter().flatten() {
-                file.insert(
-                    range["start"]["line"]
-                        .as_u64()
-                        .context("a range without a line")?,
-                );
+                file.insert(range["start"]["line"].as_u64().context("a range without a line")?);
             }
         }
     }
-    Ok(lines
-        .into_iter()
-        .map(|(path, lines)| (path, lines.len() as u64))
-        .collect())
+    Ok(lines.into_iter().map(|(path, lines)| (path, lines.len() as u64)).collect())
 }
 
 impl Engine for Aeterna {
@@ -270,10 +236,7 @@ impl Engine for Aeterna {
 
     fn search(&mut self, pattern: &Pattern, want: Want) -> Result<Found> {
         let answer = search(&self.client, pattern, want)?;
-        Ok(Found {
-            elapsed: answer.elapsed,
-            matches: Box::new(move || lines(&answer.json()?)),
-        })
+        Ok(Found { elapsed: answer.elapsed, matches: Box::new(move || lines(&answer.json()?)) })
     }
 }
 
@@ -283,19 +246,9 @@ mod tests {
 
     #[test]
     fn patterns_survive_the_query_language() {
-        let query = |text: &str, kind| {
-            query(
-                &Pattern {
-                    text: text.to_owned(),
-                    kind,
-                },
-                Want::FirstPage,
-            )
-        };
-        assert_eq!(
-            query(r#"a\"b"#, Kind::Literal),
-            r#"case:yes content:"a\\\"b""#
-        );
+        let query =
+            |text: &str, kind| query(&Pattern { text: text.to_owned(), kind }, Want::FirstPage);
+        assert_eq!(query(r#"a\"b"#, Kind::Literal), r#"case:yes content:"a\\\"b""#);
         assert_eq!(query("a/b", Kind::Regex), r"case:yes content:/a\/b/");
     }
 
@@ -312,10 +265,7 @@ mod tests {
         let at = |line| json!({"start": {"line": line}});
         let answer = json!({"complete": true, "nextCursor": null, "results": [
             {"path": "a", "chunks": [{"ranges": [at(1), at(1)]}, {"ranges": [at(9)]}]}]});
-        assert_eq!(
-            lines(&answer).unwrap(),
-            Matches::from([("a".to_owned(), 2)])
-        );
+        assert_eq!(lines(&answer).unwrap(), Matches::from([("a".to_owned(), 2)]));
         assert!(lines(&json!({"complete": false, "results": []})).is_err());
     }
 }

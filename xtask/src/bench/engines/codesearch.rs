@@ -29,10 +29,7 @@ fn program(name: &'static str) -> Result<PathBuf> {
 /// Indexes `tree` into one file.
 pub(crate) fn index(tree: &Path, index: &Path, scratch: &Path) -> Result<Usage> {
     let mut command = Command::new(program("cindex")?);
-    command
-        .args(["-reset"])
-        .arg(tree)
-        .env("CSEARCHINDEX", index);
+    command.args(["-reset"]).arg(tree).env("CSEARCHINDEX", index);
     measure::usage_of(&command, scratch)
 }
 
@@ -62,10 +59,7 @@ impl Engine for Codesearch {
             Kind::Regex => pattern.text.clone(),
         };
         let mut command = Command::new(&self.program);
-        command
-            .arg("-c")
-            .arg(regex)
-            .env("CSEARCHINDEX", &self.index);
+        command.arg("-c").arg(regex).env("CSEARCHINDEX", &self.index);
         let started = Instant::now();
         let output = children::any_output(&mut command)?;
         let elapsed = started.elapsed();
@@ -74,9 +68,6 @@ impl Engine for Codesearch {
         }
         let prefix = self.prefix.clone();
         let matches = move || Ok(parse_counts(&output.stdout, b':', &prefix));
-        Ok(Found {
-            elapsed,
-            matches: Box::new(matches),
-        })
+        Ok(Found { elapsed, matches: Box::new(matches) })
     }
 }

@@ -84,17 +84,11 @@ mod tests {
     #[test]
     fn counts_are_read() {
         let matches = parse_counts(b"./a:b.c\x002\n./d\x0013\n", 0, "./");
-        assert_eq!(
-            matches,
-            Matches::from([("a:b.c".to_owned(), 2), ("d".to_owned(), 13)])
-        );
+        assert_eq!(matches, Matches::from([("a:b.c".to_owned(), 2), ("d".to_owned(), 13)]));
     }
 
     #[test]
     fn nothing_is_left_that_could_be_syntax() {
-        assert_eq!(
-            escaped("a_1 (\"x\")"),
-            r"a_1\x{20}\x{28}\x{22}x\x{22}\x{29}"
-        );
+        assert_eq!(escaped("a_1 (\"x\")"), r"a_1\x{20}\x{28}\x{22}x\x{22}\x{29}");
     }
 }

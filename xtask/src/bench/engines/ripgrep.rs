@@ -35,10 +35,7 @@ impl Ripgrep {
             package: "ripgrep",
             needed_for: "the benchmark",
         })?;
-        Ok(Self {
-            program,
-            tree: tree.to_owned(),
-        })
+        Ok(Self { program, tree: tree.to_owned() })
     }
 
     pub(crate) fn version(&self) -> Result<String> {
@@ -73,9 +70,6 @@ impl Engine for Ripgrep {
         if output.status.code() != Some(1) {
             children::succeeded(&command, output.status)?;
         }
-        Ok(Found {
-            elapsed,
-            matches: Box::new(move || Ok(parse_counts(&output.stdout, 0, "./"))),
-        })
+        Ok(Found { elapsed, matches: Box::new(move || Ok(parse_counts(&output.stdout, 0, "./"))) })
     }
 }

@@ -31,10 +31,7 @@ pub(crate) enum Symbols {
 
 /// Zoekt's programs, where they are in `PATH`: Debian has no package of it.
 pub(crate) fn programs() -> Option<(PathBuf, PathBuf)> {
-    Some((
-        paths::program("zoekt-git-index")?,
-        paths::program("zoekt-webserver")?,
-    ))
+    Some((paths::program("zoekt-git-index")?, paths::program("zoekt-webserver")?))
 }
 
 /// Indexes `HEAD` of a bare repository into a folder; `delta` adds to an index that is there.
@@ -47,12 +44,9 @@ pub(crate) fn index(
 ) -> Result<Usage> {
     let (indexer, _) = programs().context("zoekt-git-index and zoekt-webserver are not in PATH")?;
     let mut command = Command::new(indexer);
-    command.arg("-index").arg(folder);
-    command.arg(if delta {
-        "-delta=true"
-    } else {
-        "-incremental=false"
-    });
+    // It falls back from a delta to a full build unless submodules are off.
+    command.arg("-submodules=false").arg("-index").arg(folder);
+    command.arg(if delta { "-delta=true" } else { "-incremental=false" });
     match symbols {
         Symbols::Without => {
             command.arg("-disable_ctags");
@@ -81,17 +75,11 @@ impl Zoekt {
         let (_, server) = programs().context("zoekt-webserver is not in PATH")?;
         let address = http::free_address()?;
         let mut command = Command::new(server);
-        command
-            .arg("-index")
-            .arg(folder)
-            .args(["-listen", &address.to_string(), "-rpc"]);
+        command.arg("-index").arg(folder).args(["-listen", &address.to_string(), "-rpc"]);
         let mut server = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
         // It listens once its shards are loaded.
         http::wait_for_listener(&mut server, address, START_DEADLINE)?;
-        Ok(Self {
-            server,
-            client: Client::new(address),
-        })
+        Ok(Self { server, client: Client::new(address) })
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -149,10 +137,7 @@ impl Engine for Zoekt {
 
     fn search(&mut self, pattern: &Pattern, want: Want) -> Result<Found> {
         let answer = self.client.post("/api/search", &request(pattern, want))?;
-        Ok(Found {
-            elapsed: answer.elapsed,
-            matches: Box::new(move || Ok(lines(&answer.json()?))),
-        })
+        Ok(Found { elapsed: answer.elapsed, matches: Box::new(move || Ok(lines(&answer.json()?))) })
     }
 }
 
@@ -163,33 +148,18 @@ mod tests {
     #[test]
     fn patterns_survive_the_query_language() {
         let query = |text: &str, kind| {
-            let pattern = Pattern {
-                text: text.to_owned(),
-                kind,
-            };
-            request(&pattern, Want::Every)["Q"]
-                .as_str()
-                .unwrap()
-                .to_owned()
+            let pattern = Pattern { text: text.to_owned(), kind };
+            request(&pattern, Want::Every)["Q"].as_str().unwrap().to_owned()
         };
-        assert_eq!(
-            query("a -b", Kind::Literal),
-            r"case:yes content:a\x{20}\x{2d}b"
-        );
-        assert_eq!(
-            query(r#"a\("x"#, Kind::Regex),
-            r#"case:yes content:"a\\(\"x""#
-        );
+        assert_eq!(query("a -b", Kind::Literal), r"case:yes content:a\x{20}\x{2d}b");
+        assert_eq!(query(r#"a\("x"#, Kind::Regex), r#"case:yes content:"a\\(\"x""#);
     }
 
     #[test]
     fn lines_of_files_are_counted() {
         let answer = json!({"Result": {"Files": [
             {"FileName": "a", "LineMatches": [{}, {}]}, {"FileName": "b", "LineMatches": [{}]}]}});
-        assert_eq!(
-            lines(&answer),
-            Matches::from([("a".to_owned(), 2), ("b".to_owned(), 1)])
-        );
+        assert_eq!(lines(&answer), Matches::from([("a".to_owned(), 2), ("b".to_owned(), 1)]));
         assert!(lines(&json!({"Result": {"Files": null}})).is_empty());
     }
 }

@@ -1,0 +1,10 @@
+//! What the engine promises, tested through its public interface.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod query_compatibility;
+mod query_parse;
+mod query_rows_habits;
+mod query_rows_language;
+mod query_simplify;
+mod query_support;
