@@ -136,7 +136,8 @@ fn check_snapshot(address: SocketAddr) -> std::io::Result<()> {
 }
 
 /// Asks for one thing after another until the connection breaks.
-fn work(subjects: &mut [Subject], random: &mut Random, address: SocketAddr) {
+/// Returns how many things were done.
+fn work(subjects: &mut [Subject], random: &mut Random, address: SocketAddr) -> u64 {
     let step = |subjects: &mut [Subject], random: &mut Random| {
         let subject = &mut subjects[random.below(REPOSITORIES as u64) as usize];
         match random.below(10) {
@@ -146,7 +147,11 @@ fn work(subjects: &mut [Subject], random: &mut Random, address: SocketAddr) {
             _ => check_snapshot(address),
         }
     };
-    while step(subjects, random).is_ok() {}
+    let mut done = 0;
+    while step(subjects, random).is_ok() {
+        done += 1;
+    }
+    done
 }
 
 /// Waits until nothing is queued or running; nothing is asked for.
@@ -217,6 +222,7 @@ fn a_killed_server_continues_and_finds_what_a_fresh_one_does() {
     let data = tempfile::tempdir().unwrap();
     let options = ServerOptions::default();
     let mut subjects: Vec<Subject> = (0..REPOSITORIES).map(Subject::new).collect();
+    let mut done = 0;
 
     for kill in 0..kills {
         if kill % EARLY_EVERY == EARLY_EVERY - 1 {
@@ -231,9 +237,11 @@ fn a_killed_server_continues_and_finds_what_a_fresh_one_does() {
             // The moment is random on purpose: there is nothing to wait for.
             std::thread::sleep(life);
             server.kill();
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            done += worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         });
     }
+
+    assert!(done >= kills, "only {done} requests between {kills} kills: the test tested nothing");
 
     let server = Server::start_in(data.path(), &options);
     let repositories = settle(&server);

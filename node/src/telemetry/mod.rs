@@ -23,7 +23,7 @@ pub fn start_logging(config: &Config) {
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
     let usual = if human {
-        format!("warn,aeterna_node=info,aeterna_repo=info,{ACCESS_LOG}=warn")
+        format!("warn,aeterna_node=info,{ACCESS_LOG}=warn")
     } else {
         "info,gix=warn".to_owned()
     };
