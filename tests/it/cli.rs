@@ -188,7 +188,10 @@ fn completions_and_man_pages_are_there() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = run(&mut aeterna(&["completions", shell]));
         assert_eq!(ran.code, 0);
-        assert!(ran.stdout.contains("code-search") && ran.stdout.contains("not-indexed"), "{shell}");
+        assert!(
+            ran.stdout.contains("code-search") && ran.stdout.contains("not-indexed"),
+            "{shell}"
+        );
     }
     let page = run(&mut aeterna(&["man"]));
     assert!(page.stdout.contains(".TH aeterna 1"), "{}", page.stdout);
@@ -202,7 +205,8 @@ fn completions_and_man_pages_are_there() {
 
 #[test]
 fn help_has_examples() {
-    for arguments in [&["--help"][..], &["serve", "--help"], &["search", "--help"], &["repo", "--help"]]
+    for arguments in
+        [&["--help"][..], &["serve", "--help"], &["search", "--help"], &["repo", "--help"]]
     {
         let ran = run(&mut aeterna(arguments));
         assert_eq!(ran.code, 0);

@@ -136,7 +136,8 @@ fn check_snapshot(address: SocketAddr) -> std::io::Result<()> {
 }
 
 /// Asks for one thing after another until the connection breaks.
-fn work(subjects: &mut [Subject], random: &mut Random, address: SocketAddr) {
+/// Returns how many things were done.
+fn work(subjects: &mut [Subject], random: &mut Random, address: SocketAddr) -> u64 {
     let step = |subjects: &mut [Subject], random: &mut Random| {
         let subject = &mut subjects[random.below(REPOSITORIES as u64) as usize];
         match random.below(10) {
@@ -146,7 +147,11 @@ fn work(subjects: &mut [Subject], random: &mut Random, address: SocketAddr) {
             _ => check_snapshot(address),
         }
     };
-    while step(subjects, random).is_ok() {}
+    let mut done = 0;
+    while step(subjects, random).is_ok() {
+        done += 1;
+    }
+    done
 }
 
 /// Waits until nothing is queued or running; nothing is asked for.
@@ -171,19 +176,23 @@ fn settle(server: &Server) -> Vec<Value> {
 
 /// What a user can find, without what differs between two servers.
 fn answers(server: &Server) -> Vec<Value> {
-    let queries = ["state_ count:all", "file 7 count:all", "type:path g count:all", "/f1[0-9]/ count:all"];
-    queries.iter().flat_map(|query| {
-        let answer = server.search(query, "").json();
-        assert_eq!(answer["complete"], true, "{query}: {}", answer["skipped"]);
-        let mut results = answer["results"].as_array().unwrap().clone();
-        for result in &mut results {
-            for key in ["indexedAt", "repositoryId", "score"] {
-                result[key] = Value::Null;
+    let queries =
+        ["state_ count:all", "file 7 count:all", "type:path g count:all", "/f1[0-9]/ count:all"];
+    queries
+        .iter()
+        .flat_map(|query| {
+            let answer = server.search(query, "").json();
+            assert_eq!(answer["complete"], true, "{query}: {}", answer["skipped"]);
+            let mut results = answer["results"].as_array().unwrap().clone();
+            for result in &mut results {
+                for key in ["indexedAt", "repositoryId", "score"] {
+                    result[key] = Value::Null;
+                }
             }
-        }
-        results.sort_by_key(Value::to_string);
-        results
-    }).collect()
+            results.sort_by_key(Value::to_string);
+            results
+        })
+        .collect()
 }
 
 /// Folders of mirrors.
@@ -213,6 +222,7 @@ fn a_killed_server_continues_and_finds_what_a_fresh_one_does() {
     let data = tempfile::tempdir().unwrap();
     let options = ServerOptions::default();
     let mut subjects: Vec<Subject> = (0..REPOSITORIES).map(Subject::new).collect();
+    let mut done = 0;
 
     for kill in 0..kills {
         if kill % EARLY_EVERY == EARLY_EVERY - 1 {
@@ -227,9 +237,11 @@ fn a_killed_server_continues_and_finds_what_a_fresh_one_does() {
             // The moment is random on purpose: there is nothing to wait for.
             std::thread::sleep(life);
             server.kill();
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            done += worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         });
     }
+
+    assert!(done >= kills, "only {done} requests between {kills} kills: the test tested nothing");
 
     let server = Server::start_in(data.path(), &options);
     let repositories = settle(&server);

@@ -84,7 +84,8 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             let message = error.to_string();
-            let lines: Vec<String> = message.lines().map(|line| printable(line.as_bytes())).collect();
+            let lines: Vec<String> =
+                message.lines().map(|line| printable(line.as_bytes())).collect();
             eprintln!("aeterna: {}", lines.join("\n"));
             Exit::Error.into()
         }

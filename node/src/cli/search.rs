@@ -17,7 +17,11 @@ const PAGE: u64 = 1000;
 pub async fn run(args: &SearchArgs) -> Result<Exit, CommandError> {
     let query = args.query.join(" ");
     let client = Client::new(&args.server.server)?;
-    let outcome = if args.json { json(args, &client, &query).await } else { text(args, &client, &query).await };
+    let outcome = if args.json {
+        json(args, &client, &query).await
+    } else {
+        text(args, &client, &query).await
+    };
     outcome.inspect_err(|error| {
         if let CommandError::Client(ClientError::Problem(problem)) = error {
             super::explain_problem(problem, Some(&query));
@@ -137,7 +141,11 @@ pub fn skipped_line(skipped: &Skipped) -> String {
         [] => String::new(),
         items => format!(": {}", items.join(", ")),
     };
-    format!("skipped ({}): {}", skipped.reason, printable(format!("{}{items}", skipped.message).as_bytes()))
+    format!(
+        "skipped ({}): {}",
+        skipped.reason,
+        printable(format!("{}{items}", skipped.message).as_bytes())
+    )
 }
 
 fn rest(answer: &SearchAnswer, shown: u64) {

@@ -153,7 +153,11 @@ impl Loaded {
             let place = format!("{}:{}", path.display(), entry.line);
             let key = find(&entry.key, &place)?;
             if key.bare != entry.bare {
-                let expected = if key.bare { "a number, or true or false, without quotes" } else { "a text in quotes" };
+                let expected = if key.bare {
+                    "a number, or true or false, without quotes"
+                } else {
+                    "a text in quotes"
+                };
                 return Err(bad_value(&place, key, format!("expected {expected}")));
             }
             self.set(key, &entry.value, &place, Source::File(path.to_owned()))?;

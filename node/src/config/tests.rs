@@ -65,7 +65,13 @@ fn a_bad_value_is_named_and_not_repeated() {
 
 #[test]
 fn a_number_in_quotes_and_a_text_without_are_refused() {
-    for text in ["[search]\npage_size = \"10\"\n", "data = 5\n", "data = true\n", "[git]\nallow_http = \"true\"\n", "[search]\npage_size = 1.5\n"] {
+    for text in [
+        "[search]\npage_size = \"10\"\n",
+        "data = 5\n",
+        "data = true\n",
+        "[git]\nallow_http = \"true\"\n",
+        "[search]\npage_size = 1.5\n",
+    ] {
         let (_folder, path) = written(text);
         assert!(
             matches!(load_from(Some(&path), &[], &[]), Err(ConfigError::BadValue { .. })),
@@ -102,6 +108,8 @@ fn secrets_are_masked_wherever_the_configuration_is_shown() {
 fn names_and_variables_are_unique_and_documented() {
     for (index, key) in KEYS.iter().enumerate() {
         assert!(!key.doc.trim().is_empty(), "{}", key.name);
-        assert!(KEYS[index + 1..].iter().all(|other| other.name != key.name && other.env != key.env));
+        assert!(
+            KEYS[index + 1..].iter().all(|other| other.name != key.name && other.env != key.env)
+        );
     }
 }

@@ -146,7 +146,11 @@ impl Server {
         let mut paths: Vec<String> = results
             .iter()
             .map(|result| {
-                format!("{}:{}", result["repository"].as_str().unwrap(), result["path"].as_str().unwrap())
+                format!(
+                    "{}:{}",
+                    result["repository"].as_str().unwrap(),
+                    result["path"].as_str().unwrap()
+                )
             })
             .collect();
         paths.sort();
@@ -169,7 +173,12 @@ impl Server {
     #[track_caller]
     pub fn add(&self, url: &str) -> Value {
         let ran = self.cli(&["repo", "add", url, "--wait", "--json"]);
-        assert_eq!(ran.code, 0, "{ran:?}\n{}", self.data.as_ref().map_or(String::new(), |_| self.log()));
+        assert_eq!(
+            ran.code,
+            0,
+            "{ran:?}\n{}",
+            self.data.as_ref().map_or(String::new(), |_| self.log())
+        );
         serde_json::from_str(&ran.stdout).unwrap()
     }
 
