@@ -32,7 +32,7 @@ use crate::document::{
     ContentSource, OmitReason, RepositoryId, RepositoryInfo, RepositoryUpdate, RevisionChange,
     RevisionName,
 };
-use crate::options::{ProgressSink, ShardOptions};
+use crate::options::{ProgressSink, ShardOptions, release_memory};
 use crate::segment::build::{Builder, Built, NewDocument};
 
 /// Folder for files that were found damaged.
@@ -196,6 +196,7 @@ impl Shard {
             if applied.is_err() {
                 built.iter().for_each(|(built, _)| discard(&built.path));
             }
+            release_memory();
             tries += 1;
             if !matches!(applied, Err(IndexError::Retry)) || tries == APPLY_TRIES {
                 return applied;
