@@ -211,8 +211,7 @@ fn what_the_source_repacked_is_pruned() {
         origin.pack();
         origin.git(&["prune-packed"]);
         let fetched = place.fetch(&origin.url(), &[]).unwrap();
-        let url = aeterna_repo::git::RemoteUrl::parse(&origin.url(), &test_git()).unwrap();
-        aeterna_repo::git::prune(&url, &fetched.mirror).unwrap();
+        fetched.prune().unwrap();
         assert_eq!(paths(&fetched, "HEAD").len(), number + 2);
         assert_eq!(fetched.mirror.objects(1).unwrap().pack_count(), 1);
     }

@@ -252,6 +252,8 @@ fn failures_of_http_are_told_apart() {
     assert_eq!(code_of_page, "not-a-git-repository", "{message}");
     let broken = Server::answering("503 Service Unavailable", "", "later");
     assert_eq!(code(&broken.url("later")).0, "fetch-failed");
+    let (code_of_plain, message) = code(&page.url("page").replace("http://", "https://"));
+    assert_eq!(code_of_plain, "host-unreachable", "no TLS there: {message}");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = format!("http://{}/a", listener.local_addr().unwrap());
     drop(listener);
