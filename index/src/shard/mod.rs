@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use roaring::RoaringBitmap;
+use roaring::{MultiOps, RoaringBitmap};
 
 use self::apply::Changes;
 use self::live::Live;
@@ -452,6 +452,13 @@ impl Shard {
             .segments
             .iter()
             .any(|loaded| loaded.symbols.is_none() && loaded.live.of(id).is_some())
+    }
+
+    /// Documents of a repository: distinct paths with their content over all its revisions.
+    pub fn documents(&self, id: RepositoryId) -> u64 {
+        let snapshot = self.snapshot();
+        let live = snapshot.segments.iter().filter_map(|loaded| loaded.live.of(id));
+        live.map(|revisions| revisions.values().union().len()).sum()
     }
 
     /// Sizes.

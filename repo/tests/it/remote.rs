@@ -222,7 +222,8 @@ fn a_detached_head_is_fetched_over_http() {
     origin.write("b", b"y");
     origin.commit("detached");
     let (_server, url) = served(&origin);
-    let fetched = Place::new().fetch(&url, &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&url, &[]).unwrap();
     assert_eq!(fetched.refs.default_branch(), None);
     assert_eq!(paths(&fetched, "HEAD"), ["a", "b"]);
 }
@@ -233,7 +234,8 @@ fn an_sha256_repository_is_fetched_over_http() {
     origin.write("a", b"x");
     origin.commit("first");
     let (_server, url) = served(&origin);
-    let fetched = Place::new().fetch(&url, &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&url, &[]).unwrap();
     assert_eq!(paths(&fetched, "HEAD"), ["a"]);
 }
 

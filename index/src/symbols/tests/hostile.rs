@@ -141,6 +141,42 @@ fn a_deep_tree_is_walked() {
     assert_eq!(found.unwrap().len(), 2);
 }
 
+/// What is done before the parse is not under the time limit, so it has to be linear.
+#[test]
+fn c_that_is_meant_to_be_slow() {
+    let parameters = format!("f({}x)", "a, ".repeat(50_000)) + &" int x;".repeat(50_000);
+    let inputs = [
+        parameters,
+        "a{},".repeat(200_000),
+        "static a ".repeat(200_000),
+        "f() {\n".repeat(100_000),
+        "struct a { ".repeat(100_000),
+        "f(\n#if 1\n#else\n".repeat(50_000),
+        "#if 0\n".repeat(100_000),
+        "#define A\\\n".repeat(100_000),
+        "\"R\"(".repeat(100_000),
+        "enum a { b, ".repeat(100_000),
+        "int f(a) int a; { } }".repeat(50_000),
+    ];
+    let mut extractor = Extractor::new();
+    let limits = Limits {
+        time: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    for language in ["C", "C++"] {
+        let language = Language::from_name(language).unwrap();
+        for input in &inputs {
+            let started = Instant::now();
+            let _ = extractor.extract(language, input.as_bytes(), &limits);
+            let start = &input[..input.len().min(20)];
+            assert!(
+                started.elapsed() < Duration::from_secs(5),
+                "{language} {start:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn cut_off_anywhere() {
     for grammar in Grammar::ALL {
