@@ -198,11 +198,11 @@ fn explain_problem(problem: &ProblemBody, query: &str) {
     if let Some(span) = problem.position {
         let start = usize::try_from(span.start).unwrap_or(usize::MAX);
         let end = usize::try_from(span.end).unwrap_or(usize::MAX);
-        if let (Some(before), Some(wrong)) = (query.get(..start), query.get(start..end)) {
-            if query.len() <= SHOWN_QUERY && !query.contains(char::is_control) {
-                let marks = "^".repeat(wrong.chars().count().max(1));
-                eprintln!("  {query}\n  {}{marks}", " ".repeat(before.chars().count()));
-            }
+        let parts = (query.get(..start), query.get(start..end));
+        let shown = query.len() <= SHOWN_QUERY && !query.contains(char::is_control);
+        if let ((Some(before), Some(wrong)), true) = (parts, shown) {
+            let marks = "^".repeat(wrong.chars().count().max(1));
+            eprintln!("  {query}\n  {}{marks}", " ".repeat(before.chars().count()));
         }
     }
     if let Some(rewrite) = &problem.rewrite {
