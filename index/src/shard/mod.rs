@@ -23,7 +23,7 @@ use roaring::{MultiOps, RoaringBitmap};
 use self::apply::Changes;
 use self::live::Live;
 pub use self::maintain::Maintenance;
-use self::manifest::{Manifest, RepositoryState, RevisionState, SegmentEntry};
+use self::manifest::{Manifest, RepositoryState, RevisionState, SegmentEntry, sync_folder};
 pub use self::set::ShardSet;
 use self::snapshot::Broken;
 pub use self::snapshot::Snapshot;
@@ -34,6 +34,7 @@ use crate::document::{
 };
 use crate::options::{ProgressSink, ShardOptions, release_memory};
 use crate::segment::build::{Builder, Built, NewDocument};
+use crate::segment::file::discard;
 
 /// Folder for files that were found damaged.
 const QUARANTINE: &str = "quarantine";
@@ -194,7 +195,7 @@ impl Shard {
             let built = self.build_missing(update, source, progress)?;
             let applied = self.commit_update(update, &built);
             if applied.is_err() {
-                built.iter().for_each(|(built, _)| discard(&built.path));
+                self.discard_unnamed(built.iter().map(|(built, _)| built.path.clone()));
             }
             release_memory();
             tries += 1;
@@ -261,9 +262,30 @@ impl Shard {
         check_bases(&snapshot.manifest, update)?;
         let id = update.repository.id;
         let changes = Changes::plan(&snapshot, id, &update.revisions)?;
+        let built_count: usize = built.iter().map(|(_, wanted)| wanted.len()).sum();
+        if built_count < changes.missing.len() {
+            // A merge dropped dead documents between building and now that would have been
+            // revived; the next try finds them missing and builds them.
+            return Err(IndexError::Retry);
+        }
         let mut applied = Applied { documents_removed: changes.removed, ..Applied::default() };
         let mut manifest = snapshot.manifest.clone();
-        self.write_live(&mut manifest, changes.live)?;
+        update_revisions(&mut manifest, update);
+        let written = self
+            .write_live(&mut manifest, changes.live)
+            .and_then(|()| self.add_built(&mut manifest, id, built, &mut applied));
+        self.commit_or_discard(manifest, written)?;
+        Ok(applied)
+    }
+
+    /// Adds built segments to a manifest, with the revisions that want each document.
+    fn add_built(
+        &self,
+        manifest: &mut Manifest,
+        id: RepositoryId,
+        built: &[(Built, Vec<Vec<String>>)],
+        applied: &mut Applied,
+    ) -> Result<(), IndexError> {
         for (built, wanted) in built {
             let mut sets: HashMap<&str, RoaringBitmap> = HashMap::new();
             for (document, revisions) in wanted.iter().enumerate() {
@@ -279,15 +301,7 @@ impl Shard {
             applied.bytes += built.content_bytes;
             applied.omitted += built.omitted;
         }
-        let built_count: usize = built.iter().map(|(_, wanted)| wanted.len()).sum();
-        if built_count < changes.missing.len() {
-            // A merge dropped dead documents between building and now that would have been
-            // revived; the next try finds them missing and builds them.
-            return Err(IndexError::Retry);
-        }
-        update_revisions(&mut manifest, update);
-        self.commit_manifest(manifest)?;
-        Ok(applied)
+        Ok(())
     }
 
     /// Writes the live documents of a built segment, and its entry for the manifest.
@@ -311,16 +325,41 @@ impl Shard {
         changed: BTreeMap<u64, Live>,
     ) -> Result<(), IndexError> {
         for (segment, live) in changed {
+            if live.iter().next().is_none() {
+                manifest.segments.retain(|entry| entry.id != segment);
+                continue;
+            }
             let Some(entry) = manifest.segments.iter_mut().find(|entry| entry.id == segment) else {
                 continue;
             };
             entry.live = self.next_id.fetch_add(1, Ordering::Relaxed);
             live.write(&self.folder.join(entry.live_file()))?;
-            if live.iter().next().is_none() {
-                manifest.segments.retain(|entry| entry.id != segment);
-            }
         }
         Ok(())
+    }
+
+    /// Commits a manifest whose files were written. Where they were not, or it cannot be committed,
+    /// the files that were made for it are removed. The caller holds the commit lock.
+    fn commit_or_discard(
+        &self,
+        manifest: Manifest,
+        written: Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
+        let files: Vec<String> = manifest.segments.iter().flat_map(SegmentEntry::files).collect();
+        let committed = written.and_then(|()| self.commit_manifest(manifest));
+        if committed.is_err() {
+            self.discard_unnamed(files.iter().map(|name| self.folder.join(name)));
+        }
+        committed
+    }
+
+    /// Removes those of some files that the shard does not need.
+    fn discard_unnamed(&self, files: impl Iterator<Item = PathBuf>) {
+        let snapshot = self.snapshot();
+        let is_named = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| snapshot.manifest.names(&name.to_string_lossy()))
+        };
+        files.filter(|path| !is_named(path)).for_each(|path| discard(&path));
     }
 
     /// Makes a manifest the shard's, and removes files that it no longer names. The caller holds
@@ -339,19 +378,22 @@ impl Shard {
         fail::fail_point!("commit-after-manifest");
         let snapshot = Arc::new(snapshot);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
-        for entry in &before.manifest.segments {
-            for name in entry.files().filter(|name| !snapshot.manifest.names(name)) {
-                discard(&self.folder.join(name));
-            }
-        }
+        self.keep_past(Arc::clone(&before));
+        // Before that is durable, a crash can bring the old manifest back, and it needs its files.
+        sync_folder(&self.folder)?;
+        let old = before.manifest.segments.iter().flat_map(SegmentEntry::files);
+        self.discard_unnamed(old.map(|name| self.folder.join(name)));
+        Ok(())
+    }
+
+    fn keep_past(&self, snapshot: Arc<Snapshot>) {
         let mut past = lock(&self.past);
-        past.push_back((Instant::now(), before));
+        past.push_back((Instant::now(), snapshot));
         while past.len() > PAST_SNAPSHOTS
             || past.front().is_some_and(|(since, _)| since.elapsed() > PAST_AGE)
         {
             past.pop_front();
         }
-        Ok(())
     }
 
     /// Takes a repository out: no search finds it any more. Unknown ones are no error.
@@ -373,8 +415,8 @@ impl Shard {
                 changed.insert(loaded.entry.id, live);
             }
         }
-        self.write_live(&mut manifest, changed)?;
-        self.commit_manifest(manifest)
+        let written = self.write_live(&mut manifest, changed);
+        self.commit_or_discard(manifest, written)
     }
 
     /// Takes over what the catalog says of a repository; one that is not in the index is no error.
@@ -620,14 +662,6 @@ fn update_revisions(manifest: &mut Manifest, update: &RepositoryUpdate) {
     }
     if state.revisions.keys().all(|name| replaced.contains(name.as_str())) {
         state.damaged = false;
-    }
-}
-
-fn discard(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "a file that is not needed stays until the next start");
     }
 }
 
