@@ -78,7 +78,8 @@ impl Verifier<'_> {
             }
             let end = stretch.offset + stretch.text.len() as u32;
             let margin = if end < blob.length { options.margin(&blob) } else { 0 };
-            let inside = hits.iter().take_while(|hit| hit.end.saturating_add(margin) <= end).count().max(1);
+            let inside =
+                hits.iter().take_while(|hit| hit.end.saturating_add(margin) <= end).count().max(1);
             let (these, rest) = hits.split_at(inside);
             hits = rest;
             cut(

@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 
 use super::compile::Finds;
-use super::verify::{Found, Hit, Interrupted, Verified, Verifier, is_word_end, is_word_start, next_match};
+use super::verify::{
+    Found, Hit, Interrupted, Verified, Verifier, is_word_end, is_word_start, next_match,
+};
 
 /// Matches after which the budget is asked.
 const MATCHES_PER_CHECK: u64 = 4_096;

@@ -222,11 +222,12 @@ impl Shard {
         }
         let mut manifest = current.manifest.clone();
         manifest.segments.retain(|entry| !inputs.iter().any(|input| input.entry.id == entry.id));
-        let written = built.iter().zip(&lives).zip(symbols).try_for_each(|((built, live), symbols)| {
-            let entry = self.entry_of(built, live)?;
-            manifest.segments.push(SegmentEntry { symbols: Some(*symbols), ..entry });
-            Ok(())
-        });
+        let written =
+            built.iter().zip(&lives).zip(symbols).try_for_each(|((built, live), symbols)| {
+                let entry = self.entry_of(built, live)?;
+                manifest.segments.push(SegmentEntry { symbols: Some(*symbols), ..entry });
+                Ok(())
+            });
         self.commit_or_discard(manifest, written)?;
         Ok(Maintenance::Merged)
     }

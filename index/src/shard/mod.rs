@@ -22,8 +22,8 @@ use std::time::{Duration, Instant, SystemTime};
 use roaring::{MultiOps, RoaringBitmap};
 
 use self::apply::Changes;
-use self::live::Live;
 pub use self::damage::Damage;
+use self::live::Live;
 pub use self::maintain::Maintenance;
 use self::manifest::{Manifest, RepositoryState, RevisionState, SegmentEntry, sync_folder};
 pub use self::set::ShardSet;

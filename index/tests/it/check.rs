@@ -37,10 +37,8 @@ pub fn check(set: &ShardSet, docs: &[Doc], query: &str, page_size: usize) -> Opt
         assert!(search(set, &request(query)).is_err(), "{query}: the index answers a bad query");
         return None;
     };
-    let expected: BTreeMap<Key, (&Doc, Expected)> = docs
-        .iter()
-        .filter_map(|doc| Some((key_of(doc), (doc, naive.expect(doc)?))))
-        .collect();
+    let expected: BTreeMap<Key, (&Doc, Expected)> =
+        docs.iter().filter_map(|doc| Some((key_of(doc), (doc, naive.expect(doc)?)))).collect();
     let every = search(
         set,
         &SearchRequest { facets: true, context_lines: 2, ..request(&format!("{query} count:all")) },
@@ -175,7 +173,11 @@ fn position(text: &[u8], offset: usize) -> Position {
     Position { offset: offset as u64, line: line as u32 + 1, column: points as u32 + 1 }
 }
 
-fn check_totals(query: &str, expected: &BTreeMap<Key, (&Doc, Expected)>, response: &SearchResponse) {
+fn check_totals(
+    query: &str,
+    expected: &BTreeMap<Key, (&Doc, Expected)>,
+    response: &SearchResponse,
+) {
     let counts = &response.counts;
     let found = || expected.values().map(|(_, found)| found);
     let matches: usize = found().map(|found| found.hits.len() + found.path.len()).sum();
@@ -186,7 +188,11 @@ fn check_totals(query: &str, expected: &BTreeMap<Key, (&Doc, Expected)>, respons
     assert_eq!(counts.lines.value, lines, "{query}: lines");
 }
 
-fn check_facets(query: &str, expected: &BTreeMap<Key, (&Doc, Expected)>, response: &SearchResponse) {
+fn check_facets(
+    query: &str,
+    expected: &BTreeMap<Key, (&Doc, Expected)>,
+    response: &SearchResponse,
+) {
     let facets = response.facets.as_ref().unwrap();
     let mut languages: BTreeMap<String, u64> = BTreeMap::new();
     let mut repositories: BTreeMap<String, u64> = BTreeMap::new();

@@ -7,18 +7,88 @@ use crate::support::{Random, file, info, repository_id};
 use crate::world::{Branch, Doc, Files, Repo, World, difference, replace_with};
 
 const WORDS: [&str; 56] = [
-    "foo", "Foo", "FOO", "fooBar", "foobarfoo", "bar", "mutex_lock", "spin_unlock", "fn main",
-    "let x = 1;", "return", "Straße", "STRASSE", "straſe", "ß", "ẞ", "İstanbul", "istanbul",
-    "ısı", "ISI", "ſ", "s", "S", "K", "k", "\u{212a}", "\u{212a}elvin", "kelvin", "Σίσυφος",
-    "ΣΊΣΥΦΟΣ", "ς", "σ", "é", "É", "e\u{301}", "Жук", "жук", "Привет", "日本語", "😀", "a/b",
-    "x\ty", "\"quoted\"", "\\back", "__init__", "0x1F", "aaa", "aaaa", "aab", "ab", "ba", "(x)",
-    "[y]", "a.b", "a*b", "ﬁn",
+    "foo",
+    "Foo",
+    "FOO",
+    "fooBar",
+    "foobarfoo",
+    "bar",
+    "mutex_lock",
+    "spin_unlock",
+    "fn main",
+    "let x = 1;",
+    "return",
+    "Straße",
+    "STRASSE",
+    "straſe",
+    "ß",
+    "ẞ",
+    "İstanbul",
+    "istanbul",
+    "ısı",
+    "ISI",
+    "ſ",
+    "s",
+    "S",
+    "K",
+    "k",
+    "\u{212a}",
+    "\u{212a}elvin",
+    "kelvin",
+    "Σίσυφος",
+    "ΣΊΣΥΦΟΣ",
+    "ς",
+    "σ",
+    "é",
+    "É",
+    "e\u{301}",
+    "Жук",
+    "жук",
+    "Привет",
+    "日本語",
+    "😀",
+    "a/b",
+    "x\ty",
+    "\"quoted\"",
+    "\\back",
+    "__init__",
+    "0x1F",
+    "aaa",
+    "aaaa",
+    "aab",
+    "ab",
+    "ba",
+    "(x)",
+    "[y]",
+    "a.b",
+    "a*b",
+    "ﬁn",
 ];
 const PATHS: [&str; 24] = [
-    "src/main.rs", "src/lib.rs", "src/foo/mod.rs", "src/Foo.java", "lib/foo.py", "README.md",
-    "docs/guide.md", "vendor/dep/a.go", "node_modules/x/index.js", "tests/foo_test.go", "a", "b.c",
-    "include/b.h", "weiß/Straße.txt", "Привет.rb", "new\nline.txt", "sp ace.txt", "x/y/z/deep.ts",
-    "Makefile", "foo.min.js", "gen/foo.pb.go", "aaa/aab", "\u{212a}elvin.rs", "empty",
+    "src/main.rs",
+    "src/lib.rs",
+    "src/foo/mod.rs",
+    "src/Foo.java",
+    "lib/foo.py",
+    "README.md",
+    "docs/guide.md",
+    "vendor/dep/a.go",
+    "node_modules/x/index.js",
+    "tests/foo_test.go",
+    "a",
+    "b.c",
+    "include/b.h",
+    "weiß/Straße.txt",
+    "Привет.rb",
+    "new\nline.txt",
+    "sp ace.txt",
+    "x/y/z/deep.ts",
+    "Makefile",
+    "foo.min.js",
+    "gen/foo.pb.go",
+    "aaa/aab",
+    "\u{212a}elvin.rs",
+    "empty",
 ];
 const BRANCHES: [&str; 4] = ["main", "dev", "release/1.0", "v2"];
 
@@ -29,7 +99,12 @@ fn line(random: &mut Random, into: &mut Vec<u8>) {
         }
         into.extend_from_slice(random.pick(&WORDS).as_bytes());
         if random.once_in(60) {
-            into.extend_from_slice(random.pick::<&[u8]>(&[b"\xff", b"\xe9", b"\xc3", b"\xf0\x9f\x98"]));
+            into.extend_from_slice(random.pick::<&[u8]>(&[
+                b"\xff",
+                b"\xe9",
+                b"\xc3",
+                b"\xf0\x9f\x98",
+            ]));
         }
     }
 }
@@ -102,9 +177,9 @@ fn content(random: &mut Random, large: bool) -> Vec<u8> {
     }
     match random.below(16) {
         0 => Vec::new(),
-        1 => random
-                .pick::<&[u8]>(&[b"\n", b"a", b"\r\n", b"foo\n\n\n", b"\xff\xff", b"\r"])
-                .to_vec(),
+        1 => {
+            random.pick::<&[u8]>(&[b"\n", b"a", b"\r\n", b"foo\n\n\n", b"\xff\xff", b"\r"]).to_vec()
+        }
         2 => utf16(random),
         3 => [b"\x7fELF foo\0", &lines(random, 2)[..]].concat(),
         _ => {
@@ -157,7 +232,8 @@ pub fn world(random: &mut Random, large: bool) -> World {
 }
 
 fn add_repository(random: &mut Random, world: &mut World, number: u128, large: bool) {
-    let name = ["acme/foo", "acme/Bar", "zeta/foo-bar", "solo/x", "ACME/other"][number as usize % 5];
+    let name =
+        ["acme/foo", "acme/Bar", "zeta/foo-bar", "solo/x", "ACME/other"][number as usize % 5];
     let mut info = info(number + 1, name);
     info.fork = random.once_in(3);
     info.archived = random.once_in(3);
@@ -352,13 +428,46 @@ impl Queries<'_> {
 
     fn filter(&mut self) -> String {
         let fixed = [
-            "repo:acme/foo", "repo:foo", "repo:acme/*", "repo:/^z/", "org:acme", "lang:rust",
-            "lang:go", "lang:python", "lang:c++", "lang:markdown", "path:src", "path:*.rs",
-            "path:/src/**", "path:/lib", "path:**/foo*", "file:foo", "file:\\.(rs|go)$", "rev:main",
-            "rev:dev", "rev:release*", "rev:HEAD", "rev:nowhere", "archived:no", "archived:only",
-            "fork:no", "fork:only", "is:vendored", "is:generated", "is:public", "is:private",
-            "license:mit", "path:\"new\"", "file:/(?s)new.line/", "path:/aaa/", "repo:nothing/at",
-            "file:^[a-z]$", "path:дом", "path:ПРИВЕТ", "path:straße", "file:/(?-u:\\xff)/",
+            "repo:acme/foo",
+            "repo:foo",
+            "repo:acme/*",
+            "repo:/^z/",
+            "org:acme",
+            "lang:rust",
+            "lang:go",
+            "lang:python",
+            "lang:c++",
+            "lang:markdown",
+            "path:src",
+            "path:*.rs",
+            "path:/src/**",
+            "path:/lib",
+            "path:**/foo*",
+            "file:foo",
+            "file:\\.(rs|go)$",
+            "rev:main",
+            "rev:dev",
+            "rev:release*",
+            "rev:HEAD",
+            "rev:nowhere",
+            "archived:no",
+            "archived:only",
+            "fork:no",
+            "fork:only",
+            "is:vendored",
+            "is:generated",
+            "is:public",
+            "is:private",
+            "license:mit",
+            "path:\"new\"",
+            "file:/(?s)new.line/",
+            "path:/aaa/",
+            "repo:nothing/at",
+            "file:^[a-z]$",
+            "path:дом",
+            "path:ПРИВЕТ",
+            "path:straße",
+            "file:/(?-u:\\xff)/",
         ];
         self.random.pick(&fixed).to_owned()
     }

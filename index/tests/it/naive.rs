@@ -103,9 +103,8 @@ impl Naive {
         self.holds(&self.root, doc).then(|| {
             let (mut hits, mut path) = (Vec::new(), Vec::new());
             for atom in self.shown.iter().filter(|atom| atom.positive) {
-                let ranges = |text| {
-                    atom.regex.find_iter(text).map(|found| (found.start(), found.end()))
-                };
+                let ranges =
+                    |text| atom.regex.find_iter(text).map(|found| (found.start(), found.end()));
                 if let Some(text) = doc.text.as_ref().filter(|_| self.in_content(&atom.pattern)) {
                     hits.extend(ranges(text));
                 }
@@ -115,7 +114,8 @@ impl Naive {
             }
             let hits = apart(hits);
             let text = doc.text.as_deref().unwrap_or_default();
-            let mut lines: Vec<usize> = hits.iter().map(|(start, _)| line_of(text, *start)).collect();
+            let mut lines: Vec<usize> =
+                hits.iter().map(|(start, _)| line_of(text, *start)).collect();
             lines.dedup();
             let path = apart(path).into_iter().map(|(a, b)| (a as u32, b as u32)).collect();
             Expected { hits, lines: lines.len() as u64, path }
@@ -189,9 +189,7 @@ fn passes(filter: &Filter, doc: &Doc) -> bool {
         Filter::Fork(inclusion) => including(inclusion, doc.info.fork),
         Filter::Vendored => doc.vendored,
         Filter::Generated => doc.generated,
-        Filter::Visibility(visibility) => {
-            doc.info.public == (*visibility == Visibility::Public)
-        }
+        Filter::Visibility(visibility) => doc.info.public == (*visibility == Visibility::Public),
         Filter::License(name) => {
             doc.info.license.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name))
         }

@@ -111,7 +111,8 @@ fn check_revisions(set: &ShardSet, world: &World) {
     let indexed: usize = set.shards().iter().map(|shard| shard.repositories().len()).sum();
     assert_eq!(indexed, world.repos.len());
     for (id, repo) in &world.repos {
-        let commits = repo.branches.iter().map(|(name, branch)| (name.clone(), branch.commit.clone()));
+        let commits =
+            repo.branches.iter().map(|(name, branch)| (name.clone(), branch.commit.clone()));
         assert_eq!(set.shard_of(*id).revisions(*id).unwrap(), commits.collect());
     }
 }

@@ -116,10 +116,8 @@ impl World {
     pub fn index(&self, set: &ShardSet) {
         for repo in self.repos.values() {
             let revisions = repo.branches.iter().map(|(name, branch)| replace_with(name, branch));
-            let update = RepositoryUpdate {
-                repository: repo.info.clone(),
-                revisions: revisions.collect(),
-            };
+            let update =
+                RepositoryUpdate { repository: repo.info.clone(), revisions: revisions.collect() };
             set.shard_of(repo.info.id).apply(&update, &self.source, &NoProgress).unwrap();
         }
     }
