@@ -125,7 +125,8 @@ fn files_and_folders_are_read() {
 #[test]
 fn health_metrics_and_description_are_there() {
     let (_git, server, _) = indexed();
-    assert_eq!(server.get("/livez").json()["status"], "alive");
+    let alive = server.get("/livez").json();
+    assert_eq!((&alive["status"], &alive["node"]), (&json!("alive"), &json!("local")));
     assert_eq!(server.get("/readyz").json()["status"], "ready");
     server.search("needle", "");
     let metrics = server.get("/metrics");

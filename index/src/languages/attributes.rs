@@ -231,10 +231,7 @@ mod tests {
             b"lib",
             b"*.inc linguist-language=rust linguist-vendored\nkeep.inc !linguist-vendored",
         );
-        assert_eq!(
-            attributes.lookup(b"a/x.inc").language,
-            Language::from_name("PHP")
-        );
+        assert_eq!(attributes.lookup(b"a/x.inc").language, Language::from_name("PHP"));
         let nested = attributes.lookup(b"lib/x.inc");
         assert_eq!((nested.language, nested.vendored), (rust(), Some(true)));
         assert_eq!(attributes.lookup(b"lib/keep.inc").vendored, None);
@@ -256,14 +253,8 @@ y.z linguist-vendored=false
 "broken linguist-vendored"#,
         );
         let made = attributes.lookup(b"q/x.pb");
-        assert_eq!(
-            (made.generated, made.documentation),
-            (Some(true), Some(false))
-        );
-        assert_eq!(
-            attributes.lookup(b"a b\t\".c").language,
-            Language::from_name("cpp")
-        );
+        assert_eq!((made.generated, made.documentation), (Some(true), Some(false)));
+        assert_eq!(attributes.lookup(b"a b\t\".c").language, Language::from_name("cpp"));
         assert_eq!(attributes.lookup(b"x.z").language, None);
         assert_eq!(attributes.lookup(b"y.z").vendored, Some(false));
     }

@@ -90,11 +90,7 @@ impl Candidates {
     fn narrow(&mut self, languages: &[Language]) {
         if self.found.is_empty() {
             self.found = languages.to_vec();
-        } else if self
-            .found
-            .iter()
-            .any(|language| languages.contains(language))
-        {
+        } else if self.found.iter().any(|language| languages.contains(language)) {
             self.found.retain(|language| languages.contains(language));
         }
     }
@@ -137,18 +133,13 @@ fn by_content(name: &[u8], content: &[u8]) -> Option<Language> {
         _ => false,
     };
     let is_roff = || head.starts_with(b".") || head.starts_with(b"'\\\"");
-    (is_manual && is_roff())
-        .then(|| Language::from_name("Roff Manpage"))
-        .flatten()
+    (is_manual && is_roff()).then(|| Language::from_name("Roff Manpage")).flatten()
 }
 
 fn disambiguate(extension: &str, candidates: &[Language], content: &[u8]) -> Language {
     let found = heuristics::languages(extension, content);
-    let narrowed: Vec<Language> = candidates
-        .iter()
-        .copied()
-        .filter(|language| found.contains(language))
-        .collect();
+    let narrowed: Vec<Language> =
+        candidates.iter().copied().filter(|language| found.contains(language)).collect();
     match narrowed[..] {
         [] => most_common(extension, candidates),
         [language] => language,
@@ -164,9 +155,5 @@ fn most_common(extension: &str, candidates: &[Language]) -> Language {
         let primary = TABLE.is_primary(*language, extension.as_bytes());
         (!primary, common.unwrap_or(usize::MAX), *language)
     };
-    candidates
-        .iter()
-        .copied()
-        .min_by_key(rank)
-        .unwrap_or(candidates[0])
+    candidates.iter().copied().min_by_key(rank).unwrap_or(candidates[0])
 }

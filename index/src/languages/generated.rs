@@ -41,13 +41,8 @@ const NOTES: &str = r"(?ix)
     | \bA\ (?:lexical\ scanner|Bison\ parser),?\ (?:generated|made)\ by\ 
     | \bmachine\ generated\ -\ do\ not\ edit | \bgenerated\ by\ (?:swig|cython|peg\.?js|ragel|antlr)\b
 ";
-static BY_NOTE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    RegexBuilder::new(NOTES)
-        .unicode(false)
-        .size_limit(4 << 20)
-        .build()
-        .ok()
-});
+static BY_NOTE: LazyLock<Option<Regex>> =
+    LazyLock::new(|| RegexBuilder::new(NOTES).unicode(false).size_limit(4 << 20).build().ok());
 
 /// Bytes and lines of a file in which such a comment is looked for.
 const NOTE_BYTES: usize = 2048;
@@ -82,9 +77,8 @@ fn contains_rare(head: &[u8]) -> bool {
 }
 
 fn is_minified(name: &[u8], content: &[u8]) -> bool {
-    let is_script = [&b".js"[..], b".mjs", b".cjs", b".css"]
-        .iter()
-        .any(|extension| name.ends_with(extension));
+    let is_script =
+        [&b".js"[..], b".mjs", b".cjs", b".css"].iter().any(|extension| name.ends_with(extension));
     if !is_script || content.is_empty() {
         return false;
     }
@@ -112,13 +106,9 @@ mod tests {
 
     #[test]
     fn by_path() {
-        for path in [
-            "Cargo.lock",
-            "a/package-lock.json",
-            "x/api.pb.go",
-            "Form1.Designer.cs",
-            "app.js.map",
-        ] {
+        for path in
+            ["Cargo.lock", "a/package-lock.json", "x/api.pb.go", "Form1.Designer.cs", "app.js.map"]
+        {
             assert!(is_generated(path.as_bytes(), b""), "{path}");
         }
         for path in ["src/lock.rs", "Cargo.toml", "designer.cs", "a.map"] {
@@ -153,13 +143,7 @@ mod tests {
         let long = "var a=1;".repeat(100);
         assert!(is_generated(b"a.js", long.as_bytes()));
         assert!(!is_generated(b"a.rs", long.as_bytes()));
-        assert!(!is_generated(
-            b"a.js",
-            "let a = 1;\n".repeat(100).as_bytes()
-        ));
-        assert!(is_generated(
-            b"a.css",
-            b"a{}\n/*# sourceMappingURL=a.css.map */\n"
-        ));
+        assert!(!is_generated(b"a.js", "let a = 1;\n".repeat(100).as_bytes()));
+        assert!(is_generated(b"a.css", b"a{}\n/*# sourceMappingURL=a.css.map */\n"));
     }
 }

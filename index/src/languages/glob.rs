@@ -34,19 +34,12 @@ impl Glob {
             .size_limit(MAX_COMPILED)
             .build()
             .ok()?;
-        Some(Self {
-            regex,
-            base_name_only,
-        })
+        Some(Self { regex, base_name_only })
     }
 
     /// `path` is relative to the folder of the pattern's file.
     pub(super) fn matches(&self, path: &[u8]) -> bool {
-        let subject = if self.base_name_only {
-            super::base_name(path)
-        } else {
-            path
-        };
+        let subject = if self.base_name_only { super::base_name(path) } else { path };
         self.regex.is_match(subject)
     }
 }
@@ -132,11 +125,7 @@ fn class(rest: &[u8], regex: &mut String) -> Option<usize> {
             }
         }
     }
-    let class = if negated {
-        format!("[^/{members}]")
-    } else {
-        format!("[{members}&&[^/]]")
-    };
+    let class = if negated { format!("[^/{members}]") } else { format!("[{members}&&[^/]]") };
     regex.push_str(&class);
     Some(at + 1)
 }
@@ -147,10 +136,9 @@ fn named_class(rest: &[u8]) -> Option<&'static str> {
         "alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
         "upper", "xdigit",
     ];
-    NAMES.into_iter().find(|name| {
-        rest.strip_prefix(name.as_bytes())
-            .is_some_and(|end| end.starts_with(b":]"))
-    })
+    NAMES
+        .into_iter()
+        .find(|name| rest.strip_prefix(name.as_bytes()).is_some_and(|end| end.starts_with(b":]")))
 }
 
 #[cfg(test)]
@@ -160,9 +148,7 @@ mod tests {
     use super::Glob;
 
     fn matches(pattern: &str, path: &str) -> bool {
-        Glob::new(pattern.as_bytes())
-            .unwrap()
-            .matches(path.as_bytes())
+        Glob::new(pattern.as_bytes()).unwrap().matches(path.as_bytes())
     }
 
     #[test]

@@ -50,10 +50,7 @@ impl Blocks {
             .enumerate()
             .flat_map(|(index, block)| block.extensions.iter().map(move |e| (e.clone(), index)))
             .collect();
-        Self {
-            blocks,
-            by_extension,
-        }
+        Self { blocks, by_extension }
     }
 }
 
@@ -65,18 +62,13 @@ impl Condition {
 
     fn holds(&self, content: &[u8]) -> bool {
         let wanted = self.pattern.is_some();
-        self.regex()
-            .is_some_and(|regex| regex.is_match(content) == wanted)
+        self.regex().is_some_and(|regex| regex.is_match(content) == wanted)
     }
 }
 
 /// Ruby's `^` and `$` are those of lines, and its blobs are bytes.
 fn compile(pattern: &str) -> Option<Regex> {
-    RegexBuilder::new(pattern)
-        .multi_line(true)
-        .unicode(false)
-        .build()
-        .ok()
+    RegexBuilder::new(pattern).multi_line(true).unicode(false).build().ok()
 }
 
 /// Whether there are rules for this lower-case extension, and the languages that the first rule
@@ -92,12 +84,7 @@ pub(super) fn languages(extension: &str, content: &[u8]) -> Vec<Language> {
         .rules
         .iter()
         .find(holds)
-        .map(|rule| {
-            rule.languages
-                .iter()
-                .filter_map(|name| Language::from_name(name))
-                .collect()
-        })
+        .map(|rule| rule.languages.iter().filter_map(|name| Language::from_name(name)).collect())
         .unwrap_or_default()
 }
 
@@ -115,11 +102,7 @@ mod tests {
                 }
                 for condition in &rule.all {
                     let pattern = condition.pattern.as_ref().or(condition.not.as_ref());
-                    assert!(
-                        condition.regex().is_some(),
-                        "{:?}: {pattern:?}",
-                        block.extensions
-                    );
+                    assert!(condition.regex().is_some(), "{:?}: {pattern:?}", block.extensions);
                 }
             }
         }

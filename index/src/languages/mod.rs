@@ -78,8 +78,7 @@ impl Language {
     /// What kind of language it is.
     #[must_use]
     pub fn language_type(self) -> LanguageType {
-        self.entry()
-            .map_or(LanguageType::Data, |entry| entry.language_type)
+        self.entry().map_or(LanguageType::Data, |entry| entry.language_type)
     }
 
     /// Names that somebody who wrote `name` may have meant, the nearest first, at most five.

@@ -43,38 +43,29 @@ fn emacs(line: &[u8]) -> Option<&[u8]> {
     inside.split(|&byte| byte == b';').find_map(|setting| {
         let colon = memchr::memchr(b':', setting)?;
         let key = setting[..colon].trim_ascii();
-        key.eq_ignore_ascii_case(b"mode")
-            .then(|| setting[colon + 1..].trim_ascii())
+        key.eq_ignore_ascii_case(b"mode").then(|| setting[colon + 1..].trim_ascii())
     })
 }
 
 /// `vim: set ft=ruby:`, `vi:ts=4:filetype=ruby`, ` ex: syntax=ruby`.
 fn vim(line: &[u8]) -> Option<&[u8]> {
     let options = vim_options(line)?;
-    options
-        .split(|&byte| byte == b':' || byte.is_ascii_whitespace())
-        .find_map(|option| {
-            let equals = memchr::memchr(b'=', option)?;
-            let is_type = matches!(&option[..equals], b"ft" | b"filetype" | b"syntax");
-            is_type.then(|| &option[equals + 1..])
-        })
+    options.split(|&byte| byte == b':' || byte.is_ascii_whitespace()).find_map(|option| {
+        let equals = memchr::memchr(b'=', option)?;
+        let is_type = matches!(&option[..equals], b"ft" | b"filetype" | b"syntax");
+        is_type.then(|| &option[equals + 1..])
+    })
 }
 
 /// What follows `vi:`, `vim:`, `vim<700:` or ` ex:` in a line.
 fn vim_options(line: &[u8]) -> Option<&[u8]> {
     memchr::memchr_iter(b':', line).find_map(|colon| {
         let before = &line[..colon];
-        let start = before
-            .iter()
-            .rposition(|b| b.is_ascii_whitespace())
-            .map_or(0, |at| at + 1);
+        let start = before.iter().rposition(|b| b.is_ascii_whitespace()).map_or(0, |at| at + 1);
         let word = &before[start..];
-        let version = word
-            .strip_prefix(b"vim")
-            .map(|rest| rest.trim_ascii_start());
+        let version = word.strip_prefix(b"vim").map(|rest| rest.trim_ascii_start());
         let is_vim = version.is_some_and(|rest| {
-            rest.iter()
-                .all(|byte| matches!(byte, b'<' | b'=' | b'>' | b'0'..=b'9'))
+            rest.iter().all(|byte| matches!(byte, b'<' | b'=' | b'>' | b'0'..=b'9'))
         });
         let is_other = word == b"vi" || (word == b"ex" && start > 0);
         (is_vim || is_other).then(|| &line[colon + 1..])

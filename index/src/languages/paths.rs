@@ -18,10 +18,7 @@ fn any_of(patterns: &str) -> Option<Regex> {
         .filter(|line| !line.is_empty())
         .map(|line| format!("(?:{line})"))
         .collect();
-    RegexBuilder::new(&alternatives.join("|"))
-        .unicode(false)
-        .build()
-        .ok()
+    RegexBuilder::new(&alternatives.join("|")).unicode(false).build().ok()
 }
 
 fn matches(regex: &Option<Regex>, path: &[u8]) -> bool {
@@ -86,9 +83,8 @@ const TEST_ENDS: [&[u8]; 10] = [
 /// Ends of a class's name, for languages that name a file like its class.
 const TEST_CLASS_ENDS: [&[u8]; 5] = [b"Test", b"Tests", b"TestCase", b"Spec", b"IT"];
 /// Extensions of these languages.
-const CLASS_EXTENSIONS: [&[u8]; 9] = [
-    b"java", b"kt", b"kts", b"scala", b"groovy", b"cs", b"swift", b"php", b"vb",
-];
+const CLASS_EXTENSIONS: [&[u8]; 9] =
+    [b"java", b"kt", b"kts", b"scala", b"groovy", b"cs", b"swift", b"php", b"vb"];
 
 /// Whether `path` is a test by the conventions of its language: a folder such as `tests/` or
 /// `src/test/`, a name such as `test_x.py`, `x_test.go`, `x.spec.ts` or `XTest.java`.
@@ -100,9 +96,7 @@ pub fn is_test(path: &[u8]) -> bool {
 }
 
 fn is_test_folder(folder: &[u8]) -> bool {
-    TEST_FOLDERS
-        .iter()
-        .any(|known| folder.eq_ignore_ascii_case(known))
+    TEST_FOLDERS.iter().any(|known| folder.eq_ignore_ascii_case(known))
         || TEST_FOLDER_ENDS.iter().any(|end| ends_with(folder, end))
 }
 
@@ -177,12 +171,7 @@ mod tests {
 
     #[test]
     fn documentation() {
-        for path in [
-            "docs/a.md",
-            "README.md",
-            "x/LICENSE",
-            "Documentation/process/1.rst",
-        ] {
+        for path in ["docs/a.md", "README.md", "x/LICENSE", "Documentation/process/1.rst"] {
             assert!(is_documentation(path.as_bytes()), "{path}");
         }
         assert!(!is_documentation(b"src/docs.rs"));

@@ -48,11 +48,7 @@ fn executed(content: &[u8]) -> Option<&str> {
         };
         let end = command.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let (name, rest) = command.split_at(end.unwrap_or(command.len()));
-        if !name.is_empty()
-            && rest
-                .trim_start_matches([' ', '\t', '\'', '"'])
-                .starts_with("$0")
-        {
+        if !name.is_empty() && rest.trim_start_matches([' ', '\t', '\'', '"']).starts_with("$0") {
             return Some(name);
         }
     }

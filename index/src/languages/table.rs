@@ -62,13 +62,7 @@ impl Table {
         for name in interpreters {
             self.by_interpreter.entry(name).or_default().push(language);
         }
-        self.entries.push(Entry {
-            name,
-            language_type,
-            group,
-            aliases,
-            extensions,
-        });
+        self.entries.push(Entry { name, language_type, group, aliases, extensions });
     }
 
     /// After all names, so that no alias hides a name.
@@ -123,10 +117,7 @@ pub(super) fn nearest(name: &str) -> Vec<&'static str> {
     let mut found: Vec<(usize, bool, &'static str)> = Vec::new();
     for entry in &TABLE.entries {
         let names = std::iter::once(&entry.name).chain(&entry.aliases);
-        if let Some(distance) = names
-            .filter_map(|other| distance(&wanted, &folded(other)))
-            .min()
-        {
+        if let Some(distance) = names.filter_map(|other| distance(&wanted, &folded(other))).min() {
             let unusual = entry.language_type != LanguageType::Programming;
             found.push((distance, unusual, entry.name));
         }

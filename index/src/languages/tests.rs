@@ -9,18 +9,9 @@ fn names_and_aliases_in_any_case() {
     for name in ["C++", "c++", "cpp", "CPP"] {
         assert_eq!(Language::from_name(name).map(Language::name), Some("C++"));
     }
-    assert_eq!(
-        Language::from_name("golang").map(Language::name),
-        Some("Go")
-    );
-    assert_eq!(
-        Language::from_name("ts").map(Language::name),
-        Some("TypeScript")
-    );
-    assert_eq!(
-        Language::from_name("visual basic .net"),
-        Language::from_name("Visual-Basic-.NET")
-    );
+    assert_eq!(Language::from_name("golang").map(Language::name), Some("Go"));
+    assert_eq!(Language::from_name("ts").map(Language::name), Some("TypeScript"));
+    assert_eq!(Language::from_name("visual basic .net"), Language::from_name("Visual-Basic-.NET"));
     assert_eq!(Language::from_name("klingon"), None);
     assert!(Language::all().len() > 700);
     for language in Language::all() {
@@ -78,25 +69,13 @@ fn by_content_where_extensions_are_shared() {
         ("a.h", "#include <vector>\n", "C++"),
         ("a.h", "namespace a {\nclass B;\n}\n", "C++"),
         ("a.h", "@interface Foo : NSObject\n@end\n", "Objective-C"),
-        (
-            "a.m",
-            "#import \"Foo.h\"\n@implementation Foo\n@end\n",
-            "Objective-C",
-        ),
+        ("a.m", "#import \"Foo.h\"\n@implementation Foo\n@end\n", "Objective-C"),
         ("a.m", "function y = f(x)\n% comment\nend\n", "MATLAB"),
         ("a.pl", "use strict;\nmy $x = 1;\n", "Perl"),
         ("a.pl", "parent(X, Y) :- child(Y, X).\n", "Prolog"),
-        (
-            "a.t",
-            "use strict;\nuse warnings;\nuse Test::More;\n",
-            "Perl",
-        ),
+        ("a.t", "use strict;\nuse warnings;\nuse Test::More;\n", "Perl"),
         ("a.ts", "export const a = 1;\n", "TypeScript"),
-        (
-            "a.ts",
-            "<?xml version=\"1.0\"?>\n<TS version=\"2.1\"></TS>\n",
-            "XML",
-        ),
+        ("a.ts", "<?xml version=\"1.0\"?>\n<TS version=\"2.1\"></TS>\n", "XML"),
         ("a.rs", "fn main() {}\n", "Rust"),
         ("a.rs", "#pragma version(1)\n", "RenderScript"),
         ("a.v", "module a(input b);\nendmodule\n", "Verilog"),

@@ -15,12 +15,45 @@ pub(crate) struct ChunkOptions {
     pub(crate) line_bytes: usize,
 }
 
+impl ChunkOptions {
+    /// Bytes about a match that its lines and their context can need: what is cut off is of a line
+    /// that is too long to be returned.
+    fn margin(&self, blob: &Blob) -> u32 {
+        if self.context_lines == 0 && !blob.cut_line {
+            return 0;
+        }
+        let bytes = (self.context_lines + 1).saturating_mul(self.line_bytes + 1);
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+}
+
 /// Adjacent pieces of a content that matches lie in.
 struct Stretch {
     text: Vec<u8>,
     /// Offset of `text` in the content, and the number of its first line.
     offset: u32,
     line: u32,
+    /// Characters of its first line that are before `text`: a line may have been cut.
+    column: u32,
+}
+
+/// How far into its line a place of a content is.
+#[derive(Clone, Copy, Default)]
+struct Column {
+    offset: u32,
+    column: u32,
+}
+
+impl Column {
+    /// Goes on over the text that follows.
+    fn pass(&mut self, text: &[u8]) {
+        let line = line_start(text, text.len());
+        if line > 0 {
+            self.column = 0;
+        }
+        self.column += code_points(&text[line..]);
+        self.offset += text.len() as u32;
+    }
 }
 
 impl Verifier<'_> {
@@ -36,10 +69,17 @@ impl Verifier<'_> {
         let symbols = self.stored_symbols(verified.segment, number)?.unwrap_or_default();
         let mut chunks = Vec::new();
         let mut hits = verified.hits.as_slice();
+        let mut column = Column::default();
         while let Some(first) = hits.first() {
-            let stretch = self.stretch(verified.segment, &blob, first, options)?;
+            let mut stretch = self.stretch(verified.segment, &blob, first, options)?;
+            if blob.cut_line {
+                self.advance(verified.segment, &blob, &mut column, stretch.offset)?;
+                stretch.column = column.column;
+            }
             let end = stretch.offset + stretch.text.len() as u32;
-            let inside = hits.iter().take_while(|hit| hit.end <= end).count().max(1);
+            let margin = if end < blob.length { options.margin(&blob) } else { 0 };
+            let inside =
+                hits.iter().take_while(|hit| hit.end.saturating_add(margin) <= end).count().max(1);
             let (these, rest) = hits.split_at(inside);
             hits = rest;
             cut(
@@ -55,6 +95,29 @@ impl Verifier<'_> {
 }
 
 impl Verifier<'_> {
+    /// Moves on to a piece that starts at `to`.
+    fn advance(
+        &mut self,
+        segment: u32,
+        blob: &Blob,
+        column: &mut Column,
+        to: u32,
+    ) -> Result<(), Interrupted> {
+        let mut offset = 0;
+        for number in blob.piece_range() {
+            let piece = self.segments[segment as usize].view.pieces.get(number);
+            if offset >= to {
+                break;
+            }
+            if offset >= column.offset {
+                let slot = self.load(segment, piece.unit)?;
+                column.pass(self.slice(slot, segment, &piece)?);
+            }
+            offset += piece.length;
+        }
+        Ok(())
+    }
+
     /// The pieces that a match lies in, and those beside them as far as its context needs.
     fn stretch(
         &mut self,
@@ -65,18 +128,23 @@ impl Verifier<'_> {
     ) -> Result<Stretch, Interrupted> {
         let mut stretch: Option<Stretch> = None;
         let mut offset = 0;
-        let margin =
-            if options.context_lines > 0 || blob.cut_line { options.line_bytes as u32 } else { 0 };
+        let margin = options.margin(blob);
+        // An empty match takes in the byte behind it, or at the content's end the one before.
+        let start = hit.start.min(blob.length.saturating_sub(1));
+        let reach = start.saturating_sub(margin)..hit.end.max(start + 1).saturating_add(margin);
         for number in blob.piece_range() {
             let piece = self.segments[segment as usize].view.pieces.get(number);
             let end = offset + piece.length;
-            let wanted =
-                hit.start < end + margin && (hit.end + margin > offset || hit.start == offset);
-            if wanted || stretch.is_some() && !wanted && hit.end > offset {
+            if reach.start < end && offset < reach.end {
                 let slot = self.load(segment, piece.unit)?;
                 let text = self.slice(slot, segment, &piece)?;
                 stretch
-                    .get_or_insert_with(|| Stretch { text: Vec::new(), offset, line: piece.line })
+                    .get_or_insert_with(|| Stretch {
+                        text: Vec::new(),
+                        offset,
+                        line: piece.line,
+                        column: 0,
+                    })
                     .text
                     .extend_from_slice(text);
             } else if stretch.is_some() {
@@ -84,7 +152,7 @@ impl Verifier<'_> {
             }
             offset = end;
         }
-        Ok(stretch.unwrap_or(Stretch { text: Vec::new(), offset: 0, line: 0 }))
+        Ok(stretch.unwrap_or(Stretch { text: Vec::new(), offset: 0, line: 0, column: 0 }))
     }
 
     fn symbol_hit(
@@ -237,10 +305,11 @@ impl Cursor<'_> {
         self.line += memchr::memchr_iter(b'\n', &self.text[self.at..at]).count() as u32;
         self.at = at;
         let line_start = line_start(self.text, at);
+        let before = if line_start == 0 { stretch.column } else { 0 };
         Position {
             offset: u64::from(stretch.offset) + at as u64,
             line: self.line + 1,
-            column: code_points(&self.text[line_start..at]) + 1,
+            column: before + code_points(&self.text[line_start..at]) + 1,
         }
     }
 }

@@ -180,7 +180,11 @@ impl<'a> Collector<'a> {
             .with_min_len(4)
             .map_init(
                 || {
-                    let keep = self.request.limits.ranges_per_document;
+                    // Each definition is a result by itself.
+                    let keep = match self.mode.symbols {
+                        true => usize::MAX,
+                        false => self.request.limits.ranges_per_document,
+                    };
                     Verifier::new(self.query, self.segments, budget, keep)
                 },
                 |verifier, verified| self.result(verifier, verified),

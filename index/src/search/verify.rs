@@ -73,10 +73,10 @@ pub(crate) struct Verifier<'a> {
     pub(crate) keep_hits: usize,
     cache: Vec<(u32, u32, Vec<u8>)>,
     next_slot: usize,
-    whole: Vec<u8>,
+    pub(super) whole: Vec<u8>,
     /// Which content `whole` is.
     whole_of: Option<(u32, u32)>,
-    found: Vec<Option<Found>>,
+    pub(super) found: Vec<Option<Found>>,
 }
 
 impl<'a> Verifier<'a> {
@@ -125,7 +125,7 @@ impl<'a> Verifier<'a> {
             path_ranges: self.path_ranges(segment, document),
             score: 0.0,
         };
-        self.merge_hits(&mut verified);
+        self.merge_hits(&mut verified)?;
         verified.score = self.score(&verified)?;
         Ok(Some(verified))
     }
@@ -251,7 +251,8 @@ impl<'a> Verifier<'a> {
         })
     }
 
-    fn load_whole(&mut self, segment: u32, blob: u32) -> Result<(), Interrupted> {
+    /// Puts a whole content together in `whole`.
+    pub(super) fn load_whole(&mut self, segment: u32, blob: u32) -> Result<(), Interrupted> {
         if self.whole_of == Some((segment, blob)) {
             return Ok(());
         }
@@ -363,7 +364,7 @@ impl<'a> Verifier<'a> {
                 word_start: true,
                 word_end: true,
             };
-            found.push(hit, self.keep_hits);
+            found.push_symbol(hit);
         }
         Ok(found)
     }
@@ -423,42 +424,9 @@ impl<'a> Verifier<'a> {
                 }
             }
         }
-        ranges.sort_unstable();
+        ranges.sort_unstable_by_key(|range| (range.0, std::cmp::Reverse(range.1)));
         ranges.dedup_by(|next, before| next.0 < before.1);
         ranges
-    }
-
-    /// Puts the atoms' matches in order. With one atom the counts are exact; with several, what
-    /// lies within another match is shown once, and counted once as far as it was kept.
-    fn merge_hits(&mut self, verified: &mut Verified) {
-        let mut sources = 0;
-        for (number, found) in self.found.iter().enumerate() {
-            let Some(found) = found else { continue };
-            if !self.query.atoms[number].positive || found.count == 0 {
-                continue;
-            }
-            sources += 1;
-            verified.count += found.count;
-            verified.lines += found.lines;
-            verified.hits.extend_from_slice(&found.hits);
-        }
-        if sources > 1 {
-            let all_kept = verified.hits.len() as u64 == verified.count;
-            verified.hits.sort_unstable_by_key(|hit| (hit.start, u32::MAX - hit.end, hit.atom));
-            let mut end = 0;
-            verified.hits.retain(|hit| {
-                let keep = hit.start >= end || hit.end > end && hit.start == hit.end;
-                end = end.max(hit.end);
-                keep
-            });
-            if all_kept {
-                verified.count = verified.hits.len() as u64;
-                let mut lines: Vec<u32> = verified.hits.iter().map(|hit| hit.line).collect();
-                lines.dedup();
-                verified.lines = lines.len() as u64;
-            }
-            verified.hits.truncate(self.keep_hits);
-        }
     }
 
     /// What an atom found in the document that is being verified.
@@ -468,12 +436,11 @@ impl<'a> Verifier<'a> {
 }
 
 impl Found {
-    fn push(&mut self, hit: Hit, keep: usize) {
-        if self.hits.len() < keep {
-            self.hits.push(hit);
-        }
+    /// Adds a definition's name. All are kept: a parse bounds how many a content has.
+    fn push_symbol(&mut self, hit: Hit) {
+        self.lines += u64::from(self.hits.last().is_none_or(|last| last.line != hit.line));
         self.count += 1;
-        self.lines += 1;
+        self.hits.push(hit);
     }
 }
 
@@ -543,7 +510,7 @@ impl Scan<'_> {
 
 /// The next match as the `regex` crate's iterators give it: an empty one where the last one ended
 /// is none.
-fn next_match(
+pub(super) fn next_match(
     finds: &Finds,
     text: &[u8],
     from: usize,
@@ -560,10 +527,10 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
-fn is_word_start(text: &[u8], at: usize) -> bool {
+pub(super) fn is_word_start(text: &[u8], at: usize) -> bool {
     at == 0 || !is_word(text[at - 1]) || text.get(at).is_some_and(|byte| !is_word(*byte))
 }
 
-fn is_word_end(text: &[u8], at: usize) -> bool {
+pub(super) fn is_word_end(text: &[u8], at: usize) -> bool {
     at == 0 || at >= text.len() || !is_word(text[at]) || !is_word(text[at - 1])
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::block::{Block, BlockOutput};
 use super::classify::classify;
+use super::file::discard;
 use super::tables::{NO_LANGUAGE, flag};
 use super::write::{Described, OpenSegment};
 use crate::IndexError;
@@ -124,13 +125,15 @@ impl Builder<'_> {
             }
         });
         let mut state = std::mem::take(&mut *lock(&shared.state));
-        if let Some(error) = state.error {
-            return Err(error);
+        let last = match (state.error, state.open) {
+            (Some(error), _) => Err(error),
+            (None, Some(open)) => self.finish(&shared, open).map(|built| state.built.push(built)),
+            (None, None) => Ok(()),
+        };
+        if last.is_err() {
+            state.built.iter().for_each(|built| discard(&built.path));
         }
-        if let Some(open) = state.open {
-            state.built.push(self.finish(&shared, open)?);
-        }
-        Ok(state.built)
+        last.map(|()| state.built)
     }
 
     fn work(&self, shared: &Shared) -> Result<(), IndexError> {
@@ -309,16 +312,19 @@ fn group(documents: &[NewDocument]) -> (Vec<Content>, Vec<u32>) {
     (contents, by_content)
 }
 
-/// A fingerprint of what the repository said of a path, so that a change of it is seen.
-pub(crate) fn attribute_fingerprint(entry: &FileEntry) -> u8 {
+/// What the repository said of a path, but for the language that it named: with that, a change of
+/// it is seen. 0 for a file of which it said nothing.
+pub(crate) fn attribute_code(entry: &FileEntry) -> u8 {
     let attributes = &entry.attributes;
-    let bit = |value: Option<bool>| value.map_or(0u8, |value| 1 + u8::from(value));
-    let bits = [bit(attributes.vendored), bit(attributes.generated), bit(attributes.documentation)];
-    let kind = entry.kind as u8;
-    let mut bytes = attributes.language.map_or("", Language::name).as_bytes().to_vec();
-    bytes.extend(bits);
-    bytes.push(kind);
-    if bytes == [0; 4] { 0 } else { xxhash_rust::xxh3::xxh3_64(&bytes) as u8 | 1 }
+    let digit = |value: Option<bool>| value.map_or(0u8, |value| 1 + u8::from(value));
+    let digits = [
+        digit(attributes.vendored),
+        digit(attributes.generated),
+        digit(attributes.documentation),
+        entry.kind as u8,
+    ];
+    let named = u8::from(attributes.language.is_some());
+    digits.iter().fold(named, |code, digit| code * 3 + digit)
 }
 
 fn describe(document: &NewDocument, text: &[u8]) -> Known {
@@ -340,5 +346,5 @@ fn describe(document: &NewDocument, text: &[u8]) -> Known {
                 attributes.documentation.unwrap_or_else(|| languages::is_documentation(path)),
                 flag::DOCUMENTATION,
             );
-    Known { language, flags, attributes: attribute_fingerprint(&document.entry), omitted: None }
+    Known { language, flags, attributes: attribute_code(&document.entry), omitted: None }
 }

@@ -27,7 +27,8 @@ const SECTION_ENTRY: usize = 4 + 8 + 8;
 /// Bytes after which the kernel is asked to start writing, so that the final sync is short.
 const WRITE_BEHIND: u64 = 32 << 20;
 
-/// Writes a file of sections, hashing pages as they go by.
+/// Writes a file of sections, hashing pages as they go by. Unless it is finished the file goes away
+/// with the writer.
 pub(crate) struct SectionWriter {
     file: File,
     path: PathBuf,
@@ -37,6 +38,24 @@ pub(crate) struct SectionWriter {
     hasher: Xxh3,
     in_page: usize,
     pages: Vec<u64>,
+    finished: bool,
+}
+
+impl Drop for SectionWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            discard(&self.path);
+        }
+    }
+}
+
+/// Removes a file that is not needed; what cannot be removed now is when the shard is opened.
+pub(crate) fn discard(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "a file that is not needed stays until the next start");
+    }
 }
 
 impl SectionWriter {
@@ -56,6 +75,7 @@ impl SectionWriter {
             hasher: Xxh3::new(),
             in_page: 0,
             pages: Vec::new(),
+            finished: false,
         })
     }
 
@@ -111,6 +131,7 @@ impl SectionWriter {
         tail.extend_from_slice(MAGIC);
         self.write(&tail)?;
         self.file.sync_all().map_err(IndexError::io("cannot sync", &self.path))?;
+        self.finished = true;
         Ok(self.length + tail.len() as u64)
     }
 

@@ -28,6 +28,9 @@ use crate::document::{ContentId, OmitReason, RepositoryId};
 use crate::languages::Language;
 use crate::trigram::FOLD_VERSION;
 
+/// Bytes of a SHA-1.
+const SHORT_ID: usize = 20;
+
 /// An open segment.
 pub(crate) struct Segment {
     file: SectionFile,
@@ -150,10 +153,14 @@ impl<'a> View<'a> {
         &self.paths[start as usize..self.documents.get(document).path_end as usize]
     }
 
-    /// Content id of a blob.
+    /// Content id of a blob. A merge can bring ids of both lengths together: the short ones end in
+    /// zeros then, which no long one does.
     pub(crate) fn content_id(&self, blob: u32) -> Result<ContentId, IndexError> {
         let bytes = usize::from(self.segment.meta.id_bytes);
-        let raw = &self.ids[blob as usize * bytes..][..bytes];
+        let mut raw = &self.ids[blob as usize * bytes..][..bytes];
+        if raw.len() > SHORT_ID && raw[SHORT_ID..].iter().all(|byte| *byte == 0) {
+            raw = &raw[..SHORT_ID];
+        }
         ContentId::from_bytes(raw)
             .ok_or_else(|| self.segment.file.damaged("content ids have an impossible length"))
     }

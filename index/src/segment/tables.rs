@@ -210,7 +210,7 @@ pub(crate) struct Document {
     pub(crate) language: u16,
     /// Bits of [`flag`].
     pub(crate) flags: u8,
-    /// Fingerprint of the attributes that the repository gave it.
+    /// What the repository said of it: see [`super::build::attribute_code`].
     pub(crate) attributes: u8,
 }
 

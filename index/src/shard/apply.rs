@@ -10,8 +10,9 @@ use super::live::Live;
 use super::snapshot::{Loaded, Snapshot};
 use crate::IndexError;
 use crate::document::{ContentId, FileEntry, FileKind, OmitReason, RepositoryId, RevisionChange};
+use crate::languages::Language;
 use crate::segment::View;
-use crate::segment::build::attribute_fingerprint;
+use crate::segment::build::attribute_code;
 
 /// An update worked out against one snapshot.
 #[derive(Default)]
@@ -24,10 +25,10 @@ pub(crate) struct Changes {
 }
 
 /// Tells two files of one repository apart.
-type Key = (Vec<u8>, ContentId, u8);
+type Key = (Vec<u8>, ContentId, u8, Option<Language>);
 
 fn key(entry: &FileEntry) -> Key {
-    (entry.path.clone(), entry.content, attribute_fingerprint(entry))
+    (entry.path.clone(), entry.content, attribute_code(entry), entry.attributes.language)
 }
 
 struct Open<'a> {
@@ -38,15 +39,13 @@ struct Open<'a> {
 
 impl Open<'_> {
     /// The document of this segment that is the file; dead ones count, they can be revived.
-    fn find(
-        &self,
-        path: &[u8],
-        content: ContentId,
-        attributes: u8,
-    ) -> Result<Option<u32>, IndexError> {
-        for number in self.view.documents_at(self.documents.clone(), path) {
+    fn find(&self, file: &FileEntry) -> Result<Option<u32>, IndexError> {
+        let code = attribute_code(file);
+        for number in self.view.documents_at(self.documents.clone(), &file.path) {
             let document = self.view.documents.get(number);
-            if document.attributes == attributes && self.view.content_id(document.blob)? == content
+            if document.attributes == code
+                && self.is_in_language(document.language, file)
+                && self.view.content_id(document.blob)? == file.content
             {
                 // What could not be read before may be there now.
                 let omitted = self.view.blobs.get(document.blob).omitted;
@@ -57,6 +56,12 @@ impl Open<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a document has the language that the repository names, if it names one.
+    fn is_in_language(&self, number: u16, file: &FileEntry) -> bool {
+        let own = self.loaded.segment.languages.get(usize::from(number)).copied().flatten();
+        file.attributes.language.is_none_or(|language| own == Some(language))
     }
 }
 
@@ -134,12 +139,7 @@ impl Planner<'_> {
                 if found[index] {
                     continue;
                 }
-                let at = self.segments[segment].find(
-                    &file.path,
-                    file.content,
-                    attribute_fingerprint(file),
-                )?;
-                if let Some(document) = at {
+                if let Some(document) = self.segments[segment].find(file)? {
                     found[index] = true;
                     documents.insert(document);
                 }
@@ -171,10 +171,9 @@ impl Planner<'_> {
             }
         }
         for file in added {
-            let attributes = attribute_fingerprint(file);
             let mut found = false;
             for (open, set) in self.segments.iter().zip(&mut sets) {
-                if let Some(document) = open.find(&file.path, file.content, attributes)? {
+                if let Some(document) = open.find(file)? {
                     set.insert(document);
                     found = true;
                     break;

@@ -11,13 +11,14 @@ use super::apply::omitted_kind;
 use super::live::Live;
 use super::manifest::SegmentEntry;
 use super::snapshot::{Loaded, Snapshot};
-use super::{Shard, discard, lock};
+use super::{Shard, lock};
 use crate::IndexError;
 use crate::document::{
     ContentId, ContentReader, ContentSource, FileEntry, OmitReason, PathAttributes, ReadError,
 };
 use crate::options::{ProgressSink, release_memory};
 use crate::segment::build::{Builder, Built, Known, NewDocument};
+use crate::segment::file::discard;
 use crate::segment::read_symbols::{KnownSymbols, SymbolReader};
 use crate::segment::{Segment, View};
 
@@ -88,21 +89,17 @@ impl Shard {
         let _commit = lock(&self.commit);
         let mut manifest = self.snapshot().manifest.clone();
         let entry = manifest.segments.iter_mut().find(|entry| entry.id == loaded.entry.id);
-        let committed = match entry {
+        match entry {
             Some(entry) => {
                 entry.symbols = Some(number);
-                self.commit_manifest(manifest)
+                self.commit_or_discard(manifest, Ok(()))
             }
             // The segment is gone, and its symbols with it.
             None => {
                 discard(&path);
                 Ok(())
             }
-        };
-        if committed.is_err() {
-            discard(&path);
         }
-        committed
     }
 
     fn write_symbols(
@@ -165,8 +162,8 @@ impl Shard {
             self.commit_merge(inputs, &merge, &built, &symbols)
         });
         if !matches!(merged, Ok(Maintenance::Merged)) {
-            built.iter().for_each(|built| discard(&built.path));
-            symbols.iter().for_each(|number| discard(&self.symbols_path(*number)));
+            let symbols = symbols.iter().map(|number| self.symbols_path(*number));
+            self.discard_unnamed(built.into_iter().map(|built| built.path).chain(symbols));
         }
         merged
     }
@@ -225,11 +222,13 @@ impl Shard {
         }
         let mut manifest = current.manifest.clone();
         manifest.segments.retain(|entry| !inputs.iter().any(|input| input.entry.id == entry.id));
-        for ((built, live), symbols) in built.iter().zip(&lives).zip(symbols) {
-            let entry = self.entry_of(built, live)?;
-            manifest.segments.push(SegmentEntry { symbols: Some(*symbols), ..entry });
-        }
-        self.commit_manifest(manifest)?;
+        let written =
+            built.iter().zip(&lives).zip(symbols).try_for_each(|((built, live), symbols)| {
+                let entry = self.entry_of(built, live)?;
+                manifest.segments.push(SegmentEntry { symbols: Some(*symbols), ..entry });
+                Ok(())
+            });
+        self.commit_or_discard(manifest, written)?;
         Ok(Maintenance::Merged)
     }
 }

@@ -124,7 +124,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Replaces the manifest of a folder: after a crash there is the old one or the new one.
+    /// Replaces the manifest of a folder: after a crash there is the old one or the new one, and
+    /// the new one for sure once the folder is synced.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), IndexError> {
         let temporary = folder.join(TEMPORARY);
         let path = folder.join(MANIFEST);
@@ -141,7 +142,7 @@ impl Manifest {
         fail::fail_point!("manifest-before-rename");
         fs::rename(&temporary, &path).map_err(IndexError::io("cannot replace", &path))?;
         fail::fail_point!("manifest-after-rename");
-        sync_folder(folder)
+        Ok(())
     }
 
     /// Whether a file of the folder belongs to the shard.

@@ -5,6 +5,7 @@
 //! at any point the shard is what it was at its last commit, and nothing leaks.
 
 mod apply;
+mod damage;
 mod live;
 mod maintain;
 pub(crate) mod manifest;
@@ -21,11 +22,11 @@ use std::time::{Duration, Instant, SystemTime};
 use roaring::{MultiOps, RoaringBitmap};
 
 use self::apply::Changes;
+pub use self::damage::Damage;
 use self::live::Live;
 pub use self::maintain::Maintenance;
-use self::manifest::{Manifest, RepositoryState, RevisionState, SegmentEntry};
+use self::manifest::{Manifest, RepositoryState, RevisionState, SegmentEntry, sync_folder};
 pub use self::set::ShardSet;
-use self::snapshot::Broken;
 pub use self::snapshot::Snapshot;
 use crate::IndexError;
 use crate::document::{
@@ -34,11 +35,8 @@ use crate::document::{
 };
 use crate::options::{ProgressSink, ShardOptions, release_memory};
 use crate::segment::build::{Builder, Built, NewDocument};
+use crate::segment::file::discard;
 
-/// Folder for files that were found damaged.
-const QUARANTINE: &str = "quarantine";
-/// Files kept there: the newest, for a person to look at.
-const QUARANTINED_FILES: usize = 16;
 /// Times that an update is prepared anew because a merge came in between.
 const APPLY_TRIES: u32 = 5;
 /// Past states that cursors may still name.
@@ -69,17 +67,6 @@ pub struct OmittedFile {
     pub reason: OmitReason,
     /// Revisions that hold it, sorted.
     pub revisions: Vec<RevisionName>,
-}
-
-/// A file that was damaged and set aside.
-#[derive(Clone, Debug)]
-pub struct Damage {
-    /// The file.
-    pub path: PathBuf,
-    /// What does not fit.
-    pub detail: String,
-    /// Repositories that must be indexed anew.
-    pub repositories: Vec<RepositoryId>,
 }
 
 /// Sizes of a shard.
@@ -194,7 +181,7 @@ impl Shard {
             let built = self.build_missing(update, source, progress)?;
             let applied = self.commit_update(update, &built);
             if applied.is_err() {
-                built.iter().for_each(|(built, _)| discard(&built.path));
+                self.discard_unnamed(built.iter().map(|(built, _)| built.path.clone()));
             }
             release_memory();
             tries += 1;
@@ -261,9 +248,30 @@ impl Shard {
         check_bases(&snapshot.manifest, update)?;
         let id = update.repository.id;
         let changes = Changes::plan(&snapshot, id, &update.revisions)?;
+        let built_count: usize = built.iter().map(|(_, wanted)| wanted.len()).sum();
+        if built_count < changes.missing.len() {
+            // A merge dropped dead documents between building and now that would have been
+            // revived; the next try finds them missing and builds them.
+            return Err(IndexError::Retry);
+        }
         let mut applied = Applied { documents_removed: changes.removed, ..Applied::default() };
         let mut manifest = snapshot.manifest.clone();
-        self.write_live(&mut manifest, changes.live)?;
+        update_revisions(&mut manifest, update);
+        let written = self
+            .write_live(&mut manifest, changes.live)
+            .and_then(|()| self.add_built(&mut manifest, id, built, &mut applied));
+        self.commit_or_discard(manifest, written)?;
+        Ok(applied)
+    }
+
+    /// Adds built segments to a manifest, with the revisions that want each document.
+    fn add_built(
+        &self,
+        manifest: &mut Manifest,
+        id: RepositoryId,
+        built: &[(Built, Vec<Vec<String>>)],
+        applied: &mut Applied,
+    ) -> Result<(), IndexError> {
         for (built, wanted) in built {
             let mut sets: HashMap<&str, RoaringBitmap> = HashMap::new();
             for (document, revisions) in wanted.iter().enumerate() {
@@ -279,15 +287,7 @@ impl Shard {
             applied.bytes += built.content_bytes;
             applied.omitted += built.omitted;
         }
-        let built_count: usize = built.iter().map(|(_, wanted)| wanted.len()).sum();
-        if built_count < changes.missing.len() {
-            // A merge dropped dead documents between building and now that would have been
-            // revived; the next try finds them missing and builds them.
-            return Err(IndexError::Retry);
-        }
-        update_revisions(&mut manifest, update);
-        self.commit_manifest(manifest)?;
-        Ok(applied)
+        Ok(())
     }
 
     /// Writes the live documents of a built segment, and its entry for the manifest.
@@ -311,16 +311,41 @@ impl Shard {
         changed: BTreeMap<u64, Live>,
     ) -> Result<(), IndexError> {
         for (segment, live) in changed {
+            if live.iter().next().is_none() {
+                manifest.segments.retain(|entry| entry.id != segment);
+                continue;
+            }
             let Some(entry) = manifest.segments.iter_mut().find(|entry| entry.id == segment) else {
                 continue;
             };
             entry.live = self.next_id.fetch_add(1, Ordering::Relaxed);
             live.write(&self.folder.join(entry.live_file()))?;
-            if live.iter().next().is_none() {
-                manifest.segments.retain(|entry| entry.id != segment);
-            }
         }
         Ok(())
+    }
+
+    /// Commits a manifest whose files were written. Where they were not, or it cannot be committed,
+    /// the files that were made for it are removed. The caller holds the commit lock.
+    fn commit_or_discard(
+        &self,
+        manifest: Manifest,
+        written: Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
+        let files: Vec<String> = manifest.segments.iter().flat_map(SegmentEntry::files).collect();
+        let committed = written.and_then(|()| self.commit_manifest(manifest));
+        if committed.is_err() {
+            self.discard_unnamed(files.iter().map(|name| self.folder.join(name)));
+        }
+        committed
+    }
+
+    /// Removes those of some files that the shard does not need.
+    fn discard_unnamed(&self, files: impl Iterator<Item = PathBuf>) {
+        let snapshot = self.snapshot();
+        let is_named = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| snapshot.manifest.names(&name.to_string_lossy()))
+        };
+        files.filter(|path| !is_named(path)).for_each(|path| discard(&path));
     }
 
     /// Makes a manifest the shard's, and removes files that it no longer names. The caller holds
@@ -339,19 +364,22 @@ impl Shard {
         fail::fail_point!("commit-after-manifest");
         let snapshot = Arc::new(snapshot);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
-        for entry in &before.manifest.segments {
-            for name in entry.files().filter(|name| !snapshot.manifest.names(name)) {
-                discard(&self.folder.join(name));
-            }
-        }
+        self.keep_past(Arc::clone(&before));
+        // Before that is durable, a crash can bring the old manifest back, and it needs its files.
+        sync_folder(&self.folder)?;
+        let old = before.manifest.segments.iter().flat_map(SegmentEntry::files);
+        self.discard_unnamed(old.map(|name| self.folder.join(name)));
+        Ok(())
+    }
+
+    fn keep_past(&self, snapshot: Arc<Snapshot>) {
         let mut past = lock(&self.past);
-        past.push_back((Instant::now(), before));
+        past.push_back((Instant::now(), snapshot));
         while past.len() > PAST_SNAPSHOTS
             || past.front().is_some_and(|(since, _)| since.elapsed() > PAST_AGE)
         {
             past.pop_front();
         }
-        Ok(())
     }
 
     /// Takes a repository out: no search finds it any more. Unknown ones are no error.
@@ -373,8 +401,8 @@ impl Shard {
                 changed.insert(loaded.entry.id, live);
             }
         }
-        self.write_live(&mut manifest, changed)?;
-        self.commit_manifest(manifest)
+        let written = self.write_live(&mut manifest, changed);
+        self.commit_or_discard(manifest, written)
     }
 
     /// Takes over what the catalog says of a repository; one that is not in the index is no error.
@@ -480,86 +508,6 @@ impl Shard {
         }
         stats
     }
-
-    /// Files that were set aside since the last call.
-    pub fn take_damage(&self) -> Vec<Damage> {
-        std::mem::take(&mut *lock(&self.damage))
-    }
-
-    /// Sets the segment aside that an error names, if it names one; searches call this.
-    pub(crate) fn report(&self, error: &IndexError) {
-        let IndexError::Damaged { path, .. } = error else { return };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let snapshot = self.snapshot();
-        let entry =
-            snapshot.manifest.segments.iter().find(|entry| entry.files().any(|file| file == name));
-        if let Some(entry) = entry {
-            let detail = IndexError::Damaged { path: path.clone(), detail: error.to_string() };
-            let broken = [Broken { entry: entry.clone(), error: detail }];
-            if let Err(error) = self.set_aside(&broken) {
-                tracing::error!(%error, "a damaged segment could not be set aside");
-            }
-        }
-    }
-
-    /// Reads every page of every segment, and sets aside what is damaged.
-    ///
-    /// # Errors
-    /// When files cannot be read at all, or a damaged one cannot be set aside.
-    pub fn scrub(&self) -> Result<(), IndexError> {
-        for loaded in &self.snapshot().segments {
-            let symbols = loaded.symbols.as_ref().map_or(Ok(()), |symbols| symbols.scrub());
-            match loaded.segment.file().scrub().and(symbols) {
-                Err(error @ IndexError::Damaged { .. }) => self.report(&error),
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes broken segments out of the manifest and moves their files away. Their repositories
-    /// are marked: answers say that they are not complete until they are indexed anew.
-    fn set_aside(&self, broken: &[Broken]) -> Result<(), IndexError> {
-        let _commit = lock(&self.commit);
-        let snapshot = self.snapshot();
-        let mut manifest = snapshot.manifest.clone();
-        let mut damages = Vec::new();
-        for Broken { entry, error } in broken {
-            if !manifest.segments.iter().any(|known| known.id == entry.id) {
-                continue;
-            }
-            manifest.segments.retain(|known| known.id != entry.id);
-            let repositories = match snapshot.segment(entry.id) {
-                Some(loaded) => loaded.segment.meta.repositories.clone(),
-                // It could not be opened: nobody knows whose documents it held.
-                None => manifest.repositories.keys().copied().collect(),
-            };
-            for id in &repositories {
-                if let Some(state) = manifest.repositories.get_mut(id) {
-                    state.damaged = true;
-                }
-            }
-            tracing::error!(%error, segment = entry.id, "a damaged segment was set aside");
-            damages.push(Damage {
-                path: self.folder.join(entry.segment_file()),
-                detail: error.to_string(),
-                repositories,
-            });
-        }
-        let quarantine = self.folder.join(QUARANTINE);
-        fs::create_dir_all(&quarantine).map_err(IndexError::io("cannot create", &quarantine))?;
-        for name in broken.iter().flat_map(|broken| broken.entry.files()) {
-            // The commit removes the name; a second one keeps the bytes for a person to look at.
-            let _ = fs::hard_link(self.folder.join(&name), quarantine.join(&name));
-        }
-        prune(&quarantine);
-        self.commit_manifest(manifest)?;
-        for name in broken.iter().flat_map(|broken| broken.entry.files()) {
-            discard(&self.folder.join(name));
-        }
-        lock(&self.damage).extend(damages);
-        Ok(())
-    }
 }
 
 /// An update's turn; ends when dropped.
@@ -623,14 +571,6 @@ fn update_revisions(manifest: &mut Manifest, update: &RepositoryUpdate) {
     }
 }
 
-fn discard(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "a file that is not needed stays until the next start");
-    }
-}
-
 /// Removes what a crash left: files that the manifest does not name.
 fn remove_unnamed(folder: &Path, manifest: &Manifest) -> Result<(), IndexError> {
     let entries = fs::read_dir(folder).map_err(IndexError::io("cannot list", folder))?;
@@ -643,16 +583,4 @@ fn remove_unnamed(folder: &Path, manifest: &Manifest) -> Result<(), IndexError> 
         }
     }
     Ok(())
-}
-
-/// Keeps the newest files of the quarantine.
-fn prune(quarantine: &Path) {
-    let Ok(entries) = fs::read_dir(quarantine) else { return };
-    let mut files: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    files.sort();
-    let extra = files.len().saturating_sub(QUARANTINED_FILES);
-    files.into_iter().take(extra).for_each(|(_, path)| discard(&path));
 }

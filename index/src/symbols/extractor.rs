@@ -124,10 +124,7 @@ impl Extractor {
             self.grammar = None;
             self.parser
                 .set_language(grammar.language())
-                .map_err(|source| SymbolError::Grammar {
-                    language: language.name(),
-                    source,
-                })?;
+                .map_err(|source| SymbolError::Grammar { language: language.name(), source })?;
             self.grammar = Some(grammar);
         }
         Ok(())
@@ -137,9 +134,7 @@ impl Extractor {
         let mut progress = |_: &tree_sitter::ParseState| deadline.check();
         let options = ParseOptions::new().progress_callback(&mut progress);
         let mut read = |at: usize, _| content.get(at..).unwrap_or_default();
-        let tree = self
-            .parser
-            .parse_with_options(&mut read, None, Some(options));
+        let tree = self.parser.parse_with_options(&mut read, None, Some(options));
         // A parser that was stopped would go on where it was with the next file.
         self.parser.reset();
         tree.ok_or_else(|| deadline.error())
@@ -173,10 +168,7 @@ struct Deadline {
 
 impl Deadline {
     fn after(limits: &Limits) -> Self {
-        Self {
-            limit: limits.time,
-            at: Instant::now().checked_add(limits.time),
-        }
+        Self { limit: limits.time, at: Instant::now().checked_add(limits.time) }
     }
 
     fn check(&self) -> ControlFlow<()> {

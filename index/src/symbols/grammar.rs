@@ -75,15 +75,8 @@ impl Grammar {
         static BY_LANGUAGE: OnceLock<Vec<Option<Grammar>>> = OnceLock::new();
         let grammars = BY_LANGUAGE.get_or_init(|| {
             let is_for = |grammar: &Self, name| grammar.names().contains(&name);
-            let find = |name| {
-                Self::ALL
-                    .iter()
-                    .copied()
-                    .find(|grammar| is_for(grammar, name))
-            };
-            Language::all()
-                .map(|language| find(language.name()))
-                .collect()
+            let find = |name| Self::ALL.iter().copied().find(|grammar| is_for(grammar, name));
+            Language::all().map(|language| find(language.name())).collect()
         });
         grammars.get(language.index()).copied().flatten()
     }

@@ -46,11 +46,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            time: Duration::from_millis(500),
-            size: 2 * 1024 * 1024,
-            symbols: 50_000,
-        }
+        Self { time: Duration::from_millis(500), size: 2 * 1024 * 1024, symbols: 50_000 }
     }
 }
 

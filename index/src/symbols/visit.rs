@@ -78,10 +78,7 @@ pub(super) fn visit(
             visit.leave(depth);
         }
     }
-    ControlFlow::Continue(Found {
-        symbols: visit.symbols,
-        cut: visit.cut,
-    })
+    ControlFlow::Continue(Found { symbols: visit.symbols, cut: visit.cut })
 }
 
 impl<'a> Visit<'a> {

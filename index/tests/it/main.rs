@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod check;
+mod generate;
+mod naive;
+mod oracle;
 mod query_compatibility;
 mod query_parse;
 mod query_rows_habits;
 mod query_rows_language;
 mod query_simplify;
 mod query_support;
+mod support;
+mod world;

@@ -22,10 +22,11 @@ pub async fn run(args: &SearchArgs) -> Result<Exit, CommandError> {
     } else {
         text(args, &client, &query).await
     };
-    outcome.inspect_err(|error| {
-        if let CommandError::Client(ClientError::Problem(problem)) = error {
-            super::explain_problem(problem, Some(&query));
+    outcome.map_err(|error| match error {
+        CommandError::Client(ClientError::Problem(problem)) => {
+            CommandError::Search { problem, query }
         }
+        other => other,
     })
 }
 

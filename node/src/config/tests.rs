@@ -113,3 +113,18 @@ fn names_and_variables_are_unique_and_documented() {
         );
     }
 }
+
+#[test]
+fn the_readme_lists_every_setting_as_it_is() {
+    let readme = include_str!("../../../README.md");
+    let rows: Vec<&str> = readme.lines().filter(|line| line.contains("` | `")).collect();
+    assert_eq!(rows.len(), KEYS.len());
+    for (key, row) in KEYS.iter().zip(rows) {
+        let doc = key.doc.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(row.starts_with(&format!("| `{}` | `{}` | `", key.name, key.env)), "{row}");
+        assert!(row.ends_with(&format!("` | {doc} |")), "{row}\n{doc}");
+        let fixed = !["data", "base_path", "database_url"].contains(&key.name);
+        let default = format!("| `{}` |", (key.show)(&Config::default()));
+        assert!(!fixed || row.contains(&default), "{row}\n{default}");
+    }
+}

@@ -73,10 +73,7 @@ fn declared(declarator: Node<'_>) -> Option<Declared<'_>> {
         match node.child_by_field_name("declarator") {
             Some(inner) => node = inner,
             None if is_name(node) => {
-                return Some(Declared {
-                    name: node,
-                    function,
-                });
+                return Some(Declared { name: node, function });
             }
             None => node = first_declarator(node)?,
         }
@@ -131,11 +128,7 @@ fn function(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
         None => visit.container(),
     };
     let is_constructor = container.is_some_and(|owner| visit.name(owner) == visit.text(name));
-    let kind = if is_constructor {
-        SymbolKind::Constructor
-    } else {
-        SymbolKind::Function
-    };
+    let kind = if is_constructor { SymbolKind::Constructor } else { SymbolKind::Function };
     if child_of_kind(node, &["delete_method_clause"]).is_some() {
         return Inside::Skip;
     }

@@ -9,10 +9,7 @@ use crate::symbols::visit::Visit;
 
 pub(in crate::symbols) const RULES: &[Rule] = &[
     ("namespace_declaration", define(SymbolKind::Namespace)),
-    (
-        "file_scoped_namespace_declaration",
-        define(SymbolKind::Namespace),
-    ),
+    ("file_scoped_namespace_declaration", define(SymbolKind::Namespace)),
     ("class_declaration", define(SymbolKind::Class)),
     ("record_declaration", define(SymbolKind::Class)),
     ("struct_declaration", define(SymbolKind::Struct)),
@@ -45,11 +42,7 @@ fn fields(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
     let is_const = children(node)
         .filter(|child| child.kind() == "modifier")
         .any(|modifier| visit.text(modifier) == b"const");
-    let kind = if is_const {
-        SymbolKind::Constant
-    } else {
-        SymbolKind::Field
-    };
+    let kind = if is_const { SymbolKind::Constant } else { SymbolKind::Field };
     variables(visit, node, kind)
 }
 

@@ -11,15 +11,9 @@ pub(in crate::symbols) const RULES: &[Rule] = &[
     ("enum_declaration", define(SymbolKind::Enum)),
     ("enum_constant", define(SymbolKind::EnumMember)),
     ("method_declaration", define(SymbolKind::Method)),
-    (
-        "annotation_type_element_declaration",
-        define(SymbolKind::Method),
-    ),
+    ("annotation_type_element_declaration", define(SymbolKind::Method)),
     ("constructor_declaration", define(SymbolKind::Constructor)),
-    (
-        "compact_constructor_declaration",
-        define(SymbolKind::Constructor),
-    ),
+    ("compact_constructor_declaration", define(SymbolKind::Constructor)),
     ("variable_declarator", define_global(SymbolKind::Field)),
     ("lambda_expression", Action::Local),
     ("static_initializer", Action::Local),

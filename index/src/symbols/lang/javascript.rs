@@ -9,10 +9,7 @@ use crate::symbols::visit::Visit;
 
 pub(in crate::symbols) const RULES: &[Rule] = &[
     ("function_declaration", define(SymbolKind::Function)),
-    (
-        "generator_function_declaration",
-        define(SymbolKind::Function),
-    ),
+    ("generator_function_declaration", define(SymbolKind::Function)),
     ("class_declaration", define(SymbolKind::Class)),
     ("method_definition", Action::Handle(method)),
     ("field_definition", Action::Handle(field)),
@@ -31,10 +28,7 @@ pub(in crate::symbols) const RULES: &[Rule] = &[
 
 pub(in crate::symbols) const RULES_TYPESCRIPT: &[Rule] = &[
     ("function_declaration", define(SymbolKind::Function)),
-    (
-        "generator_function_declaration",
-        define(SymbolKind::Function),
-    ),
+    ("generator_function_declaration", define(SymbolKind::Function)),
     ("function_signature", define(SymbolKind::Function)),
     ("class_declaration", define(SymbolKind::Class)),
     ("abstract_class_declaration", define(SymbolKind::Class)),
@@ -126,9 +120,7 @@ fn variable(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
 
 /// `exports.name = function …`, `Type.prototype.name = …`.
 fn assignment(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
-    let member = node
-        .child_by_field_name("left")
-        .filter(|left| left.kind() == "member_expression");
+    let member = node.child_by_field_name("left").filter(|left| left.kind() == "member_expression");
     let Some((member, kind)) = member.zip(value_kind(node)) else {
         return Inside::Look;
     };

@@ -54,10 +54,7 @@ fn property(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
         SymbolKind::Variable
     };
     let variables = children(node).filter(|child| {
-        matches!(
-            child.kind(),
-            "variable_declaration" | "multi_variable_declaration"
-        )
+        matches!(child.kind(), "variable_declaration" | "multi_variable_declaration")
     });
     for variable in variables {
         if let Some(name) = child_of_kind(variable, &["identifier"]) {

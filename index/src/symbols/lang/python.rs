@@ -43,10 +43,7 @@ fn assignment(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
     };
     if left.kind() == "identifier" {
         variable(visit, left, node);
-    } else if matches!(
-        left.kind(),
-        "pattern_list" | "tuple_pattern" | "list_pattern"
-    ) {
+    } else if matches!(left.kind(), "pattern_list" | "tuple_pattern" | "list_pattern") {
         for name in children(left).filter(|child| child.kind() == "identifier") {
             variable(visit, name, node);
         }

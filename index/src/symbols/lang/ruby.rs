@@ -79,10 +79,7 @@ fn alias(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
 
 /// `attr_accessor :a, :b` and `alias_method :a, :b`, which defines `a`.
 fn call(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
-    let Some(method) = node
-        .child_by_field_name("method")
-        .filter(|_| !visit.is_local())
-    else {
+    let Some(method) = node.child_by_field_name("method").filter(|_| !visit.is_local()) else {
         return Inside::Look;
     };
     let (kind, count) = match visit.text(method) {

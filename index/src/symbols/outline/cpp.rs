@@ -85,10 +85,7 @@ pub(in crate::symbols) fn blank(content: &[u8], max_macros: usize) -> Blanked {
         statement: Statement::default(),
     };
     pass.run();
-    Blanked {
-        text: pass.text,
-        macros: pass.lexer.into_macros(),
-    }
+    Blanked { text: pass.text, macros: pass.lexer.into_macros() }
 }
 
 struct Pass<'a> {
@@ -99,10 +96,7 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn run(&mut self) {
-        let nothing = SavedState {
-            scopes: 0,
-            tokens: 0,
-        };
+        let nothing = SavedState { scopes: 0, tokens: 0 };
         while let Some(lexed) = self.lexer.next(nothing) {
             match lexed {
                 Lexed::Word(span) => self.word(span),
@@ -150,10 +144,7 @@ impl Pass<'_> {
             return;
         };
         let before = self.statement.back(1);
-        let between = Span {
-            start: name.end,
-            end: next.start,
-        };
+        let between = Span { start: name.end, end: next.start };
         let is_attribute = match before {
             None => self.of(between).contains(&b'\n') || words::starts_declaration(self.of(next)),
             Some(Token::Word(word)) => words::is_cpp_aggregate(self.of(word)),
@@ -289,28 +280,16 @@ mod tests {
             "class A { int f() const { x(); } int b; };",
             "class A { int f() const { } int b; };",
         );
-        assert_blanked(
-            "void f() { struct S { int a; }; }",
-            "void f() { struct S { int a; }; }",
-        );
+        assert_blanked("void f() { struct S { int a; }; }", "void f() { struct S { int a; }; }");
         assert_blanked("A::A() : a(1), b{2} { x; }", "A::A() : a(1), b{ } { }");
         assert_blanked(
             "namespace { template <class T> T f(T a) noexcept { g; } }",
             "namespace { template <class T> T f(T a) noexcept { } }",
         );
-        assert_blanked(
-            "auto f = [](int a) { return a; };",
-            "auto f = [](int a) { };",
-        );
-        assert_blanked(
-            "enum class E : int { A, B };",
-            "enum class E : int { A, B };",
-        );
+        assert_blanked("auto f = [](int a) { return a; };", "auto f = [](int a) { };");
+        assert_blanked("enum class E : int { A, B };", "enum class E : int { A, B };");
         assert_blanked("struct S f() { x; }", "struct S f() { }");
-        assert_blanked(
-            "extern \"C\" { int f() { x; } }",
-            "extern \"C\" { int f() { } }",
-        );
+        assert_blanked("extern \"C\" { int f() { x; } }", "extern \"C\" { int f() { } }");
         assert_blanked("struct S s = { 1 };", "struct S s = { };");
         assert_blanked(
             "auto s = R\"x(} )\" {)x\"; int f() { y; }",
@@ -321,10 +300,7 @@ mod tests {
 
     #[test]
     fn macros_in_declarations() {
-        assert_blanked(
-            "class LIB_EXPORT A : public B { };",
-            "class A : public B { };",
-        );
+        assert_blanked("class LIB_EXPORT A : public B { };", "class A : public B { };");
         assert_blanked("class LIB_ALIGN(8) A { };", "class A { };");
         assert_blanked("LIB_BEGIN\nnamespace a { }\n", "namespace a { }");
         assert_blanked("class A { Q_OBJECT\n int a; };", "class A { int a; };");
@@ -335,10 +311,7 @@ mod tests {
             "class A { int a GUARDED_BY(b); T* c GUARDED_BY(b) = 1; };",
             "class A { int a ; T* c = 1; };",
         );
-        assert_blanked(
-            "const Type LIMIT = 1; int SIZE(3);",
-            "const Type LIMIT = 1; int SIZE(3);",
-        );
+        assert_blanked("const Type LIMIT = 1; int SIZE(3);", "const Type LIMIT = 1; int SIZE(3);");
         assert_blanked("TEST(A, b) { x; }", "TEST(A, b) { }");
         assert_blanked("enum E { ONE,\n TWO\n};", "enum E { ONE, TWO };");
     }

@@ -66,10 +66,7 @@ impl Token {
 }
 
 pub(super) fn is_typedef(content: &[u8], tokens: &[Token]) -> bool {
-    let mut words = tokens
-        .iter()
-        .take(3)
-        .filter_map(|token| token.word(content));
+    let mut words = tokens.iter().take(3).filter_map(|token| token.word(content));
     words.any(|word| word == b"typedef")
 }
 
@@ -80,11 +77,7 @@ pub(super) fn is_linkage(tokens: &[Token]) -> bool {
 
 /// `enum name` before the colon of its type.
 pub(super) fn is_enum_head(content: &[u8], tokens: &[Token]) -> bool {
-    let mut last = tokens
-        .iter()
-        .rev()
-        .take(2)
-        .filter_map(|token| token.word(content));
+    let mut last = tokens.iter().rev().take(2).filter_map(|token| token.word(content));
     last.any(|word| word == b"enum")
 }
 
@@ -102,9 +95,7 @@ pub(super) fn aggregate_head(content: &[u8], tokens: &[Token]) -> Option<Head> {
         let Token::Word(span) = *token else {
             return None;
         };
-        let has_parens = rest
-            .next_if(|next| matches!(next, Token::Parens(_)))
-            .is_some();
+        let has_parens = rest.next_if(|next| matches!(next, Token::Parens(_))).is_some();
         let word = span.of(content);
         if has_parens {
             // `struct name *function(…) {` is no struct's body, `struct __aligned(8) name {` is.
@@ -119,10 +110,7 @@ pub(super) fn aggregate_head(content: &[u8], tokens: &[Token]) -> Option<Head> {
         }
     }
     Some(Head {
-        start: tokens
-            .first()
-            .and_then(|token| token.start())
-            .unwrap_or(keyword.start),
+        start: tokens.first().and_then(|token| token.start()).unwrap_or(keyword.start),
         keyword,
         tag,
         is_enum: keyword.of(content) == b"enum",
@@ -143,10 +131,7 @@ pub(super) fn is_complete_call(content: &[u8], tokens: &[Token], next: Span) -> 
     let Some((name, arguments)) = call(content, tokens) else {
         return false;
     };
-    let between = Span {
-        start: arguments.end,
-        end: next.start,
-    };
+    let between = Span { start: arguments.end, end: next.start };
     let word = next.of(content);
     between.of(content).contains(&b'\n')
         && (words::is_macro_like(name.of(content))
@@ -158,10 +143,7 @@ fn call(content: &[u8], tokens: &[Token]) -> Option<(Span, Span)> {
     match tokens {
         [qualifiers @ .., Token::Word(name), Token::Parens(arguments)] => {
             let is_qualifier = |token: &Token| token.word(content).is_some_and(words::is_qualifier);
-            qualifiers
-                .iter()
-                .all(is_qualifier)
-                .then_some((*name, *arguments))
+            qualifiers.iter().all(is_qualifier).then_some((*name, *arguments))
         }
         _ => None,
     }
@@ -169,19 +151,14 @@ fn call(content: &[u8], tokens: &[Token]) -> Option<(Span, Span)> {
 
 /// In `f(a) int a; {` the declaration of a parameter is taken away. True where it was one.
 pub(super) fn drop_old_style_parameter(content: &[u8], tokens: &mut Vec<Token>) -> bool {
-    let Some(at) = tokens
-        .iter()
-        .position(|token| matches!(token, Token::Parens(_)))
-    else {
+    let Some(at) = tokens.iter().position(|token| matches!(token, Token::Parens(_))) else {
         return false;
     };
     let Token::Parens(parameters) = tokens[at] else {
         return false;
     };
-    let declared: Vec<&[u8]> = tokens[at + 1..]
-        .iter()
-        .filter_map(|token| token.word(content))
-        .collect();
+    let declared: Vec<&[u8]> =
+        tokens[at + 1..].iter().filter_map(|token| token.word(content)).collect();
     let [first, .., name] = declared[..] else {
         return false;
     };
@@ -196,27 +173,18 @@ pub(super) fn drop_old_style_parameter(content: &[u8], tokens: &mut Vec<Token>) 
 
 /// The arguments that are single words, in order; others are empty.
 fn arguments(content: &[u8], parens: Span) -> impl Iterator<Item = Span> {
-    let inside = Span {
-        start: parens.start + 1,
-        end: parens.end.saturating_sub(1),
-    };
+    let inside = Span { start: parens.start + 1, end: parens.end.saturating_sub(1) };
     let mut start = inside.start;
-    inside
-        .of(content)
-        .split(|&byte| byte == b',')
-        .map(move |argument| {
-            let blanks = argument.len() - argument.trim_ascii_start().len();
-            let trimmed = argument.trim_ascii();
-            let is_single = trimmed.iter().all(|&byte| is_word(byte))
-                && trimmed.first().is_some_and(|byte| !byte.is_ascii_digit());
-            let length = if is_single { trimmed.len() } else { 0 };
-            let at = start + position(blanks);
-            start += position(argument.len()) + 1;
-            Span {
-                start: at,
-                end: at + position(length),
-            }
-        })
+    inside.of(content).split(|&byte| byte == b',').map(move |argument| {
+        let blanks = argument.len() - argument.trim_ascii_start().len();
+        let trimmed = argument.trim_ascii();
+        let is_single = trimmed.iter().all(|&byte| is_word(byte))
+            && trimmed.first().is_some_and(|byte| !byte.is_ascii_digit());
+        let length = if is_single { trimmed.len() } else { 0 };
+        let at = start + position(blanks);
+        start += position(argument.len()) + 1;
+        Span { start: at, end: at + position(length) }
+    })
 }
 
 fn position(length: usize) -> u32 {
@@ -224,9 +192,7 @@ fn position(length: usize) -> u32 {
 }
 
 fn argument(content: &[u8], parens: Span, index: usize) -> Option<Span> {
-    arguments(content, parens)
-        .nth(index)
-        .filter(|span| span.start < span.end)
+    arguments(content, parens).nth(index).filter(|span| span.start < span.end)
 }
 
 /// Writes what a statement declares, if it is a definition.
@@ -251,11 +217,7 @@ pub(super) fn write(context: &Context<'_>, tokens: &[Token], tail: Tail, output:
         return;
     }
     let start = output.mark();
-    let head: &[u8] = if context.is_typedef {
-        b"typedef int "
-    } else {
-        b"int "
-    };
+    let head: &[u8] = if context.is_typedef { b"typedef int " } else { b"int " };
     output.literal(head, first_start(tokens, tail));
     if declarators(context, tokens, tail, output) {
         finish(tail, output);
@@ -292,9 +254,7 @@ fn macro_use(
 ) {
     let content = context.content;
     let word = name.of(content);
-    let is_static = tokens
-        .iter()
-        .any(|token| token.word(content) == Some(b"static"));
+    let is_static = tokens.iter().any(|token| token.word(content) == Some(b"static"));
     let defined = match (tail, context.level) {
         (Tail::Body { .. }, _) if words::is_macro_like(word) => {
             let count = arguments(content, parens).count();
@@ -388,11 +348,7 @@ fn declarator(context: &Context<'_>, tokens: &[Token], has_type: bool) -> Option
         }
     }
     let name = names.last(context.is_typedef, context.after_body)?;
-    Some(Declarator {
-        name,
-        is_function: false,
-        has_parameters: false,
-    })
+    Some(Declarator { name, is_function: false, has_parameters: false })
 }
 
 /// `(*name)`, as opposed to `(*name(int))`, which is a function.
@@ -432,12 +388,7 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     fn new(content: &'a [u8], has_type: bool) -> Self {
-        Self {
-            content,
-            has_type,
-            tag_next: false,
-            words: Vec::new(),
-        }
+        Self { content, has_type, tag_next: false, words: Vec::new() }
     }
 
     fn word(&mut self, word: Span) {

@@ -98,10 +98,7 @@ impl<'a> Lexer<'a> {
 
     /// For C++, which has raw strings and numbers with apostrophes.
     pub(super) fn for_cpp(content: &'a [u8], max_macros: usize) -> Self {
-        Self {
-            is_cpp: true,
-            ..Self::new(content, max_macros)
-        }
+        Self { is_cpp: true, ..Self::new(content, max_macros) }
     }
 
     /// What was not read yet.
@@ -179,10 +176,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn span(&self, start: usize) -> Span {
-        Span {
-            start: position(start),
-            end: position(self.at),
-        }
+        Span { start: position(start), end: position(self.at) }
     }
 
     fn skip_word(&mut self) {
@@ -363,22 +357,15 @@ impl<'a> Lexer<'a> {
     /// A preprocessor line in a group that is `depth` deep.
     fn directive_inside(&mut self, depth: &mut u32) {
         match self.directive() {
-            Directive::If => self.conditionals.push(Conditional::Inside {
-                depth: *depth,
-                first: None,
-            }),
+            Directive::If => {
+                self.conditionals.push(Conditional::Inside { depth: *depth, first: None })
+            }
             Directive::Never => {
-                self.conditionals.push(Conditional::Inside {
-                    depth: *depth,
-                    first: None,
-                });
+                self.conditionals.push(Conditional::Inside { depth: *depth, first: None });
                 self.skip_branch(false);
             }
             Directive::Else => match self.conditionals.last_mut() {
-                Some(Conditional::Inside {
-                    depth: at_if,
-                    first,
-                }) => {
+                Some(Conditional::Inside { depth: at_if, first }) => {
                     first.get_or_insert(*depth);
                     *depth = *at_if;
                 }
@@ -386,9 +373,8 @@ impl<'a> Lexer<'a> {
                 None => {}
             },
             Directive::EndIf => {
-                if let Some(Conditional::Inside {
-                    first: Some(first), ..
-                }) = self.conditionals.pop()
+                if let Some(Conditional::Inside { first: Some(first), .. }) =
+                    self.conditionals.pop()
                 {
                     *depth = first;
                 }

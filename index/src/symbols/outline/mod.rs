@@ -38,10 +38,7 @@ impl Outline {
             state: State::default(),
         };
         builder.run();
-        Self {
-            output: builder.output,
-            macros: builder.lexer.into_macros(),
-        }
+        Self { output: builder.output, macros: builder.lexer.into_macros() }
     }
 
     /// The C to be parsed.
@@ -101,10 +98,7 @@ const MAX_PARAMETERS: usize = 32;
 impl Builder<'_> {
     fn run(&mut self) {
         loop {
-            let saved = SavedState {
-                scopes: self.scopes.len(),
-                tokens: self.tokens.len(),
-            };
+            let saved = SavedState { scopes: self.scopes.len(), tokens: self.tokens.len() };
             let Some(lexed) = self.lexer.next(saved) else {
                 break;
             };
@@ -223,11 +217,7 @@ impl Builder<'_> {
         self.scopes.pop();
         self.reset();
         self.output.verbatim_byte(b'}', at);
-        self.state = State {
-            after_body: true,
-            is_typedef,
-            ..State::default()
-        };
+        self.state = State { after_body: true, is_typedef, ..State::default() };
     }
 
     fn end(&mut self, at: u32) {

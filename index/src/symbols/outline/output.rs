@@ -13,9 +13,7 @@ pub(super) struct Span {
 impl Span {
     /// The bytes themselves.
     pub(super) fn of(self, content: &[u8]) -> &[u8] {
-        content
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
+        content.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
 
@@ -45,11 +43,7 @@ impl Output {
     fn piece(&mut self, source: u32, verbatim: bool) {
         // An outline is shorter than four times its content, and text beyond 4 GiB has no place.
         let at = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
-        self.pieces.push(Piece {
-            at,
-            source,
-            verbatim,
-        });
+        self.pieces.push(Piece { at, source, verbatim });
     }
 
     /// Text that stands for the byte at `source`.
@@ -108,10 +102,7 @@ impl Output {
 
     fn source(&self, at: u32) -> u32 {
         let index = self.pieces.partition_point(|piece| piece.at <= at);
-        match index
-            .checked_sub(1)
-            .and_then(|index| self.pieces.get(index))
-        {
+        match index.checked_sub(1).and_then(|index| self.pieces.get(index)) {
             Some(piece) if piece.verbatim => piece.source + (at - piece.at),
             Some(piece) => piece.source,
             None => 0,

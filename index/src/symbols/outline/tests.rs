@@ -80,43 +80,25 @@ fn variables() {
 
 #[test]
 fn types() {
-    assert_outline(
-        "struct s { int a, b:3; u8 c[4]; } __packed;",
-        "struct s{int a,b;int c;} ;",
-    );
+    assert_outline("struct s { int a, b:3; u8 c[4]; } __packed;", "struct s{int a,b;int c;} ;");
     assert_outline(
         "struct s { struct { int a; } b; union { int c; }; };",
         "struct s{struct {int a;} b;union {int c;} ;} ;",
     );
-    assert_outline(
-        "struct __attribute__((packed)) s { int a; };",
-        "struct s{int a;} ;",
-    );
+    assert_outline("struct __attribute__((packed)) s { int a; };", "struct s{int a;} ;");
     assert_outline(
         "struct s { int (*f)(int), g; DECLARE_BITMAP(map, 4); };",
         "struct s{int (*f)(),g;int map;} ;",
     );
-    assert_outline(
-        "enum e { A, B = 1 << 2, C __attr, /* D */ };",
-        "enum e{A,B,C,} ;",
-    );
+    assert_outline("enum e { A, B = 1 << 2, C __attr, /* D */ };", "enum e{A,B,C,} ;");
     assert_outline("enum e : u8 { A };", "enum e{A,} ;");
-    assert_outline(
-        "typedef struct { int a; } t, *p;",
-        "typedef struct {int a;} t,p;",
-    );
-    assert_outline(
-        "typedef struct { int a; } __packed t;",
-        "typedef struct {int a;} t;",
-    );
+    assert_outline("typedef struct { int a; } t, *p;", "typedef struct {int a;} t,p;");
+    assert_outline("typedef struct { int a; } __packed t;", "typedef struct {int a;} t;");
     assert_outline("typedef int (*t)(void);", "typedef int (*t)();");
     assert_outline("typedef u32 __bitwise t;", "typedef int t;");
     assert_outline("typedef int t(int a);", "typedef int t();");
     assert_outline("typedef unsigned long t;", "typedef int t;");
-    assert_outline(
-        "struct s { int a; } x = { 1 }, *y;",
-        "struct s{int a;} x,y;",
-    );
+    assert_outline("struct s { int a; } x = { 1 }, *y;", "struct s{int a;} x,y;");
 }
 
 #[test]
@@ -140,10 +122,7 @@ fn the_preprocessor() {
     );
     assert_outline("#define X \\\n int a; \\\n int b;\nint c;", "int c;");
     assert_outline("#error don't\nint a;", "int a;");
-    assert_outline(
-        "#if 0\nint a;\n#if 1\n#endif\n#else\nint b;\n#endif\n",
-        "int b;",
-    );
+    assert_outline("#if 0\nint a;\n#if 1\n#endif\n#else\nint b;\n#endif\n", "int b;");
 }
 
 #[test]

@@ -11,37 +11,22 @@ fn each_language() -> impl Iterator<Item = Language> {
 
 #[test]
 fn too_large_is_refused() {
-    let limits = Limits {
-        size: 10,
-        ..Limits::default()
-    };
+    let limits = Limits { size: 10, ..Limits::default() };
     let extract = |language, code: &str| {
         let language = Language::from_name(language).unwrap();
         Extractor::new().extract(language, code.as_bytes(), &limits)
     };
     let error = extract("Go", "package main\n");
-    assert!(matches!(
-        error,
-        Err(SymbolError::TooLarge {
-            size: 13,
-            limit: 10
-        })
-    ));
+    assert!(matches!(error, Err(SymbolError::TooLarge { size: 13, limit: 10 })));
     // Of C what is parsed counts, up to a point.
     assert_eq!(extract("C", "#define A 1\n").unwrap().len(), 1);
     let error = extract("C", &"#define A 1\n".repeat(100));
-    assert!(matches!(
-        error,
-        Err(SymbolError::TooLarge { size: 1200, .. })
-    ));
+    assert!(matches!(error, Err(SymbolError::TooLarge { size: 1200, .. })));
 }
 
 #[test]
 fn more_symbols_than_the_limit_are_cut_and_it_is_said() {
-    let limits = Limits {
-        symbols: 3,
-        ..Limits::default()
-    };
+    let limits = Limits { symbols: 3, ..Limits::default() };
     let mut extractor = Extractor::new();
     for language in ["C", "Rust"] {
         let code = match language {
@@ -49,9 +34,7 @@ fn more_symbols_than_the_limit_are_cut_and_it_is_said() {
             _ => "fn a() {} fn b() {} fn c() {} fn d() {}",
         };
         let language = Language::from_name(language).unwrap();
-        let found = extractor
-            .extract(language, code.as_bytes(), &limits)
-            .unwrap();
+        let found = extractor.extract(language, code.as_bytes(), &limits).unwrap();
         assert_eq!(found.len(), 3);
         assert!(extractor.was_cut());
     }
@@ -64,18 +47,12 @@ fn more_symbols_than_the_limit_are_cut_and_it_is_said() {
 #[test]
 fn a_file_that_takes_too_long_fails_alone() {
     let mut extractor = Extractor::new();
-    let limits = Limits {
-        time: Duration::ZERO,
-        ..Limits::default()
-    };
+    let limits = Limits { time: Duration::ZERO, ..Limits::default() };
     for language in each_language() {
         let code = String::from("<?php ") + &"struct a { int b; };\n".repeat(10_000);
         let started = Instant::now();
         let result = extractor.extract(language, code.as_bytes(), &limits);
-        assert!(
-            matches!(result, Err(SymbolError::TimedOut { .. })),
-            "{language}"
-        );
+        assert!(matches!(result, Err(SymbolError::TimedOut { .. })), "{language}");
         assert!(started.elapsed() < Duration::from_secs(2), "{language}");
         let result = extractor.extract(language, b"\n", &Limits::default());
         assert_eq!(result.unwrap(), [], "{language}");
@@ -115,10 +92,7 @@ fn binary_and_broken_input() {
 #[test]
 fn deep_nesting_does_not_exhaust_the_stack() {
     let mut extractor = Extractor::new();
-    let limits = Limits {
-        time: Duration::from_millis(100),
-        ..Limits::default()
-    };
+    let limits = Limits { time: Duration::from_millis(100), ..Limits::default() };
     for language in each_language() {
         for open in ["(", "[", "{", "a(", "#if 1\n"] {
             let code = open.repeat(100_000);
@@ -131,10 +105,7 @@ fn deep_nesting_does_not_exhaust_the_stack() {
 #[test]
 fn a_deep_tree_is_walked() {
     let (open, close) = ("(".repeat(100_000), ")".repeat(100_000));
-    let limits = Limits {
-        time: Duration::from_secs(60),
-        ..Limits::default()
-    };
+    let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
     let code = format!("fn first() {{ {open}1{close} }} fn second() {{}}");
     let language = Language::from_name("Rust").unwrap();
     let found = Extractor::new().extract(language, code.as_bytes(), &limits);
@@ -159,20 +130,14 @@ fn c_that_is_meant_to_be_slow() {
         "int f(a) int a; { } }".repeat(50_000),
     ];
     let mut extractor = Extractor::new();
-    let limits = Limits {
-        time: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits = Limits { time: Duration::from_millis(50), ..Limits::default() };
     for language in ["C", "C++"] {
         let language = Language::from_name(language).unwrap();
         for input in &inputs {
             let started = Instant::now();
             let _ = extractor.extract(language, input.as_bytes(), &limits);
             let start = &input[..input.len().min(20)];
-            assert!(
-                started.elapsed() < Duration::from_secs(5),
-                "{language} {start:?}"
-            );
+            assert!(started.elapsed() < Duration::from_secs(5), "{language} {start:?}");
         }
     }
 }
@@ -189,12 +154,7 @@ fn cut_off_anywhere() {
             for end in (0..code.len()).step_by(23) {
                 let content = &code.as_bytes()[..end];
                 let found = extractor.extract(language, content, &Limits::default());
-                assert!(
-                    found
-                        .unwrap()
-                        .iter()
-                        .all(|symbol| symbol.name.end as usize <= end)
-                );
+                assert!(found.unwrap().iter().all(|symbol| symbol.name.end as usize <= end));
             }
         }
     }

@@ -11,9 +11,7 @@ use crate::languages::Language;
 fn symbols(language: &str, code: &str) -> Vec<String> {
     let language = Language::from_name(language).unwrap();
     assert!(Extractor::supports(language), "{language}");
-    let symbols = Extractor::new()
-        .extract(language, code.as_bytes(), &Limits::default())
-        .unwrap();
+    let symbols = Extractor::new().extract(language, code.as_bytes(), &Limits::default()).unwrap();
     let name = |symbol: &Symbol| &code[visit::bytes(&symbol.name)];
     symbols
         .iter()
@@ -63,11 +61,7 @@ fn a_language_without_a_grammar_has_no_symbols() {
 #[test]
 fn one_extractor_reads_several_languages() {
     let mut extractor = Extractor::new();
-    for (language, code) in [
-        ("Rust", "fn a() {}"),
-        ("Go", "func a() {}"),
-        ("Rust", "fn a() {}"),
-    ] {
+    for (language, code) in [("Rust", "fn a() {}"), ("Go", "func a() {}"), ("Rust", "fn a() {}")] {
         let language = Language::from_name(language).unwrap();
         let found = extractor.extract(language, code.as_bytes(), &Limits::default());
         assert_eq!(found.unwrap().len(), 1);
@@ -78,9 +72,7 @@ fn one_extractor_reads_several_languages() {
 fn the_extent_is_the_whole_definition() {
     let code = "int a;\n\n/* c */ static int f(int x) /* d */\n{\n\treturn x;\n}\nint b;\n";
     let language = Language::from_name("C").unwrap();
-    let found = Extractor::new()
-        .extract(language, code.as_bytes(), &Limits::default())
-        .unwrap();
+    let found = Extractor::new().extract(language, code.as_bytes(), &Limits::default()).unwrap();
     assert_eq!(&code[visit::bytes(&found[1].name)], "f");
     assert_eq!(
         &code[visit::bytes(&found[1].extent)],
