@@ -168,7 +168,9 @@ pub(crate) fn encode_symbols(symbols: &[StoredSymbol]) -> Vec<u8> {
         write_varint(&mut bytes, symbol.start - before);
         write_varint(&mut bytes, symbol.length);
         bytes.push(symbol.kind as u8);
-        write_varint(&mut bytes, symbol.container.map_or(0, |container| index as u32 - container));
+        let container =
+            symbol.container.map_or(0, |container| 1 + zigzag(i64::from(container) - index as i64));
+        write_varint(&mut bytes, container);
         before = symbol.start;
     }
     bytes
@@ -189,15 +191,24 @@ fn decode_symbols(mut bytes: &[u8]) -> Vec<StoredSymbol> {
         let kind = take_byte(&mut bytes).unwrap_or_default();
         let container = match read_varint(&mut bytes) {
             0 => None,
-            distance => (symbols.len() as u32).checked_sub(distance),
+            distance => u32::try_from(symbols.len() as i64 + unzigzag(distance - 1)).ok(),
         };
         before = start;
-        // A kind of a later version is no reason to lose the others.
-        if let Some(kind) = SymbolKind::from_number(kind) {
-            symbols.push(StoredSymbol { start, length, kind, container });
-        }
+        // A kind of a later version keeps its place, since containers are named by place.
+        let kind = SymbolKind::from_number(kind).unwrap_or(SymbolKind::Variable);
+        symbols.push(StoredSymbol { start, length, kind, container });
     }
     symbols
+}
+
+/// A small number of either sign as a small number: a container can come before what it contains,
+/// or after it (C's `typedef struct { … } name`).
+fn zigzag(number: i64) -> u32 {
+    (number << 1 ^ number >> 63) as u32
+}
+
+fn unzigzag(number: u32) -> i64 {
+    i64::from(number >> 1) ^ -i64::from(number & 1)
 }
 
 /// The form of a name that is looked up: case does not matter. `None` for what is not indexed.
@@ -427,5 +438,26 @@ impl Directory for Bundle {
 
     fn watch(&self, _: WatchCallback) -> tantivy::Result<WatchHandle> {
         Ok(WatchHandle::empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_come_back_whichever_way_their_containers_are() {
+        let symbol = |start, container| StoredSymbol {
+            start,
+            length: 3,
+            kind: SymbolKind::Field,
+            container,
+        };
+        let symbols =
+            [symbol(0, Some(2)), symbol(9, None), symbol(9, Some(0)), symbol(400, Some(2))];
+        assert_eq!(decode_symbols(&encode_symbols(&symbols)), symbols);
+        for number in [0, 1, -1, 5, -70_000] {
+            assert_eq!(unzigzag(zigzag(number)), number);
+        }
     }
 }
