@@ -7,50 +7,35 @@ use aeterna_index::plan::{MAX_GRAMS, plan};
 use aeterna_index::query::regex::compile;
 use aeterna_index::query::tree::{Case, Matcher, Pattern, Scope};
 use aeterna_index::trigram::{Gram, fold_text, gram};
-use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-
-#[derive(Arbitrary, Debug)]
-struct Input<'a> {
-    source: &'a str,
-    text: &'a [u8],
-    sensitive: bool,
-    literal: bool,
-}
 
 fn grams_of(text: &[u8]) -> HashSet<Gram> {
     let mut folded = Vec::new();
     fold_text(text, &mut folded);
     let raw = text.windows(3);
-    raw.chain(folded.windows(3))
-        .map(|window| gram(window[0], window[1], window[2]))
-        .collect()
+    raw.chain(folded.windows(3)).map(|window| gram(window[0], window[1], window[2])).collect()
 }
 
-fuzz_target!(|input: Input<'_>| {
-    if input.source.len() > 200 {
+fuzz_target!(|input: (bool, bool, &str, &[u8])| {
+    let (literal, sensitive, source, text) = input;
+    if source.len() > 200 {
         return;
     }
-    let matcher = match input.literal {
-        true => Matcher::Literal(input.source.to_owned()),
-        false => Matcher::Regex(input.source.to_owned()),
+    let matcher = match literal {
+        true => Matcher::Literal(source.to_owned()),
+        false => Matcher::Regex(source.to_owned()),
     };
-    let case = match input.sensitive {
+    let case = match sensitive {
         true => Case::Sensitive,
         false => Case::Insensitive,
     };
-    let pattern = Pattern {
-        matcher,
-        case,
-        scope: Scope::Content,
-        position: 0..input.source.len(),
-    };
+    let pattern = Pattern { matcher, case, scope: Scope::Content, position: 0..source.len() };
     let Ok(plan) = plan(&pattern) else { return };
     assert!(plan.expr.gram_count() <= MAX_GRAMS);
     let Ok(regex) = compile(&pattern) else { return };
     // The pattern's own text matches it more often than what the fuzzer makes up.
-    let near = [input.text, input.source.as_bytes(), input.text].concat();
-    for text in [input.text, &near] {
+    let near = [text, source.as_bytes(), text].concat();
+    for text in [text, &near] {
         let Some(found) = regex.find(text) else {
             continue;
         };

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use aeterna_index::languages::{self, Language};
+use aeterna_index::languages;
 use aeterna_index::symbols::{Extractor, Limits, Symbol};
 
 /// How many of the slowest files are reported.
@@ -67,7 +67,7 @@ fn measure(files: &[PathBuf], print: bool) -> std::io::Result<()> {
     let limits = Limits::default();
     let mut totals: BTreeMap<&str, Total> = BTreeMap::new();
     let mut slowest: Vec<(Duration, usize, &Path)> = Vec::new();
-    let mut detection = Duration::ZERO;
+    let (mut detection, mut classification) = (Duration::ZERO, Duration::ZERO);
     for path in files {
         let Ok(content) = std::fs::read(path) else {
             continue;
@@ -75,6 +75,9 @@ fn measure(files: &[PathBuf], print: bool) -> std::io::Result<()> {
         let start = Instant::now();
         let language = languages::detect(path.as_os_str().as_encoded_bytes(), &content);
         detection += start.elapsed();
+        let start = Instant::now();
+        std::hint::black_box(classify(path.as_os_str().as_encoded_bytes(), &content));
+        classification += start.elapsed();
         let Some(language) = language.filter(|&language| Extractor::supports(language)) else {
             continue;
         };
@@ -90,7 +93,7 @@ fn measure(files: &[PathBuf], print: bool) -> std::io::Result<()> {
             Ok(symbols) => {
                 total.symbols += symbols.len();
                 if print {
-                    print_symbols(&mut out, path, language, &content, &symbols)?;
+                    print_symbols(&mut out, path, &content, &symbols)?;
                 }
             }
             Err(error) => {
@@ -100,14 +103,26 @@ fn measure(files: &[PathBuf], print: bool) -> std::io::Result<()> {
         }
     }
     slowest.sort_unstable_by(|a, b| b.cmp(a));
-    report(&totals, &slowest, detection, files.len());
+    report(&totals, &slowest);
+    eprintln!(
+        "{} files: {detection:.2?} to detect languages, {classification:.2?} for vendored, generated, tests, documentation",
+        files.len()
+    );
     out.flush()
+}
+
+fn classify(path: &[u8], content: &[u8]) -> [bool; 4] {
+    [
+        languages::is_vendored(path),
+        languages::is_generated(path, content),
+        languages::is_test(path),
+        languages::is_documentation(path),
+    ]
 }
 
 fn print_symbols(
     out: &mut impl Write,
     path: &Path,
-    _language: Language,
     content: &[u8],
     symbols: &[Symbol],
 ) -> std::io::Result<()> {
@@ -133,12 +148,7 @@ fn print_symbols(
     Ok(())
 }
 
-fn report(
-    totals: &BTreeMap<&str, Total>,
-    slowest: &[(Duration, usize, &Path)],
-    detection: Duration,
-    files: usize,
-) {
+fn report(totals: &BTreeMap<&str, Total>, slowest: &[(Duration, usize, &Path)]) {
     for (language, total) in totals {
         let seconds = total.time.as_secs_f64();
         let speed = total.bytes as f64 / 1e6 / seconds.max(1e-9);
@@ -150,7 +160,6 @@ fn report(
             total.failed,
         );
     }
-    eprintln!("detection: {detection:?} for {files} files");
     for (time, size, path) in slowest.iter().take(SLOWEST) {
         eprintln!("{time:10.2?} {size:9} {}", path.display());
     }

@@ -64,3 +64,13 @@ pub fn yield_to_searches(nice: i32) {
     #[cfg(not(target_os = "linux"))]
     let _ = nice;
 }
+
+/// Gives memory that indexing used back to the system: the C library keeps what many threads
+/// freed, and a server would otherwise hold the peak of its largest repository for ever.
+pub(crate) fn release_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: a plain call of the C library, safe from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

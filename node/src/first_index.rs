@@ -65,7 +65,8 @@ async fn one(manager: Arc<RepoManager>, times: IndexingTimes, url: String) -> Op
     let (mut changes, before) = match started {
         Ok(started) => started,
         Err(error) => {
-            follower.finish(&format!("cannot index it: {}", printable(error.to_string().as_bytes())));
+            follower
+                .finish(&format!("cannot index it: {}", printable(error.to_string().as_bytes())));
             return None;
         }
     };
@@ -84,7 +85,8 @@ async fn one(manager: Arc<RepoManager>, times: IndexingTimes, url: String) -> Op
             }
         }
         if changes.changed().await.is_err() {
-            follower.finish("the server stops before it is indexed; it continues at the next start");
+            follower
+                .finish("the server stops before it is indexed; it continues at the next start");
             return None;
         }
     }
@@ -149,7 +151,8 @@ async fn example(manager: &Arc<RepoManager>, name: &str) -> String {
 /// The command as it can be pasted into the shell that started the server.
 fn command(query: &str, address: SocketAddr) -> String {
     let server = format!("http://{address}");
-    let usual = address == ListenAddress::default().0 && std::env::var_os("AETERNA_SERVER").is_none();
+    let usual =
+        address == ListenAddress::default().0 && std::env::var_os("AETERNA_SERVER").is_none();
     let server = if usual { String::new() } else { format!(" --server {server}") };
     format!("{} search{server} {}", program(), shell_quoted(query))
 }

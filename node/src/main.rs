@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod first_index;
 mod http;
+mod secrets;
 mod serve;
 mod stop;
 mod telemetry;

@@ -1,6 +1,6 @@
 //! What a [`crate::RepoManager`] is opened with; each limit has a name and a default.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aeterna_index::ShardOptions;
@@ -77,8 +77,17 @@ impl DatabaseUrl {
     }
 
     /// A SQLite file.
-    pub fn sqlite(path: &std::path::Path) -> Self {
-        Self(format!("sqlite://{}", path.display()))
+    pub fn sqlite(path: &Path) -> Self {
+        let path = path.to_string_lossy();
+        let path = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+        Self(format!("sqlite://{path}"))
+    }
+
+    /// The folder of a SQLite file.
+    pub(crate) fn sqlite_folder(&self) -> Option<PathBuf> {
+        let path = self.0.strip_prefix("sqlite://")?.split('?').next()?;
+        let path = path.replace("%23", "#").replace("%3F", "?").replace("%25", "%");
+        Path::new(&path).parent().map(Path::to_owned)
     }
 
     /// The address with its password, for the driver alone.

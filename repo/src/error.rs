@@ -176,7 +176,10 @@ impl ManagerError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Git(error) => error.is_permanent(),
-            Self::InvalidName { .. } | Self::InvalidGlob { .. } | Self::NotFound { .. } => true,
+            Self::Catalog(CatalogError::Transition { .. })
+            | Self::InvalidName { .. }
+            | Self::InvalidGlob { .. }
+            | Self::NotFound { .. } => true,
             _ => false,
         }
     }

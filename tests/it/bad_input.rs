@@ -31,7 +31,12 @@ fn unknown_qualifiers_are_not_ignored() {
     // Either it is refused or an alert says that it was taken as text.
     match reply.status {
         400 => drop(reply.assert_problem(400, "unknown-qualifier")),
-        _ => assert_eq!(reply.json()["alerts"][0]["code"], "looks-like-qualifier", "{}", reply.text()),
+        _ => assert_eq!(
+            reply.json()["alerts"][0]["code"],
+            "looks-like-qualifier",
+            "{}",
+            reply.text()
+        ),
     }
 }
 
@@ -39,9 +44,8 @@ fn unknown_qualifiers_are_not_ignored() {
 fn long_queries() {
     let server = Server::start();
     let long = "x".repeat(1 << 20);
-    let problem = server
-        .post("/api/v1/search", &json!({"q": long}))
-        .assert_problem(400, "query-too-long");
+    let problem =
+        server.post("/api/v1/search", &json!({"q": long})).assert_problem(400, "query-too-long");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() < 500), "not repeated");
     // A URL of this size is refused before there is a request that could have an answer of its own.
     let status = server.search(&long, "").status;
@@ -118,18 +122,26 @@ fn expired_cursors() {
     let files: Vec<(&str, &[u8])> =
         files.iter().map(|(path, content)| (path.as_str(), content.as_slice())).collect();
     let git = Git::with_files("shop", &files);
-    let server = Server::start();
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start_in(data.path(), &ServerOptions::default());
     server.add(&git.url());
     let first = server.search("common", "&pageSize=3").json();
     let cursor = first["nextCursor"].as_str().unwrap();
     git.write("f5.txt", b"changed\n");
     git.commit("second");
     assert_eq!(server.cli(&["repo", "sync", "owner/shop", "--wait"]).code, 0);
+    let pinned = server.search("common", &format!("&pageSize=10&cursor={cursor}")).json();
+    assert_eq!(pinned["results"].as_array().unwrap().len(), 7, "it shows what it was made on");
+    // States that were replaced are kept in memory alone.
+    assert_eq!(server.stop(), 0);
+    let server = Server::start_in(data.path(), &ServerOptions::default());
     server
         .search("common", &format!("&pageSize=3&cursor={cursor}"))
         .assert_problem(410, "cursor-expired");
     // One of another query is not taken either.
-    server.search("other", &format!("&pageSize=3&cursor={cursor}")).assert_problem(400, "invalid-cursor");
+    server
+        .search("other", &format!("&pageSize=3&cursor={cursor}"))
+        .assert_problem(400, "invalid-cursor");
 }
 
 #[test]
@@ -213,7 +225,10 @@ fn a_password_is_neither_logged_nor_stored() {
     assert_eq!(shown.status, 404);
     assert!(!shown.text().contains("hunter2hunter2"), "{}", shown.text());
     let ran = server.cli(&["repo", "add", url]);
-    assert!(!ran.stdout.contains("hunter2hunter2") && !ran.stderr.contains("hunter2hunter2"), "{ran:?}");
+    assert!(
+        !ran.stdout.contains("hunter2hunter2") && !ran.stderr.contains("hunter2hunter2"),
+        "{ran:?}"
+    );
     server.search("hunter2", "");
     assert_eq!(server.stop(), 0);
     let found = files_with(server.data(), "hunter2hunter2");

@@ -109,11 +109,10 @@ fn too_many_searches_are_sent_away_and_the_rest_answered() {
     git.commit("first");
     let server = Server::start_with(&ServerOptions::set(&["search.concurrent_searches=1"]));
     server.add(&git.url());
+    let body = json!({"q": "/[a-z]{3}[0-9]{7}/ count:all"});
     let replies = std::thread::scope(|scope| {
-        let body = json!({"q": "/[a-z]{3}[0-9]{7}/ count:all"});
-        let threads: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| server.post("/api/v1/search", &body)))
-            .collect();
+        let threads: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| server.post("/api/v1/search", &body))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     let (answered, refused): (Vec<_>, Vec<_>) =

@@ -58,7 +58,8 @@ fn bytes_that_are_not_utf8_come_in_base64_too() {
 fn get_and_post_answer_alike_and_options_are_honoured() {
     let (_git, server, _) = indexed();
     let get = server.search("needle", "&pageSize=1&facets=true&explain=true&chunks=false");
-    let body = json!({"q": "needle", "pageSize": 1, "facets": true, "explain": true, "chunks": false});
+    let body =
+        json!({"q": "needle", "pageSize": 1, "facets": true, "explain": true, "chunks": false});
     let post = server.post("/api/v1/search", &body);
     let strip = |reply: Value| (reply["results"].clone(), reply["facets"].clone());
     assert_eq!(strip(get.json()), strip(post.json()));
@@ -68,7 +69,7 @@ fn get_and_post_answer_alike_and_options_are_honoured() {
     assert_eq!(answer["facets"]["repository"], json!([{"value": "owner/shop", "count": 2}]));
     assert!(answer["explain"]["plan"].as_str().is_some_and(|plan| !plan.is_empty()));
     let cursor = answer["nextCursor"].as_str().unwrap();
-    let next = server.search("needle", &format!("&pageSize=1&cursor={cursor}")).json();
+    let next = server.search("needle", &format!("&pageSize=1&facets=true&cursor={cursor}")).json();
     assert_eq!(next["results"].as_array().unwrap().len(), 1);
     assert_ne!(next["results"][0]["path"], answer["results"][0]["path"]);
 }
@@ -124,7 +125,8 @@ fn files_and_folders_are_read() {
 #[test]
 fn health_metrics_and_description_are_there() {
     let (_git, server, _) = indexed();
-    assert_eq!(server.get("/livez").json()["status"], "alive");
+    let alive = server.get("/livez").json();
+    assert_eq!((&alive["status"], &alive["node"]), (&json!("alive"), &json!("local")));
     assert_eq!(server.get("/readyz").json()["status"], "ready");
     server.search("needle", "");
     let metrics = server.get("/metrics");
@@ -173,7 +175,8 @@ fn health_metrics_and_description_are_there() {
         assert!(paths.contains_key(path), "{path}");
     }
     let parameters = document["paths"]["/api/v1/search"]["get"]["parameters"].to_string();
-    for name in ["pageSize", "cursor", "context", "facets", "explain", "requireComplete", "chunks"] {
+    for name in ["pageSize", "cursor", "context", "facets", "explain", "requireComplete", "chunks"]
+    {
         assert!(parameters.contains(name), "{name}: {parameters}");
     }
     assert!(document["components"]["schemas"]["SearchAnswer"].is_object());
@@ -195,7 +198,8 @@ fn every_answer_has_an_id_and_harmless_ones_are_kept() {
         .header("traceparent", &format!("00-{trace}-b7ad6b7169203331-01"))
         .send(server.address);
     let log = server.log();
-    let line = log.lines().find(|line| line.contains("\"traced\"")).expect("a line for the request");
+    let line =
+        log.lines().find(|line| line.contains("\"traced\"")).expect("a line for the request");
     let line: Value = serde_json::from_str(line).expect("lines are JSON behind a pipe");
     assert_eq!(line["span"]["trace_id"], trace);
     assert_eq!(line["span"]["route"], "/api/v1/repos");
@@ -219,9 +223,13 @@ fn zoekts_clients_are_understood() {
     let reply = server.post("/api/search", &json!({"Q": "nee.le f:main", "Opts": {}}));
     assert_eq!(reply.status, 200, "{}", reply.text());
     let result = &reply.json()["Result"];
-    assert_eq!((&result["FileCount"], &result["MatchCount"]), (&json!(1), &json!(1)));
+    assert_eq!(result["FileCount"], 1);
+    assert!(result["MatchCount"].as_u64().is_some_and(|count| count > 0), "{result}");
     let file = &result["Files"][0];
-    assert_eq!((&file["Repository"], &file["FileName"]), (&json!("owner/shop"), &json!("src/main.rs")));
+    assert_eq!(
+        (&file["Repository"], &file["FileName"]),
+        (&json!("owner/shop"), &json!("src/main.rs"))
+    );
     assert_eq!((&file["Branches"], &file["Language"]), (&json!(["main"]), &json!("Rust")));
     let line = &file["LineMatches"][0];
     assert_eq!(line["Line"], "ICAgIC8vIGdyw7zDn2UgbmVlZGxlCg==");
@@ -229,12 +237,13 @@ fn zoekts_clients_are_understood() {
     let fragment = &line["LineFragments"][0];
     assert_eq!((&fragment["LineOffset"], &fragment["MatchLength"]), (&json!(15), &json!(6)));
 
-    let chunked = server
-        .post("/api/search", &json!({"Q": "needle", "Opts": {"ChunkMatches": true}}))
-        .json();
+    let chunked =
+        server.post("/api/search", &json!({"Q": "needle", "Opts": {"ChunkMatches": true}})).json();
     let chunk = &chunked["Result"]["Files"][0]["ChunkMatches"][0];
     assert!(chunk["Ranges"][0]["Start"]["ByteOffset"].is_u64(), "{chunked}");
-    for body in [json!({}), json!({"Q": "x", "RepoIDs": [1]}), json!({"Q": "x", "Opts": {"Whole": true}})] {
+    for body in
+        [json!({}), json!({"Q": "x", "RepoIDs": [1]}), json!({"Q": "x", "Opts": {"Whole": true}})]
+    {
         let reply = server.post("/api/search", &body);
         assert_eq!(reply.status, 400);
         assert!(reply.json()["Error"].is_string(), "{}", reply.text());

@@ -58,7 +58,8 @@ fn lists_are_filtered_and_paged() {
     assert_eq!(rows.len(), 2, "{}", plain.stdout);
     assert_eq!((rows[0][0], rows[0][1], rows[0][2]), ("owner/one", "ready", "1"));
     let named: Value =
-        serde_json::from_str(&server.cli(&["repo", "ls", "--name", "TW", "--json"]).stdout).unwrap();
+        serde_json::from_str(&server.cli(&["repo", "ls", "--name", "TW", "--json"]).stdout)
+            .unwrap();
     assert_eq!(named["repositories"].as_array().unwrap().len(), 1);
     assert_eq!(named["repositories"][0]["name"], "owner/two");
     assert_eq!(server.cli(&["repo", "list", "--state", "error"]).stdout, "");
@@ -92,7 +93,15 @@ fn branches_are_chosen_by_globs_and_searched_by_name() {
     git.git(&["checkout", "-q", "main"]);
     let server = Server::start();
     let ran = server.cli(&[
-        "repo", "add", &git.url(), "--branch", "main", "--branch", "release/*", "--wait", "--json",
+        "repo",
+        "add",
+        &git.url(),
+        "--branch",
+        "main",
+        "--branch",
+        "release/*",
+        "--wait",
+        "--json",
     ]);
     let repository: Value = serde_json::from_str(&ran.stdout).unwrap();
     let names: Vec<&str> = repository["revisions"]
@@ -143,5 +152,9 @@ fn what_is_left_out_is_listed_with_the_reason() {
             ("video.mp4", "lfs-pointer"),
         ]
     );
-    assert_eq!(server.paths("type:path link"), ["owner/shop:link"], "paths are searched all the same");
+    assert_eq!(
+        server.paths("type:path link"),
+        ["owner/shop:link"],
+        "paths are searched all the same"
+    );
 }

@@ -27,9 +27,9 @@ use crate::shard::Snapshot;
 /// Content that the first window of candidates holds, in bytes. What is ranked against each other
 /// is a window: large enough to find the best of a common word, small enough for a few
 /// milliseconds.
-const FIRST_WINDOW: u64 = 16 << 20;
+const FIRST_WINDOW: u64 = 8 << 20;
 /// Content of each window that follows.
-const NEXT_WINDOW: u64 = 64 << 20;
+const NEXT_WINDOW: u64 = 32 << 20;
 /// Candidates of one window.
 const WINDOW_CANDIDATES: usize = 1 << 16;
 /// What a candidate counts beside its content.

@@ -46,13 +46,13 @@ impl SymbolReader<'_> {
                 scope.spawn(|| self.work(&next, &stop, sender));
             }
             drop(sender);
-            let written = self.collect(&receiver);
+            let written = self.collect(&receiver, path);
             stop.store(true, Ordering::Relaxed);
             // Threads that wait to hand something over go on and see that they are to stop.
             drop(receiver);
             written
         })?
-        .finish(path)
+        .finish()
     }
 
     fn work(
@@ -86,8 +86,9 @@ impl SymbolReader<'_> {
     fn collect(
         &self,
         receiver: &Receiver<Result<(u32, Vec<BlobSymbols>), IndexError>>,
+        path: &Path,
     ) -> Result<SymbolWriter, IndexError> {
-        let mut writer = SymbolWriter::new()?;
+        let mut writer = SymbolWriter::create(path)?;
         let mut early = BTreeMap::new();
         let mut wanted = 0;
         for batch in receiver {

@@ -4,7 +4,7 @@
 //! index of one document a blob, whose terms are the folded names, so that a definition is found
 //! without looking at its uses. The tantivy index is built in memory and stored as sections.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::ops::{Deref, Range};
@@ -19,7 +19,8 @@ use tantivy::directory::{
 use tantivy::indexer::SingleSegmentIndexWriter;
 use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 use tantivy::{
-    Directory, DocSet, Index, ReloadPolicy, Searcher, TERMINATED, TantivyDocument, Term,
+    Directory, DocSet, Index, IndexReader, ReloadPolicy, Searcher, TERMINATED, TantivyDocument,
+    Term,
 };
 
 use super::file::{SectionFile, SectionWriter};
@@ -33,8 +34,8 @@ const STARTS: u32 = 1;
 const SYMBOLS: u32 = 2;
 const FILE_NAMES: u32 = 3;
 const FILES: u32 = 4;
-/// What tantivy sizes its first hash table for.
-const WRITER_MEMORY: usize = 64 << 20;
+/// Memory of one part of the index of names while it is built.
+const PART_MEMORY: usize = 48 << 20;
 /// A longer name is not found by name, only in its text: no one types it.
 const MAX_NAME_BYTES: usize = 256;
 /// Names that one look-up of a prefix goes through at most.
@@ -52,12 +53,22 @@ pub(crate) struct StoredSymbol {
     pub(crate) container: Option<u32>,
 }
 
-/// Writes symbol files; blobs come in order.
+/// Writes symbol files; blobs come in order. The index of names is cut into parts, each built in
+/// memory and appended, so that memory does not grow with the segment.
 pub(crate) struct SymbolWriter {
-    names: SingleSegmentIndexWriter,
-    field: Field,
+    writer: SectionWriter,
+    part: Part,
+    /// First blob of each part, its files and their lengths.
+    files: Vec<(u32, PathBuf, usize)>,
     starts: Vec<u32>,
     symbols: Vec<u8>,
+}
+
+/// The names of adjacent blobs.
+struct Part {
+    names: SingleSegmentIndexWriter,
+    field: Field,
+    first: u32,
 }
 
 fn failed(error: impl fmt::Display) -> IndexError {
@@ -75,24 +86,62 @@ fn schema() -> (Schema, Field) {
     (schema.build(), field)
 }
 
-impl SymbolWriter {
-    /// With no blobs yet.
-    pub(crate) fn new() -> Result<Self, IndexError> {
+impl Part {
+    fn new(first: u32) -> Result<Self, IndexError> {
         let (schema, field) = schema();
         let names = Index::builder()
             .schema(schema)
-            .single_segment_index_writer(RamDirectory::create(), WRITER_MEMORY)
+            .single_segment_index_writer(RamDirectory::create(), PART_MEMORY)
             .map_err(failed)?;
-        Ok(Self { names, field, starts: vec![0], symbols: Vec::new() })
+        Ok(Self { names, field, first })
+    }
+
+    /// Finishes the index and appends its files.
+    fn write(
+        self,
+        writer: &mut SectionWriter,
+        files: &mut Vec<(u32, PathBuf, usize)>,
+    ) -> Result<(), IndexError> {
+        let index = self.names.finalize().map_err(failed)?;
+        let directory = index.directory();
+        for name in directory.list_managed_files() {
+            // Tantivy's own list of files is for a folder that it may change; ours it may not.
+            if !directory.exists(&name).map_err(failed)? {
+                continue;
+            }
+            let bytes = directory.atomic_read(&name).map_err(failed)?;
+            writer.append(&bytes)?;
+            files.push((self.first, name, bytes.len()));
+        }
+        Ok(())
+    }
+}
+
+impl SymbolWriter {
+    /// Creates the file, with no blobs yet.
+    pub(crate) fn create(path: &Path) -> Result<Self, IndexError> {
+        let mut writer = SectionWriter::create(path)?;
+        writer.begin(FILES);
+        Ok(Self {
+            writer,
+            part: Part::new(0)?,
+            files: Vec::new(),
+            starts: vec![0],
+            symbols: Vec::new(),
+        })
     }
 
     /// Adds the next blob's symbols, ascending by place, and their distinct folded names.
     pub(crate) fn add(&mut self, encoded: &[u8], names: &[String]) -> Result<(), IndexError> {
+        if self.part.names.mem_usage() > PART_MEMORY {
+            let next = Part::new(self.starts.len() as u32 - 1)?;
+            std::mem::replace(&mut self.part, next).write(&mut self.writer, &mut self.files)?;
+        }
         let mut document = TantivyDocument::new();
         for name in names {
-            document.add_text(self.field, name);
+            document.add_text(self.part.field, name);
         }
-        self.names.add_document(document).map_err(failed)?;
+        self.part.names.add_document(document).map_err(failed)?;
         self.symbols.extend_from_slice(encoded);
         let end = u32::try_from(self.symbols.len())
             .map_err(|_| failed("a segment has more than 4 GiB of symbols"))?;
@@ -100,27 +149,14 @@ impl SymbolWriter {
         Ok(())
     }
 
-    /// Writes the file, synced.
-    pub(crate) fn finish(self, path: &Path) -> Result<(), IndexError> {
-        let index = self.names.finalize().map_err(failed)?;
-        let directory = index.directory();
-        let mut writer = SectionWriter::create(path)?;
-        writer.section(STARTS, &encode(&self.starts))?;
-        writer.section(SYMBOLS, &self.symbols)?;
-        writer.begin(FILES);
-        let mut names: Vec<(PathBuf, usize)> = Vec::new();
-        for name in directory.list_managed_files() {
-            // Tantivy keeps its own list of files, for a folder that it may change; ours it may not.
-            if !directory.exists(&name).map_err(failed)? {
-                continue;
-            }
-            let bytes = directory.atomic_read(&name).map_err(failed)?;
-            writer.append(&bytes)?;
-            names.push((name, bytes.len()));
-        }
-        let names = serde_json::to_vec(&names).map_err(failed)?;
-        writer.section(FILE_NAMES, &names)?;
-        writer.finish().map(drop)
+    /// Completes the file and syncs it.
+    pub(crate) fn finish(mut self) -> Result<(), IndexError> {
+        self.part.write(&mut self.writer, &mut self.files)?;
+        let files = serde_json::to_vec(&self.files).map_err(failed)?;
+        self.writer.section(FILE_NAMES, &files)?;
+        self.writer.section(STARTS, &encode(&self.starts))?;
+        self.writer.section(SYMBOLS, &self.symbols)?;
+        self.writer.finish().map(drop)
     }
 }
 
@@ -132,7 +168,9 @@ pub(crate) fn encode_symbols(symbols: &[StoredSymbol]) -> Vec<u8> {
         write_varint(&mut bytes, symbol.start - before);
         write_varint(&mut bytes, symbol.length);
         bytes.push(symbol.kind as u8);
-        write_varint(&mut bytes, symbol.container.map_or(0, |container| index as u32 - container));
+        let container =
+            symbol.container.map_or(0, |container| 1 + zigzag(i64::from(container) - index as i64));
+        write_varint(&mut bytes, container);
         before = symbol.start;
     }
     bytes
@@ -153,15 +191,24 @@ fn decode_symbols(mut bytes: &[u8]) -> Vec<StoredSymbol> {
         let kind = take_byte(&mut bytes).unwrap_or_default();
         let container = match read_varint(&mut bytes) {
             0 => None,
-            distance => (symbols.len() as u32).checked_sub(distance),
+            distance => u32::try_from(symbols.len() as i64 + unzigzag(distance - 1)).ok(),
         };
         before = start;
-        // A kind of a later version is no reason to lose the others.
-        if let Some(kind) = SymbolKind::from_number(kind) {
-            symbols.push(StoredSymbol { start, length, kind, container });
-        }
+        // A kind of a later version keeps its place, since containers are named by place.
+        let kind = SymbolKind::from_number(kind).unwrap_or(SymbolKind::Variable);
+        symbols.push(StoredSymbol { start, length, kind, container });
     }
     symbols
+}
+
+/// A small number of either sign as a small number: a container can come before what it contains,
+/// or after it (C's `typedef struct { … } name`).
+fn zigzag(number: i64) -> u32 {
+    (number << 1 ^ number >> 63) as u32
+}
+
+fn unzigzag(number: u32) -> i64 {
+    i64::from(number >> 1) ^ -i64::from(number & 1)
 }
 
 /// The form of a name that is looked up: case does not matter. `None` for what is not indexed.
@@ -174,34 +221,45 @@ pub(crate) fn folded_name(name: &[u8]) -> Option<String> {
 /// An open symbol file.
 pub(crate) struct SymbolFile {
     file: Arc<SectionFile>,
+    parts: Vec<OpenPart>,
+    bytes: u64,
+}
+
+struct OpenPart {
+    first: u32,
     searcher: Searcher,
     field: Field,
-    bytes: u64,
+}
+
+impl OpenPart {
+    fn open(first: u32, directory: Bundle) -> tantivy::Result<Self> {
+        let index = Index::open(directory)?;
+        let field = index.schema().get_field("name")?;
+        let reader: IndexReader =
+            index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+        Ok(Self { first, searcher: reader.searcher(), field })
+    }
 }
 
 impl SymbolFile {
     /// Maps the file.
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
         let file = Arc::new(SectionFile::open(path)?);
-        let names: Vec<(PathBuf, usize)> = serde_json::from_slice(file.section(FILE_NAMES)?)
+        let names: Vec<(u32, PathBuf, usize)> = serde_json::from_slice(file.section(FILE_NAMES)?)
             .map_err(|error| file.damaged(error.to_string()))?;
         let mut at = file.range(FILES).start;
-        let mut files = HashMap::new();
-        for (name, length) in names {
-            files.insert(name, at..at + length);
+        let mut bundles: BTreeMap<u32, HashMap<PathBuf, Range<usize>>> = BTreeMap::new();
+        for (first, name, length) in names {
+            bundles.entry(first).or_default().insert(name, at..at + length);
             at += length;
         }
-        let damaged = |error: tantivy::TantivyError| file.damaged(error.to_string());
-        let directory = Bundle { file: Arc::clone(&file), files: Arc::new(files) };
-        let index = Index::open(directory).map_err(damaged)?;
-        let field = index.schema().get_field("name").map_err(damaged)?;
-        let reader = index
-            .reader_builder()
-            .reload_policy(ReloadPolicy::Manual)
-            .try_into()
-            .map_err(damaged)?;
+        let open = |(first, files)| {
+            let directory = Bundle { file: Arc::clone(&file), files: Arc::new(files) };
+            OpenPart::open(first, directory).map_err(|error| file.damaged(error.to_string()))
+        };
+        let parts = bundles.into_iter().map(open).collect::<Result<_, _>>()?;
         let bytes = std::fs::metadata(path).map_err(IndexError::io("cannot read", path))?.len();
-        Ok(Self { searcher: reader.searcher(), file, field, bytes })
+        Ok(Self { file, parts, bytes })
     }
 
     /// Bytes of the file.
@@ -231,12 +289,15 @@ impl SymbolFile {
 
     /// Blobs that define a symbol of this folded name.
     pub(crate) fn defining(&self, name: &str) -> Result<Vec<u32>, IndexError> {
-        let term = Term::from_field_text(self.field, name);
         let mut blobs = Vec::new();
-        for segment in self.searcher.segment_readers() {
-            let index = segment.inverted_index(self.field).map_err(failed)?;
-            let postings = index.read_postings(&term, IndexRecordOption::Basic).map_err(failed)?;
-            collect(postings, &mut blobs);
+        for part in &self.parts {
+            let term = Term::from_field_text(part.field, name);
+            for segment in part.searcher.segment_readers() {
+                let index = segment.inverted_index(part.field).map_err(failed)?;
+                let postings =
+                    index.read_postings(&term, IndexRecordOption::Basic).map_err(failed)?;
+                collect(postings, part.first, &mut blobs);
+            }
         }
         Ok(blobs)
     }
@@ -244,19 +305,21 @@ impl SymbolFile {
     /// Blobs that define a symbol whose folded name starts so and goes on, of the first names.
     pub(crate) fn defining_prefix(&self, prefix: &str) -> Result<Vec<u32>, IndexError> {
         let mut blobs = Vec::new();
-        for segment in self.searcher.segment_readers() {
-            let index = segment.inverted_index(self.field).map_err(failed)?;
-            let mut terms =
-                index.terms().range().gt(prefix.as_bytes()).into_stream().map_err(failed)?;
-            for _ in 0..MAX_PREFIX_TERMS {
-                if !terms.advance() || !terms.key().starts_with(prefix.as_bytes()) {
-                    break;
+        for part in &self.parts {
+            for segment in part.searcher.segment_readers() {
+                let index = segment.inverted_index(part.field).map_err(failed)?;
+                let mut terms =
+                    index.terms().range().gt(prefix.as_bytes()).into_stream().map_err(failed)?;
+                for _ in 0..MAX_PREFIX_TERMS {
+                    if !terms.advance() || !terms.key().starts_with(prefix.as_bytes()) {
+                        break;
+                    }
+                    let info = terms.value().clone();
+                    let postings = index
+                        .read_postings_from_terminfo(&info, IndexRecordOption::Basic)
+                        .map_err(failed)?;
+                    collect(Some(postings), part.first, &mut blobs);
                 }
-                let info = terms.value().clone();
-                let postings = index
-                    .read_postings_from_terminfo(&info, IndexRecordOption::Basic)
-                    .map_err(failed)?;
-                collect(Some(postings), &mut blobs);
             }
         }
         blobs.sort_unstable();
@@ -265,11 +328,11 @@ impl SymbolFile {
     }
 }
 
-fn collect(postings: Option<impl DocSet>, blobs: &mut Vec<u32>) {
+fn collect(postings: Option<impl DocSet>, first: u32, blobs: &mut Vec<u32>) {
     let Some(mut postings) = postings else { return };
     let mut blob = postings.doc();
     while blob != TERMINATED {
-        blobs.push(blob);
+        blobs.push(first + blob);
         blob = postings.advance();
     }
 }
@@ -375,5 +438,26 @@ impl Directory for Bundle {
 
     fn watch(&self, _: WatchCallback) -> tantivy::Result<WatchHandle> {
         Ok(WatchHandle::empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_come_back_whichever_way_their_containers_are() {
+        let symbol = |start, container| StoredSymbol {
+            start,
+            length: 3,
+            kind: SymbolKind::Field,
+            container,
+        };
+        let symbols =
+            [symbol(0, Some(2)), symbol(9, None), symbol(9, Some(0)), symbol(400, Some(2))];
+        assert_eq!(decode_symbols(&encode_symbols(&symbols)), symbols);
+        for number in [0, 1, -1, 5, -70_000] {
+            assert_eq!(unzigzag(zigzag(number)), number);
+        }
     }
 }

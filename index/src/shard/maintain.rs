@@ -16,7 +16,7 @@ use crate::IndexError;
 use crate::document::{
     ContentId, ContentReader, ContentSource, FileEntry, OmitReason, PathAttributes, ReadError,
 };
-use crate::options::ProgressSink;
+use crate::options::{ProgressSink, release_memory};
 use crate::segment::build::{Builder, Built, Known, NewDocument};
 use crate::segment::file::discard;
 use crate::segment::read_symbols::{KnownSymbols, SymbolReader};
@@ -67,6 +67,9 @@ impl Shard {
         };
         if let Err(error) = &result {
             self.report(error);
+        }
+        if !matches!(result, Ok(Maintenance::Idle)) {
+            release_memory();
         }
         result
     }

@@ -5,6 +5,7 @@
 //! at any point the shard is what it was at its last commit, and nothing leaks.
 
 mod apply;
+mod damage;
 mod live;
 mod maintain;
 pub(crate) mod manifest;
@@ -18,28 +19,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use roaring::RoaringBitmap;
+use roaring::{MultiOps, RoaringBitmap};
 
 use self::apply::Changes;
+pub use self::damage::Damage;
 use self::live::Live;
 pub use self::maintain::Maintenance;
 use self::manifest::{Manifest, RepositoryState, RevisionState, SegmentEntry, sync_folder};
 pub use self::set::ShardSet;
-use self::snapshot::Broken;
 pub use self::snapshot::Snapshot;
 use crate::IndexError;
 use crate::document::{
     ContentSource, OmitReason, RepositoryId, RepositoryInfo, RepositoryUpdate, RevisionChange,
     RevisionName,
 };
-use crate::options::{ProgressSink, ShardOptions};
+use crate::options::{ProgressSink, ShardOptions, release_memory};
 use crate::segment::build::{Builder, Built, NewDocument};
 use crate::segment::file::discard;
 
-/// Folder for files that were found damaged.
-const QUARANTINE: &str = "quarantine";
-/// Files kept there: the newest, for a person to look at.
-const QUARANTINED_FILES: usize = 16;
 /// Times that an update is prepared anew because a merge came in between.
 const APPLY_TRIES: u32 = 5;
 /// Past states that cursors may still name.
@@ -70,17 +67,6 @@ pub struct OmittedFile {
     pub reason: OmitReason,
     /// Revisions that hold it, sorted.
     pub revisions: Vec<RevisionName>,
-}
-
-/// A file that was damaged and set aside.
-#[derive(Clone, Debug)]
-pub struct Damage {
-    /// The file.
-    pub path: PathBuf,
-    /// What does not fit.
-    pub detail: String,
-    /// Repositories that must be indexed anew.
-    pub repositories: Vec<RepositoryId>,
 }
 
 /// Sizes of a shard.
@@ -197,6 +183,7 @@ impl Shard {
             if applied.is_err() {
                 self.discard_unnamed(built.iter().map(|(built, _)| built.path.clone()));
             }
+            release_memory();
             tries += 1;
             if !matches!(applied, Err(IndexError::Retry)) || tries == APPLY_TRIES {
                 return applied;
@@ -496,6 +483,13 @@ impl Shard {
             .any(|loaded| loaded.symbols.is_none() && loaded.live.of(id).is_some())
     }
 
+    /// Documents of a repository: distinct paths with their content over all its revisions.
+    pub fn documents(&self, id: RepositoryId) -> u64 {
+        let snapshot = self.snapshot();
+        let live = snapshot.segments.iter().filter_map(|loaded| loaded.live.of(id));
+        live.map(|revisions| revisions.values().union().len()).sum()
+    }
+
     /// Sizes.
     pub fn stats(&self) -> ShardStats {
         let snapshot = self.snapshot();
@@ -513,86 +507,6 @@ impl Shard {
             stats.bytes += loaded.symbols.as_ref().map_or(0, |symbols| symbols.bytes());
         }
         stats
-    }
-
-    /// Files that were set aside since the last call.
-    pub fn take_damage(&self) -> Vec<Damage> {
-        std::mem::take(&mut *lock(&self.damage))
-    }
-
-    /// Sets the segment aside that an error names, if it names one; searches call this.
-    pub(crate) fn report(&self, error: &IndexError) {
-        let IndexError::Damaged { path, .. } = error else { return };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let snapshot = self.snapshot();
-        let entry =
-            snapshot.manifest.segments.iter().find(|entry| entry.files().any(|file| file == name));
-        if let Some(entry) = entry {
-            let detail = IndexError::Damaged { path: path.clone(), detail: error.to_string() };
-            let broken = [Broken { entry: entry.clone(), error: detail }];
-            if let Err(error) = self.set_aside(&broken) {
-                tracing::error!(%error, "a damaged segment could not be set aside");
-            }
-        }
-    }
-
-    /// Reads every page of every segment, and sets aside what is damaged.
-    ///
-    /// # Errors
-    /// When files cannot be read at all, or a damaged one cannot be set aside.
-    pub fn scrub(&self) -> Result<(), IndexError> {
-        for loaded in &self.snapshot().segments {
-            let symbols = loaded.symbols.as_ref().map_or(Ok(()), |symbols| symbols.scrub());
-            match loaded.segment.file().scrub().and(symbols) {
-                Err(error @ IndexError::Damaged { .. }) => self.report(&error),
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes broken segments out of the manifest and moves their files away. Their repositories
-    /// are marked: answers say that they are not complete until they are indexed anew.
-    fn set_aside(&self, broken: &[Broken]) -> Result<(), IndexError> {
-        let _commit = lock(&self.commit);
-        let snapshot = self.snapshot();
-        let mut manifest = snapshot.manifest.clone();
-        let mut damages = Vec::new();
-        for Broken { entry, error } in broken {
-            if !manifest.segments.iter().any(|known| known.id == entry.id) {
-                continue;
-            }
-            manifest.segments.retain(|known| known.id != entry.id);
-            let repositories = match snapshot.segment(entry.id) {
-                Some(loaded) => loaded.segment.meta.repositories.clone(),
-                // It could not be opened: nobody knows whose documents it held.
-                None => manifest.repositories.keys().copied().collect(),
-            };
-            for id in &repositories {
-                if let Some(state) = manifest.repositories.get_mut(id) {
-                    state.damaged = true;
-                }
-            }
-            tracing::error!(%error, segment = entry.id, "a damaged segment was set aside");
-            damages.push(Damage {
-                path: self.folder.join(entry.segment_file()),
-                detail: error.to_string(),
-                repositories,
-            });
-        }
-        let quarantine = self.folder.join(QUARANTINE);
-        fs::create_dir_all(&quarantine).map_err(IndexError::io("cannot create", &quarantine))?;
-        for name in broken.iter().flat_map(|broken| broken.entry.files()) {
-            // The commit removes the name; a second one keeps the bytes for a person to look at.
-            let _ = fs::hard_link(self.folder.join(&name), quarantine.join(&name));
-        }
-        prune(&quarantine);
-        self.commit_manifest(manifest)?;
-        for name in broken.iter().flat_map(|broken| broken.entry.files()) {
-            discard(&self.folder.join(name));
-        }
-        lock(&self.damage).extend(damages);
-        Ok(())
     }
 }
 
@@ -669,16 +583,4 @@ fn remove_unnamed(folder: &Path, manifest: &Manifest) -> Result<(), IndexError> 
         }
     }
     Ok(())
-}
-
-/// Keeps the newest files of the quarantine.
-fn prune(quarantine: &Path) {
-    let Ok(entries) = fs::read_dir(quarantine) else { return };
-    let mut files: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    files.sort();
-    let extra = files.len().saturating_sub(QUARANTINED_FILES);
-    files.into_iter().take(extra).for_each(|(_, path)| discard(&path));
 }

@@ -12,7 +12,7 @@ use super::{Limits, Symbol, SymbolError};
 use crate::languages::Language;
 
 /// How much larger than what is parsed a file may be whose outline is parsed.
-const OUTLINE_FACTOR: usize = 8;
+const OUTLINE_FACTOR: usize = 16;
 
 /// Finds the symbols of files; keep one for each thread, since it holds a parser.
 #[derive(Default)]

@@ -37,8 +37,8 @@ pub struct Symbol {
 pub struct Limits {
     /// How long a file may take.
     pub time: Duration,
-    /// The largest content, in bytes; at most 4 GiB, whatever is set. C may be eight times as
-    /// large, since most of it is not parsed.
+    /// The largest content, in bytes; at most 4 GiB, whatever is set. C may be sixteen times
+    /// as large, since most of it is not parsed.
     pub size: usize,
     /// The most symbols; a file's later ones are left out, and [`Extractor::was_cut`] says so.
     pub symbols: usize,

@@ -288,11 +288,7 @@ impl Phase {
 
 impl From<repo::Event> for Event {
     fn from(event: repo::Event) -> Self {
-        Self {
-            at: time_of(event.at),
-            kind: event.kind.as_str().to_owned(),
-            message: event.message,
-        }
+        Self { at: time_of(event.at), kind: event.kind.as_str().to_owned(), message: event.message }
     }
 }
 

@@ -200,7 +200,7 @@ pub struct Shards {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Skipped {
     /// Why, for programs: `shardRestoring`, `shardUnavailable`, `shardTimeout`, `matchLimit`,
-    /// `revisionNotIndexed` or `fileNotIndexed`.
+    /// `revisionNotIndexed`, `fileNotIndexed` or `indexStale`.
     pub reason: String,
     /// Why, for a person.
     pub message: String,
@@ -309,14 +309,14 @@ impl SearchAnswer {
 /// Shards that an entry of `skipped` says could not be read at all.
 fn failed_shards(skipped: &[engine::Skipped]) -> u64 {
     use engine::SkipReason::{
-        FileNotIndexed, MatchLimit, RevisionNotIndexed, ShardRestoring, ShardTimeout,
+        FileNotIndexed, IndexStale, MatchLimit, RevisionNotIndexed, ShardRestoring, ShardTimeout,
         ShardUnavailable,
     };
     skipped
         .iter()
         .map(|entry| match entry.reason {
             ShardRestoring | ShardUnavailable => entry.items.len().max(1) as u64,
-            ShardTimeout | MatchLimit | RevisionNotIndexed | FileNotIndexed => 0,
+            ShardTimeout | MatchLimit | RevisionNotIndexed | FileNotIndexed | IndexStale => 0,
         })
         .sum()
 }

@@ -308,9 +308,8 @@ fn lines(chunk: &engine::Chunk) -> Vec<ZoektLine> {
 
 fn line_match(chunk: &engine::Chunk, ranges: &[engine::MatchRange]) -> ZoektLine {
     let content = &chunk.content;
-    let inside = |offset: u64| {
-        (offset.saturating_sub(chunk.start.offset) as usize).min(content.len())
-    };
+    let inside =
+        |offset: u64| (offset.saturating_sub(chunk.start.offset) as usize).min(content.len());
     let first = ranges.first().map_or(0, |range| inside(range.start.offset));
     let last = ranges.last().map_or(0, |range| inside(range.end.offset)).max(first);
     let start = content[..first].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
@@ -372,10 +371,10 @@ mod tests {
         let line = &lines[0];
         assert_eq!(line.line, STANDARD.encode("two two\n"));
         assert_eq!((line.line_start, line.line_end, line.line_number), (104, 112, 8));
-        assert_eq!((line.before.as_str(), line.after.as_str()), (
-            STANDARD.encode("one\n").as_str(),
-            STANDARD.encode("three\n").as_str(),
-        ));
+        assert_eq!(
+            (line.before.as_str(), line.after.as_str()),
+            (STANDARD.encode("one\n").as_str(), STANDARD.encode("three\n").as_str(),)
+        );
         let offsets: Vec<_> =
             line.line_fragments.iter().map(|f| (f.line_offset, f.offset, f.match_length)).collect();
         assert_eq!(offsets, [(0, 104, 3), (4, 108, 3)]);

@@ -35,7 +35,9 @@ pub enum Command {
     /// Show the configuration.
     Config(ConfigCommandArgs),
     /// Print a completion script for a shell.
-    #[command(after_help = "Example:\n  aeterna completions bash > ~/.local/share/bash-completion/completions/aeterna")]
+    #[command(
+        after_help = "Example:\n  aeterna completions bash > ~/.local/share/bash-completion/completions/aeterna"
+    )]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -156,14 +158,16 @@ pub enum ColorChoice {
 
 /// `aeterna search`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 when something was found, 1 when nothing was, 2 on an error.
+#[command(
+    after_help = "Exit status: 0 when something was found, 1 when nothing was, 2 on an error.
 
 Examples:
   aeterna search 'fn main lang:rust'
   aeterna search 'sym:parse path:src/**'
   aeterna search '/TODO\\(\\w+\\)/ -is:vendored' --limit 200
   aeterna search --json 'repo:owner/name foo' | jq '.stats'
-  aeterna search -- '-lang:rust main'")]
+  aeterna search -- '-lang:rust main'"
+)]
 pub struct SearchArgs {
     /// The query; several words are joined by spaces.
     #[arg(required = true, value_name = "QUERY")]
@@ -307,7 +311,9 @@ pub struct ConfigCommandArgs {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Print every setting's effective value and where it comes from; secrets are masked.
-    #[command(after_help = "The output is a valid configuration file.\n\nExample:\n  aeterna config show --set search.page_size=100")]
+    #[command(
+        after_help = "The output is a valid configuration file.\n\nExample:\n  aeterna config show --set search.page_size=100"
+    )]
     Show {
         /// Configuration.
         #[command(flatten)]
@@ -347,7 +353,12 @@ mod tests {
     #[test]
     fn flags_become_settings() {
         let cli = Cli::try_parse_from([
-            "aeterna", "serve", "--listen", "127.0.0.1:0", "--set", "search.page_size = 7",
+            "aeterna",
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--set",
+            "search.page_size = 7",
         ])
         .unwrap();
         let Command::Serve(serve) = cli.command else { panic!("not serve") };

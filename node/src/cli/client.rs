@@ -100,7 +100,10 @@ impl Client {
     }
 
     /// Sends and reads JSON.
-    pub async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+    pub async fn json<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<T, ClientError> {
         let bytes = self.bytes(request).await?;
         serde_json::from_slice(&bytes).map_err(|error| self.unexpected(error.to_string()))
     }
@@ -164,10 +167,8 @@ mod tests {
     #[test]
     fn names_are_one_segment_whatever_they_hold() {
         let client = Client::new("http://127.0.0.1:8080/below/").unwrap();
-        let request = client
-            .request(Method::GET, &["api", "v1", "repos", "owner/na me?#"])
-            .build()
-            .unwrap();
+        let request =
+            client.request(Method::GET, &["api", "v1", "repos", "owner/na me?#"]).build().unwrap();
         assert_eq!(
             request.url().as_str(),
             "http://127.0.0.1:8080/below/api/v1/repos/owner%2Fna%20me%3F%23"

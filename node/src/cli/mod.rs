@@ -65,6 +65,14 @@ pub enum CommandError {
     /// The server did not do what was asked.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The server refused a search.
+    #[error("{}", problem.detail)]
+    Search {
+        /// What the server said.
+        problem: Box<ProblemBody>,
+        /// What was searched for.
+        query: String,
+    },
     /// Writing the output failed.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -84,8 +92,12 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             let message = error.to_string();
-            let lines: Vec<String> = message.lines().map(|line| printable(line.as_bytes())).collect();
+            let lines: Vec<String> =
+                message.lines().map(|line| printable(line.as_bytes())).collect();
             eprintln!("aeterna: {}", lines.join("\n"));
+            if let CommandError::Search { problem, query } = &error {
+                explain_problem(problem, query);
+            }
             Exit::Error.into()
         }
     }
@@ -178,18 +190,19 @@ pub fn shell_quoted(word: &str) -> String {
     }
 }
 
-/// Says more of a problem than its detail, which the caller prints: where in the query it is, and
-/// what may have been meant.
-fn explain_problem(problem: &ProblemBody, query: Option<&str>) {
-    if let (Some(span), Some(query)) = (problem.position, query) {
+/// Queries longer than this are not shown again.
+const SHOWN_QUERY: usize = 120;
+
+/// Says where in the query a problem is, what may have been meant, and what was left out.
+fn explain_problem(problem: &ProblemBody, query: &str) {
+    if let Some(span) = problem.position {
         let start = usize::try_from(span.start).unwrap_or(usize::MAX);
         let end = usize::try_from(span.end).unwrap_or(usize::MAX);
-        if let (Some(before), Some(wrong)) = (query.get(..start), query.get(start..end)) {
-            const SHOWN: usize = 120;
-            if query.len() <= SHOWN && !query.contains(char::is_control) {
-                let marks = "^".repeat(wrong.chars().count().max(1));
-                eprintln!("  {query}\n  {}{marks}", " ".repeat(before.chars().count()));
-            }
+        let parts = (query.get(..start), query.get(start..end));
+        let shown = query.len() <= SHOWN_QUERY && !query.contains(char::is_control);
+        if let ((Some(before), Some(wrong)), true) = (parts, shown) {
+            let marks = "^".repeat(wrong.chars().count().max(1));
+            eprintln!("  {query}\n  {}{marks}", " ".repeat(before.chars().count()));
         }
     }
     if let Some(rewrite) = &problem.rewrite {

@@ -180,7 +180,9 @@ fn lines<'a>(chunk: &Chunk, content: &'a [u8]) -> Vec<Line<'a>> {
     let base = chunk.start.offset;
     let mut offset = 0;
     let mut found = Vec::new();
-    for (number, whole) in (u64::from(chunk.start.line)..).zip(content.split_inclusive(|b| *b == b'\n')) {
+    for (number, whole) in
+        (u64::from(chunk.start.line)..).zip(content.split_inclusive(|b| *b == b'\n'))
+    {
         let text = whole.strip_suffix(b"\n").unwrap_or(whole);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         let (line_start, line_end) = (offset, offset + whole.len());
@@ -191,7 +193,9 @@ fn lines<'a>(chunk: &Chunk, content: &'a [u8]) -> Vec<Line<'a>> {
             // An empty match, such as that of `^`, still makes its line a matched one.
             if start < line_end && (end > line_start || start >= line_start) {
                 let previous_end = matched.last().map_or(0, |(_, end)| *end);
-                let from = start.saturating_sub(line_start).clamp(previous_end, text.len().max(previous_end));
+                let from = start
+                    .saturating_sub(line_start)
+                    .clamp(previous_end, text.len().max(previous_end));
                 let to = end.saturating_sub(line_start).clamp(from, text.len().max(from));
                 matched.push((from, to));
             }

@@ -103,6 +103,10 @@ fn describe(repository: &Repository) -> String {
         (Some(progress), _) => progress.phase.as_str().to_owned(),
         (None, Some(0)) => "next in the queue".to_owned(),
         (None, Some(before)) => format!("waiting for {before} others"),
+        // What earlier work left; the new work is about to start.
+        (None, None) if matches!(repository.state.as_str(), "ready" | "error") => {
+            "starting".to_owned()
+        }
         (None, None) => repository.state.clone(),
     }
 }
@@ -110,7 +114,7 @@ fn describe(repository: &Repository) -> String {
 fn draw(bar: &ProgressBar, name: &str, doing: &str, progress: Option<&Progress>) {
     let counted = progress.and_then(|progress| progress.total.map(|total| (progress, total)));
     let template = match counted {
-        Some(_) => "{spinner} {msg} [{bar:30}] {pos}/{len} {percent}%",
+        Some(_) => "{spinner} {msg} [{bar:20}] {percent}%",
         None => "{spinner} {msg}",
     };
     // The templates are constant and valid; the default style would do as well.

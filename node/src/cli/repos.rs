@@ -12,9 +12,7 @@ use super::client::Client;
 use super::progress::{Follower, Outcome, outcome};
 use super::terminal::printable;
 use super::{CommandError, Exit};
-use crate::api::repos::{
-    AddRequest, EventList, NotIndexedList, Repository, RepositoryList,
-};
+use crate::api::repos::{AddRequest, EventList, NotIndexedList, Repository, RepositoryList};
 
 /// How often the state of a repository is asked for while waiting.
 const POLL: Duration = Duration::from_millis(200);
@@ -27,11 +25,8 @@ pub async fn run(args: &RepoArgs) -> Result<Exit, CommandError> {
     let commands = Commands { client, json: args.json };
     match &args.command {
         RepoCommand::Add { url, name, branches, wait } => {
-            let request = AddRequest {
-                url: absolute(url),
-                name: name.clone(),
-                branches: branches.clone(),
-            };
+            let request =
+                AddRequest { url: absolute(url), name: name.clone(), branches: branches.clone() };
             commands.add(&request, *wait).await
         }
         RepoCommand::List { name, state } => commands.list(name.as_deref(), state.as_deref()).await,
@@ -312,9 +307,23 @@ fn table(repositories: &[Repository]) -> io::Result<()> {
 fn details(repository: &Repository) -> String {
     let Ok(Value::Object(facts)) = serde_json::to_value(repository) else { return String::new() };
     let order = [
-        "name", "id", "url", "state", "queuePosition", "lastError", "attempts", "nextAttemptAt",
-        "symbols", "documentCount", "sizeBytes", "defaultBranch", "branches", "license",
-        "createdAt", "updatedAt", "indexedAt",
+        "name",
+        "id",
+        "url",
+        "state",
+        "queuePosition",
+        "lastError",
+        "attempts",
+        "nextAttemptAt",
+        "symbols",
+        "documentCount",
+        "sizeBytes",
+        "defaultBranch",
+        "branches",
+        "license",
+        "createdAt",
+        "updatedAt",
+        "indexedAt",
     ];
     let mut text = String::new();
     for key in order {

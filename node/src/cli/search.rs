@@ -17,11 +17,16 @@ const PAGE: u64 = 1000;
 pub async fn run(args: &SearchArgs) -> Result<Exit, CommandError> {
     let query = args.query.join(" ");
     let client = Client::new(&args.server.server)?;
-    let outcome = if args.json { json(args, &client, &query).await } else { text(args, &client, &query).await };
-    outcome.inspect_err(|error| {
-        if let CommandError::Client(ClientError::Problem(problem)) = error {
-            super::explain_problem(problem, Some(&query));
+    let outcome = if args.json {
+        json(args, &client, &query).await
+    } else {
+        text(args, &client, &query).await
+    };
+    outcome.map_err(|error| match error {
+        CommandError::Client(ClientError::Problem(problem)) => {
+            CommandError::Search { problem, query }
         }
+        other => other,
     })
 }
 
@@ -137,7 +142,11 @@ pub fn skipped_line(skipped: &Skipped) -> String {
         [] => String::new(),
         items => format!(": {}", items.join(", ")),
     };
-    format!("skipped ({}): {}", skipped.reason, printable(format!("{}{items}", skipped.message).as_bytes()))
+    format!(
+        "skipped ({}): {}",
+        skipped.reason,
+        printable(format!("{}{items}", skipped.message).as_bytes())
+    )
 }
 
 fn rest(answer: &SearchAnswer, shown: u64) {

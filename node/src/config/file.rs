@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_syntax_error_says_the_line_and_repeats_no_value() {
-        let error = entries("data = \"/d\"\ndatabase_url = \"postgres://u:hunter2@h\n").unwrap_err();
+        let error =
+            entries("data = \"/d\"\ndatabase_url = \"postgres://u:hunter2@h\n").unwrap_err();
         assert!(error.starts_with("line 2"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
         assert!(entries("listen = [1]").unwrap_err().contains("`listen`"));

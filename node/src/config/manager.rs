@@ -21,8 +21,8 @@ impl Config {
         if self.indexing_threads > 0 {
             config.index.threads = size(self.indexing_threads);
         }
-        config.sync_interval =
-            (self.sync_interval_seconds > 0).then(|| Duration::from_secs(self.sync_interval_seconds));
+        config.sync_interval = (self.sync_interval_seconds > 0)
+            .then(|| Duration::from_secs(self.sync_interval_seconds));
         let git = &mut config.git;
         git.allow_local_paths = self.allow_local_paths;
         git.allow_http = self.allow_http;

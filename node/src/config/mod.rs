@@ -21,7 +21,7 @@ pub use values::{ListenAddress, LogFormat};
 pub const CONFIG_VARIABLE: &str = "AETERNA_CONFIG";
 /// `AETERNA_…` variables that are read elsewhere: by client commands and by the tests.
 const OTHER_VARIABLES: &[&str] =
-    &[CONFIG_VARIABLE, "AETERNA_SERVER", "AETERNA_BIN", "AETERNA_KILLS"];
+    &[CONFIG_VARIABLE, "AETERNA_SERVER", "AETERNA_BIN", "AETERNA_KILLS", "AETERNA_SEED"];
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +153,11 @@ impl Loaded {
             let place = format!("{}:{}", path.display(), entry.line);
             let key = find(&entry.key, &place)?;
             if key.bare != entry.bare {
-                let expected = if key.bare { "a number, or true or false, without quotes" } else { "a text in quotes" };
+                let expected = if key.bare {
+                    "a number, or true or false, without quotes"
+                } else {
+                    "a text in quotes"
+                };
                 return Err(bad_value(&place, key, format!("expected {expected}")));
             }
             self.set(key, &entry.value, &place, Source::File(path.to_owned()))?;

@@ -94,7 +94,7 @@ settings! {
     /// Results that `count:all` returns at most.
     max_results: u64 = 100_000, "search.max_results", "AETERNA_SEARCH_MAX_RESULTS", Some((1, 10_000_000));
     /// Bytes of a query.
-    max_query_bytes: u64 = 16 * KIB, "search.max_query_bytes", "AETERNA_SEARCH_MAX_QUERY_BYTES", Some((16, MIB));
+    max_query_bytes: u64 = 8 * KIB, "search.max_query_bytes", "AETERNA_SEARCH_MAX_QUERY_BYTES", Some((16, 8 * KIB));
     /// Lines of context above and below a match at most.
     max_context_lines: u64 = 100, "search.max_context_lines", "AETERNA_SEARCH_MAX_CONTEXT_LINES", Some((0, 10_000));
     /// Searches that run at once; further ones are answered with 429.

@@ -65,7 +65,13 @@ fn a_bad_value_is_named_and_not_repeated() {
 
 #[test]
 fn a_number_in_quotes_and_a_text_without_are_refused() {
-    for text in ["[search]\npage_size = \"10\"\n", "data = 5\n", "data = true\n", "[git]\nallow_http = \"true\"\n", "[search]\npage_size = 1.5\n"] {
+    for text in [
+        "[search]\npage_size = \"10\"\n",
+        "data = 5\n",
+        "data = true\n",
+        "[git]\nallow_http = \"true\"\n",
+        "[search]\npage_size = 1.5\n",
+    ] {
         let (_folder, path) = written(text);
         assert!(
             matches!(load_from(Some(&path), &[], &[]), Err(ConfigError::BadValue { .. })),
@@ -102,6 +108,23 @@ fn secrets_are_masked_wherever_the_configuration_is_shown() {
 fn names_and_variables_are_unique_and_documented() {
     for (index, key) in KEYS.iter().enumerate() {
         assert!(!key.doc.trim().is_empty(), "{}", key.name);
-        assert!(KEYS[index + 1..].iter().all(|other| other.name != key.name && other.env != key.env));
+        assert!(
+            KEYS[index + 1..].iter().all(|other| other.name != key.name && other.env != key.env)
+        );
+    }
+}
+
+#[test]
+fn the_readme_lists_every_setting_as_it_is() {
+    let readme = include_str!("../../../README.md");
+    let rows: Vec<&str> = readme.lines().filter(|line| line.contains("` | `")).collect();
+    assert_eq!(rows.len(), KEYS.len());
+    for (key, row) in KEYS.iter().zip(rows) {
+        let doc = key.doc.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(row.starts_with(&format!("| `{}` | `{}` | `", key.name, key.env)), "{row}");
+        assert!(row.ends_with(&format!("` | {doc} |")), "{row}\n{doc}");
+        let fixed = !["data", "base_path", "database_url"].contains(&key.name);
+        let default = format!("| `{}` |", (key.show)(&Config::default()));
+        assert!(!fixed || row.contains(&default), "{row}\n{default}");
     }
 }

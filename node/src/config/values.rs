@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::secrets::mask_password;
+
 /// Inclusive bounds of a number.
 pub type Bounds = Option<(u64, u64)>;
 
@@ -144,43 +146,6 @@ impl Setting for DatabaseUrl {
     }
 }
 
-/// `scheme://user:password@host?password=…` with stars in place of passwords.
-fn mask_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    // The last `@` ends the user part; a password may itself hold one that was not escaped, and
-    // then also a `/`, so everything up to the last `@` of the whole is treated as secret.
-    let masked = match rest.rfind('@') {
-        Some(at) => {
-            let user = rest[..at].split(':').next().unwrap_or_default();
-            let secret = if rest[..at].contains(':') { ":***" } else { "" };
-            format!("{user}{secret}@{}", mask_parameters(&rest[at + 1..]))
-        }
-        None => {
-            format!("{}{}", &rest[..authority_end], mask_parameters(&rest[authority_end..]))
-        }
-    };
-    format!("{scheme}://{masked}")
-}
-
-fn mask_parameters(rest: &str) -> String {
-    let Some((path, query)) = rest.split_once('?') else {
-        return rest.to_owned();
-    };
-    let parameters: Vec<String> = query
-        .split('&')
-        .map(|pair| match pair.split_once('=') {
-            Some((name, _)) if name.to_ascii_lowercase().contains("password") => {
-                format!("{name}=***")
-            }
-            _ => pair.to_owned(),
-        })
-        .collect();
-    format!("{path}?{}", parameters.join("&"))
-}
-
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -221,9 +186,11 @@ impl Setting for LogFilter {
         if text == "auto" {
             return Ok(Self(None));
         }
-        tracing_subscriber::EnvFilter::try_new(text)
-            .map(|_| Self(Some(text.to_owned())))
-            .map_err(|error| format!("expected a level or directives such as info,aeterna_repo=debug: {error}"))
+        tracing_subscriber::EnvFilter::try_new(text).map(|_| Self(Some(text.to_owned()))).map_err(
+            |error| {
+                format!("expected a level or directives such as info,aeterna_repo=debug: {error}")
+            },
+        )
     }
 
     fn show(&self) -> String {
@@ -259,10 +226,19 @@ mod tests {
         for (url, shown) in [
             ("postgres://me:hunter2@host:5432/db", "postgres://me:***@host:5432/db"),
             ("postgres://me@host/db", "postgres://me@host/db"),
-            ("postgres://host/db?user=me&password=hunter2", "postgres://host/db?user=me&password=***"),
-            ("postgres://me:hun@ter2@host/db?sslpassword=hunter2", "postgres://me:***@host/db?sslpassword=***"),
+            (
+                "postgres://host/db?user=me&password=hunter2",
+                "postgres://host/db?user=me&password=***",
+            ),
+            (
+                "postgres://me:hun@ter2@host/db?sslpassword=hunter2",
+                "postgres://me:***@host/db?sslpassword=***",
+            ),
             ("postgres://me:hun/ter2@host/db", "postgres://me:***@host/db"),
-            ("sqlite:///var/lib/aeterna/catalog.sqlite", "sqlite:///var/lib/aeterna/catalog.sqlite"),
+            (
+                "sqlite:///var/lib/aeterna/catalog.sqlite",
+                "sqlite:///var/lib/aeterna/catalog.sqlite",
+            ),
         ] {
             let parsed = DatabaseUrl::parse(url, None).unwrap();
             assert_eq!(parsed.show(), shown);

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aeterna_repo::{DEFAULT_TENANT, ListFilter, RepoManager, State as RepositoryState};
+use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -27,6 +27,8 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 pub struct Alive {
     /// Always `alive`.
     status: &'static str,
+    /// Name of the node.
+    node: String,
     /// Version of the program.
     version: &'static str,
     /// Seconds since it started.
@@ -53,6 +55,7 @@ pub struct Ready {
 pub async fn live(State(state): State<Arc<AppState>>) -> Json<Alive> {
     Json(Alive {
         status: "alive",
+        node: state.config.node_name.clone(),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: state.started.elapsed().as_secs(),
     })

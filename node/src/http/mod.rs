@@ -100,12 +100,17 @@ fn described() -> OpenApiRouter<Arc<AppState>> {
 
 /// The whole API.
 pub fn router(state: Arc<AppState>) -> Router {
-    let (router, document) = described().split_for_parts();
+    let (routes, document) = described().split_for_parts();
+    let routes = routes.layer(axum::Extension(openapi::Document::new(&document)));
+    layered(routes, state)
+}
+
+/// Routes behind everything that a request passes.
+fn layered(routes: Router<Arc<AppState>>, state: Arc<AppState>) -> Router {
     let body_limit = usize::try_from(state.config.max_body_bytes).unwrap_or(usize::MAX);
     let read_timeout = Duration::from_secs(state.config.read_timeout_seconds);
     // The last layer is the outermost one.
-    router
-        .layer(axum::Extension(openapi::Document::new(&document)))
+    routes
         .layer(DefaultBodyLimit::max(body_limit))
         .layer(RequestBodyTimeoutLayer::new(read_timeout))
         .layer(from_fn_with_state(Arc::clone(&state), guard::guard))
@@ -114,4 +119,48 @@ pub fn router(state: Arc<AppState>) -> Router {
         .layer(map_response(context::with_safe_headers))
         .layer(CompressionLayer::new())
         .with_state(state)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use axum::http::{Request, header};
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    async fn state(data: &std::path::Path) -> Arc<AppState> {
+        let config = Config { data: data.to_owned(), ..Config::default() };
+        let manager = RepoManager::open(aeterna_repo::ManagerConfig::new(data)).await.unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let times = IndexingTimes::new(&manager, &metrics);
+        let address = "127.0.0.1:8080".parse().unwrap();
+        Arc::new(AppState::new(manager, config, metrics, times, address, Stop::default()))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_is_a_problem_and_the_server_goes_on() {
+        async fn broken() -> &'static str {
+            panic!("asked for")
+        }
+        let data = tempfile::tempdir().unwrap();
+        let state = state(data.path()).await;
+        let routes =
+            Router::new().route("/broken", get(broken)).route("/fine", get(async || "fine"));
+        let router = layered(routes, Arc::clone(&state));
+        let ask = async |path: &str| {
+            let request = Request::get(path).header(header::HOST, "localhost");
+            router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+        };
+        let response = ask("/broken").await;
+        assert_eq!(response.status(), 500);
+        let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let problem: crate::api::problem::ProblemBody = serde_json::from_slice(&body).unwrap();
+        assert_eq!((problem.code.as_str(), problem.request_id), ("internal", id));
+        assert!(!problem.detail.contains("asked for"), "the cause is for the log");
+        assert_eq!(ask("/fine").await.status(), 200);
+        state.manager.shutdown().await;
+    }
 }

@@ -204,14 +204,23 @@ impl From<ManagerError> for Problem {
 /// The status that says what a code of [`ManagerError::code`] means.
 fn status_of(code: &str) -> StatusCode {
     match code {
-        "invalid-name" | "invalid-branch-glob" | "invalid-url" | "protocol-not-allowed"
-        | "url-has-password" | "path-outside-repository" | "not-a-file" | "not-a-folder"
+        "invalid-name"
+        | "invalid-branch-glob"
+        | "invalid-url"
+        | "protocol-not-allowed"
+        | "url-has-password"
+        | "path-outside-repository"
+        | "not-a-file"
+        | "not-a-folder"
         | "invalid-cursor" => StatusCode::BAD_REQUEST,
         "local-path-not-allowed" => StatusCode::FORBIDDEN,
         "repository-not-found" | "revision-not-indexed" | "path-not-found" => StatusCode::NOT_FOUND,
         "name-taken" | "repository-not-cloned" | "cancelled" => StatusCode::CONFLICT,
-        "not-a-git-repository" | "remote-not-found" | "authentication-required"
-        | "repository-too-large" | "file-too-large" => StatusCode::UNPROCESSABLE_ENTITY,
+        "not-a-git-repository"
+        | "remote-not-found"
+        | "authentication-required"
+        | "repository-too-large"
+        | "file-too-large" => StatusCode::UNPROCESSABLE_ENTITY,
         "host-unreachable" | "fetch-failed" => StatusCode::BAD_GATEWAY,
         "timed-out" => StatusCode::GATEWAY_TIMEOUT,
         "disk-full" => StatusCode::INSUFFICIENT_STORAGE,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aeterna_index::query::{LanguageNames, ParseOptions, parse};
-use aeterna_index::search::{Limits, SearchRequest, SearchResponse};
+use aeterna_index::search::{Alert, Limits, SearchRequest, SearchResponse};
 use aeterna_repo::DEFAULT_TENANT;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -86,10 +86,7 @@ pub async fn post_search(
     answer(&state, parameters).await
 }
 
-async fn answer(
-    state: &Arc<AppState>,
-    parameters: SearchParameters,
-) -> Result<Response, Problem> {
+async fn answer(state: &Arc<AppState>, parameters: SearchParameters) -> Result<Response, Problem> {
     let require_complete = parameters.require_complete == Some(true);
     let request = request_of(state, parameters)?;
     let shards = state.manager.index().shards().len() as u64;
@@ -177,15 +174,35 @@ impl LanguageNames for AnyLanguage {
     }
 }
 
+/// The time that the query itself asks for with `timeout:`.
+fn asked_time(query: &str) -> Option<Duration> {
+    // Nearly every query is spared a second parse.
+    if !query.contains("timeout:") {
+        return None;
+    }
+    parse(query, &ParseOptions::new(&AnyLanguage)).ok()?.options.timeout
+}
+
 /// The engine takes `timeout:` up to the deadline it is given: that is the server's longest one for
 /// a query that says a time, and the usual one for others.
 fn deadline_of(query: &str, config: &Config) -> Duration {
-    let says_a_time = parse(query, &ParseOptions::new(&AnyLanguage))
-        .is_ok_and(|query| query.options.timeout.is_some());
-    Duration::from_secs(if says_a_time {
-        config.max_search_timeout_seconds
-    } else {
-        config.search_timeout_seconds
+    Duration::from_secs(match asked_time(query) {
+        Some(_) => config.max_search_timeout_seconds,
+        None => config.search_timeout_seconds,
+    })
+}
+
+/// Says that `timeout:` asked for more than there is.
+fn shortened(request: &SearchRequest) -> Option<Alert> {
+    let longest = request.limits.deadline;
+    asked_time(&request.query).filter(|asked| *asked > longest).map(|_| Alert {
+        code: "timeout-shortened".to_owned(),
+        message: format!(
+            "a search may take {} s at most (`search.max_timeout_seconds`); `timeout:` asked for more",
+            longest.as_secs()
+        ),
+        rewrite: None,
+        position: None,
     })
 }
 
@@ -227,7 +244,8 @@ pub async fn execute<T: Send + 'static>(
 
 fn search(state: &AppState, request: &SearchRequest) -> Result<SearchResponse, Problem> {
     match state.manager.index().search(request) {
-        Ok(response) => {
+        Ok(mut response) => {
+            response.alerts.extend(shortened(request));
             let steps: Vec<_> =
                 response.steps.iter().map(|step| (step.step, step.elapsed)).collect();
             state.metrics.search(response.elapsed, &steps);

@@ -22,8 +22,7 @@ const BATCH: usize = 50;
 
 /// Searches, and answers as server-sent events: `progress` (`{"verified","candidates"}`), `matches`
 /// (a list of results), `facets`, `alert` (one each), and `done` always last, with what `/search`
-/// has beside its results. A search that fails after the stream began ends it with `done` that has
-/// an `error`.
+/// has beside its results.
 #[utoipa::path(get, path = "/api/v1/search/stream", tag = "search", params(SearchParameters), responses(
     (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
     (status = 400, description = "A parameter is wrong", body = ProblemBody, content_type = "application/problem+json"),

@@ -51,7 +51,9 @@ impl IndexingTimes {
             };
             found.iter().for_each(|repository| self.follow(repository.id));
             match found.last() {
-                Some(last) if found.len() == PAGE as usize => filter.after = Some(last.name.clone()),
+                Some(last) if found.len() == PAGE as usize => {
+                    filter.after = Some(last.name.clone())
+                }
                 _ => return,
             }
         }

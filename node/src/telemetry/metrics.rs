@@ -168,11 +168,7 @@ impl Metrics {
             "Healthy nodes, as this node sees them",
             self.shards_active.clone(),
         );
-        to.register(
-            "code_search_repositories",
-            "Repositories by state",
-            self.repositories.clone(),
-        );
+        to.register("code_search_repositories", "Repositories by state", self.repositories.clone());
         to.register("code_search_queue_length", "Jobs that wait", self.waiting.clone());
         to.register("code_search_jobs_running", "Jobs that run", self.running.clone());
         to.register(
@@ -227,9 +223,7 @@ impl Metrics {
     pub fn search(&self, elapsed: Duration, steps: &[(&'static str, Duration)]) {
         self.search_duration.observe(elapsed.as_secs_f64());
         for (step, elapsed) in steps {
-            self.step_duration
-                .get_or_create(&StepLabels { step })
-                .observe(elapsed.as_secs_f64());
+            self.step_duration.get_or_create(&StepLabels { step }).observe(elapsed.as_secs_f64());
         }
     }
 

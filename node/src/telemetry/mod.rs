@@ -23,9 +23,9 @@ pub fn start_logging(config: &Config) {
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
     let usual = if human {
-        format!("warn,aeterna_node=info,aeterna_repo=info,{ACCESS_LOG}=warn")
+        format!("warn,aeterna_node=info,{ACCESS_LOG}=warn")
     } else {
-        "info".to_owned()
+        "info,gix=warn".to_owned()
     };
     let directives = config.log_filter.0.as_deref().unwrap_or(&usual);
     // Directives were checked when the configuration was read.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use gix::hash::Kind as HashKind;
 
 use super::GitError;
-use super::local::LocalSource;
+use super::local::{LocalSource, SourceFiles};
 use super::mirror::{Mirror, sync_folder};
 use super::refs::RefSnapshot;
 use super::remote::{self, Received};
@@ -68,6 +68,19 @@ pub struct Fetched {
     pub refs: RefSnapshot,
     /// What a user should know.
     pub notices: Vec<String>,
+    /// What a local source had on disk.
+    source: Option<SourceFiles>,
+}
+
+impl Fetched {
+    /// Removes from the mirror what its source has repacked. To be called once nothing needs the
+    /// old objects, not even to compare with; remotes that are not local leave nothing behind.
+    ///
+    /// # Errors
+    /// When the mirror cannot be listed, or a file not removed.
+    pub fn prune(&self) -> Result<(), GitError> {
+        self.source.as_ref().map_or(Ok(()), |source| source.prune(&self.mirror))
+    }
 }
 
 /// Where a mirror is and where a new one is made before it takes its place; on one file system.
@@ -117,9 +130,9 @@ fn copy(
     let existing = existing.filter(|mirror| mirror.hash() == source.hash);
     let target = Target::new(place, existing, source.hash)?;
     crate::failpoint!("fetch-objects");
-    source.copy_into(&target.mirror, context)?;
+    let files = source.copy_into(&target.mirror, context)?;
     let mirror = target.finish(place, &source.refs)?;
-    Ok(Fetched { mirror, refs: source.refs, notices: source.notices })
+    Ok(Fetched { mirror, refs: source.refs, notices: source.notices, source: Some(files) })
 }
 
 fn receive(
@@ -147,7 +160,7 @@ fn receive(
     let size = target.mirror.size();
     context.check(size)?;
     let mirror = target.finish(place, &refs)?;
-    Ok(Fetched { mirror, refs, notices: Vec::new() })
+    Ok(Fetched { mirror, refs, notices: Vec::new(), source: None })
 }
 
 /// The mirror that a fetch writes into.
@@ -190,18 +203,6 @@ impl Target {
             path: place.home.to_owned(),
             detail: "it is gone right after it was made".to_owned(),
         })
-    }
-}
-
-/// Removes from a mirror what its source has repacked. To be called once nothing needs the old
-/// objects, not even to compare with; remotes that are not local leave nothing behind.
-///
-/// # Errors
-/// When the source or the mirror cannot be listed, or a file not removed.
-pub fn prune(url: &RemoteUrl, mirror: &Mirror) -> Result<(), GitError> {
-    match url {
-        RemoteUrl::Local(path) => LocalSource::open(path)?.prune(mirror),
-        RemoteUrl::Http(_) | RemoteUrl::Ssh(_) => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@
 //! starts nothing, takes what is there, and runs at the speed of the disk. It is a copy and not a
 //! link, as a mapped file must not change under the reader.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -35,6 +35,23 @@ pub(crate) struct LocalSource {
     pub(crate) refs: RefSnapshot,
     pub(crate) notices: Vec<String>,
     shallow: Option<PathBuf>,
+}
+
+/// Which files a source had, by their paths in the objects folder.
+#[derive(Debug)]
+pub(crate) struct SourceFiles(BTreeSet<PathBuf>);
+
+impl SourceFiles {
+    /// Removes from the mirror what the source did not have, as its repacking would else pile up.
+    pub(crate) fn prune(&self, mirror: &Mirror) -> Result<(), GitError> {
+        let target = mirror.objects_path();
+        let present = list(std::slice::from_ref(&target), "the mirror")?;
+        for relative in present.keys().filter(|relative| !self.0.contains(*relative)) {
+            let path = target.join(relative);
+            fs::remove_file(&path).map_err(GitError::io("cannot remove", path))?;
+        }
+        Ok(())
+    }
 }
 
 /// Files of a source: relative path in the objects folder, where it is, and its bytes.
@@ -74,12 +91,13 @@ impl LocalSource {
         Ok(Self { location, objects, hash, refs, notices, shallow })
     }
 
-    /// Copies what the mirror lacks into it, without touching its refs.
+    /// Copies what the mirror lacks into it, without touching its refs. Returns the files that the
+    /// source has.
     pub(crate) fn copy_into(
         &self,
         mirror: &Mirror,
         context: &FetchContext<'_>,
-    ) -> Result<(), GitError> {
+    ) -> Result<SourceFiles, GitError> {
         let mut copied =
             Copy { source: self, target: mirror.objects_path(), context, done: 0, total: 0 };
         // A source that repacks moves objects from one file to another: look until nothing moved.
@@ -96,21 +114,8 @@ impl LocalSource {
             let text = fs::read(shallow).map_err(GitError::io("cannot read", shallow))?;
             super::mirror::write_durably(&mirror.path().join("shallow"), &text)?;
         }
-        Ok(())
+        Ok(SourceFiles(files.into_keys().collect()))
     }
-
-    /// Removes from the mirror what the source no longer has, as its repacking would else pile up.
-    pub(crate) fn prune(&self, mirror: &Mirror) -> Result<(), GitError> {
-        let wanted = self.files()?;
-        let target = mirror.objects_path();
-        let present = list(&[target.clone()], &self.location)?;
-        for relative in present.keys().filter(|relative| !wanted.contains_key(*relative)) {
-            let path = target.join(relative);
-            fs::remove_file(&path).map_err(GitError::io("cannot remove", path))?;
-        }
-        Ok(())
-    }
-
     fn files(&self) -> Result<Files, GitError> {
         list(&self.objects, &self.location)
     }

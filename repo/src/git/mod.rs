@@ -19,7 +19,7 @@ mod url;
 
 pub use error::GitError;
 pub(crate) use fetch::remove_folder;
-pub use fetch::{FetchContext, Fetched, MirrorPlace, fetch, prune};
+pub use fetch::{FetchContext, Fetched, MirrorPlace, fetch};
 pub use mirror::Mirror;
 
 pub use objects::{ObjectDb, ObjectReader};

@@ -209,7 +209,7 @@ impl ObjectReader<'_> {
             .decode_entry(entry, into, &mut self.inflate, &resolve, cache)
             .map_err(corrupt)?;
         into.truncate(usize::try_from(outcome.object_size).unwrap_or(usize::MAX));
-        pack.mapping.count(outcome.compressed_size as u64);
+        pack.mapping.count(place.offset, outcome.compressed_size as u64);
         Ok(outcome.kind)
     }
 

@@ -6,7 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use gix::protocol::transport::Protocol;
 use gix::protocol::transport::client::git::ConnectMode;
@@ -21,10 +22,13 @@ const KEPT_VARIABLES: [&str; 6] = ["HOME", "PATH", "USER", "LOGNAME", "SSH_AUTH_
 /// Bytes kept of what the remote says on standard error.
 const MAX_COMPLAINT: usize = 4096;
 
+/// How long is waited for it. What `ssh` leaves running may keep the pipe open.
+const COMPLAINT_WAIT: Duration = Duration::from_secs(1);
+
 /// A running `ssh`.
 pub(crate) struct Ssh {
     child: Child,
-    complaint: Option<JoinHandle<String>>,
+    complaint: Receiver<String>,
     killer: Killer,
 }
 
@@ -77,9 +81,11 @@ impl Ssh {
                 std::io::ErrorKind::BrokenPipe.into(),
             ));
         };
-        let complaint = std::thread::Builder::new()
+        let (sender, complaint) = sync_channel(1);
+        std::thread::Builder::new()
             .name("ssh-stderr".to_owned())
-            .spawn(move || read_complaint(stderr))
+            // Nobody may want to know any more.
+            .spawn(move || drop(sender.send(read_complaint(stderr))))
             .map_err(GitError::io("cannot start a thread for", &config.ssh_program))?;
         let connection = Connection::new(
             stdout,
@@ -91,7 +97,7 @@ impl Ssh {
             false,
         )
         .custom_url(Some(url.to_string().into()));
-        Ok((Self { child, complaint: Some(complaint), killer }, connection))
+        Ok((Self { child, complaint, killer }, connection))
     }
 
     pub(crate) fn killer(&self) -> Killer {
@@ -104,7 +110,7 @@ impl Ssh {
         // After a kill this only collects the exit status.
         let _ = self.child.wait();
         self.killer.forget();
-        self.complaint.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+        self.complaint.recv_timeout(COMPLAINT_WAIT).unwrap_or_default()
     }
 }
 
@@ -123,6 +129,8 @@ fn arguments(url: &SshUrl, config: &GitConfig) -> Vec<String> {
         "ServerAliveInterval=15",
         "ServerAliveCountMax=4",
         "SendEnv=GIT_PROTOCOL",
+        "ControlMaster=no",
+        "ControlPersist=no",
         "ForwardAgent=no",
         "ForwardX11=no",
         "ClearAllForwardings=yes",

@@ -236,10 +236,8 @@ fn split_scp(text: &str) -> Option<(&str, &str)> {
 }
 
 fn parse_scp(text: &str, host: &str, path: &str) -> Result<RemoteUrl, GitError> {
-    // `user:password@host:path`
-    if !host.contains('@')
-        && path.split('/').next().is_some_and(|part| part.contains('@') && part.contains(':'))
-    {
+    // `user:password@host:path`; who means a folder with an @ can say so by ssh://.
+    if !host.contains('@') && path.split('/').next().is_some_and(|part| part.contains('@')) {
         return Err(GitError::UrlHasPassword { host: "the remote".to_owned() });
     }
     let (user, host) = match host.rsplit_once('@') {

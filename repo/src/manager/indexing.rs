@@ -84,9 +84,7 @@ impl Indexing<'_> {
     fn attempt(&self, whole: bool) -> Result<Outcome, ManagerError> {
         let id = self.record.repository.id;
         let shard = self.inner.index.shard_of(id);
-        let held = shard.revisions(id);
-        let known = held.is_some();
-        let held = held.unwrap_or_default();
+        let held = shard.revisions(id).unwrap_or_default();
         let git = &self.inner.config.git;
         let objects = self.fetched.mirror.objects(git.delta_cache_bytes)?;
         let mut batch = Batch {
@@ -128,11 +126,10 @@ impl Indexing<'_> {
         batch.flush()?;
         let applied = batch.applied;
         notices.extend(bounded(unreadable));
-        let before = if known { self.record.repository.document_count } else { 0 };
         Ok(Outcome {
             revisions: shard.revisions(id).unwrap_or_default(),
             applied,
-            documents: (before + applied.documents_added).saturating_sub(applied.documents_removed),
+            documents: shard.documents(id),
             notices,
         })
     }

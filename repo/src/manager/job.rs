@@ -44,45 +44,68 @@ async fn index(
     cancel: &Arc<AtomicBool>,
 ) -> Result<(), ManagerError> {
     let id = job.repository;
-    let Some(record) = inner.catalog.record(id).await?.filter(|record| !record.removed) else {
-        return Ok(());
-    };
-    let url = RemoteUrl::parse(&record.repository.url, &inner.config.git);
-    inner.set_state(id, State::Cloning).await?;
-    let url = url?;
-    let fetched = fetch(inner, &record, url.clone(), job.kind, cancel).await?;
-    crate::failpoint!("job-fetched");
-    for notice in &fetched.notices {
-        inner.event(id, EventKind::Notice, notice).await;
+    let Some(record) = inner.catalog.record(id).await? else { return Ok(()) };
+    if record.removed {
+        // A removal that was cut off right after it was decided.
+        return Ok(inner.catalog.request_job(id, JobKind::Remove).await?);
     }
-    let (fetched, license) = blocking::run("inspect", move || {
-        let license = indexing::license(&fetched)?;
-        Ok((fetched, license))
-    })
-    .await?;
-    let size_bytes = fetched.mirror.size();
-    let default_branch = fetched.refs.default_branch();
-    inner.catalog.set_fetched(id, &FetchedFacts { default_branch, size_bytes, license }).await?;
+    inner.set_state(id, State::Cloning).await?;
+    let url = RemoteUrl::parse(&record.repository.url, &inner.config.git)?;
+    let fetched = Arc::new(fetch(inner, &record, url, job.kind, cancel).await?);
+    crate::failpoint!("job-fetched");
+    record_fetch(inner, id, &fetched).await?;
     inner.set_state(id, State::Indexing).await?;
     let Some(record) = inner.catalog.record(id).await? else { return Ok(()) };
-    let mirror = fetched.mirror.clone();
-    let outcome = apply(inner, &record, fetched, job.kind, cancel).await?;
+    let outcome = apply(inner, &record, &fetched, job.kind, cancel).await?;
     crate::failpoint!("job-indexed");
-    let symbols = inner.index.shard_of(id).symbols_pending(id);
-    if symbols {
+    if inner.index.shard_of(id).symbols_pending(id) {
         lock(&inner.symbols_pending).insert(id);
     }
     inner.maintain.raise();
-    for notice in &outcome.notices {
-        inner.event(id, EventKind::Notice, notice).await;
-    }
+    notices(inner, id, &outcome.notices).await?;
     inner.event(id, EventKind::Indexed, &summary(&outcome)).await;
     let facts = IndexedFacts { revisions: outcome.revisions, document_count: outcome.documents };
     inner.catalog.set_indexed(id, &facts, job.request).await?;
-    // The old commit was needed to compare with; now nothing reads what the source repacked.
-    let pruned = blocking::run("prune", move || Ok(git::prune(&url, &mirror)?)).await;
-    if let Err(error) = pruned {
+    // The old commits were needed to compare with; now nothing reads what the source repacked.
+    if let Err(error) = blocking::run("prune", move || Ok(fetched.prune()?)).await {
         tracing::warn!(repository = %id, %error, "old packs of a mirror stay");
+    }
+    Ok(())
+}
+
+/// Keeps what a fetch tells of a repository.
+async fn record_fetch(
+    inner: &Inner,
+    id: RepositoryId,
+    fetched: &Arc<Fetched>,
+) -> Result<(), ManagerError> {
+    notices(inner, id, &fetched.notices).await?;
+    let shared = fetched.clone();
+    let facts = blocking::run("inspect", move || {
+        Ok(FetchedFacts {
+            default_branch: shared.refs.default_branch(),
+            size_bytes: shared.mirror.size(),
+            license: indexing::license(&shared)?,
+        })
+    })
+    .await?;
+    let message = format!(
+        "fetched; the remote has {} branches and tags, the mirror {} bytes",
+        fetched.refs.refs.len(),
+        facts.size_bytes
+    );
+    inner.event(id, EventKind::Fetched, &message).await;
+    Ok(inner.catalog.set_fetched(id, &facts).await?)
+}
+
+/// Records notices, each once: most are as true of every sync as of the first.
+async fn notices(inner: &Inner, id: RepositoryId, all: &[String]) -> Result<(), ManagerError> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let known = inner.catalog.events(id, inner.config.max_events).await?;
+    for notice in all.iter().filter(|text| known.iter().all(|event| &event.message != *text)) {
+        inner.event(id, EventKind::Notice, notice).await;
     }
     Ok(())
 }
@@ -122,11 +145,12 @@ async fn fetch(
 async fn apply(
     inner: &Arc<Inner>,
     record: &Record,
-    fetched: Fetched,
+    fetched: &Arc<Fetched>,
     kind: JobKind,
     cancel: &Arc<AtomicBool>,
 ) -> Result<indexing::Outcome, ManagerError> {
-    let (inner, cancel, record) = (inner.clone(), cancel.clone(), record.clone());
+    let (inner, cancel, record, fetched) =
+        (inner.clone(), cancel.clone(), record.clone(), fetched.clone());
     blocking::run("index", move || {
         let indexing = Indexing {
             inner: &inner,

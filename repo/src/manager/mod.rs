@@ -35,7 +35,7 @@ use self::inner::{Inner, lock};
 use self::names::{check_globs, check_name, shortened};
 use crate::ManagerError;
 use crate::catalog::{Catalog, Inserted, JobKind, NewRepository, Record};
-use crate::config::{DatabaseUrl, ManagerConfig};
+use crate::config::ManagerConfig;
 use crate::git::RemoteUrl;
 use crate::repository::{Event, EventKind, Repository, State};
 
@@ -59,7 +59,8 @@ impl RepoManager {
     /// When a folder cannot be made, the catalog not be reached, or another process has the index.
     pub async fn open(config: ManagerConfig) -> Result<Arc<Self>, ManagerError> {
         create_folder(&config.base_path)?;
-        if let Some(folder) = sqlite_folder(&config.database) {
+        // SQLite makes its file and not the folder of it.
+        if let Some(folder) = config.database.sqlite_folder() {
             create_folder(&folder)?;
         }
         let (path, shards, options) =
@@ -386,12 +387,6 @@ fn create_folder(path: &Path) -> Result<(), ManagerError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// The folder of a SQLite file, which SQLite itself does not make.
-fn sqlite_folder(url: &DatabaseUrl) -> Option<std::path::PathBuf> {
-    let path = url.expose().strip_prefix("sqlite://")?.split('?').next()?;
-    Path::new(path).parent().map(Path::to_owned)
 }
 
 fn start_maintenance(inner: &Arc<Inner>) -> Result<thread::JoinHandle<()>, ManagerError> {

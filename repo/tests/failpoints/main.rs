@@ -1,1 +1,258 @@
-//! placeholder
+//! What happens when each step of the work fails, or the disk is full.
+//!
+//! Failpoints are global to the process: each test takes the [`fail::FailScenario`], which one
+//! test at a time can have.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aeterna_index::RepositoryId;
+use aeterna_repo::{
+    AddRepository, DEFAULT_TENANT, EventKind, ManagerConfig, RepoManager, Repository, RetryConfig,
+    State,
+};
+use fail::FailScenario;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Every place between a request and its end.
+const STEPS: [&str; 6] =
+    ["fetch-objects", "fetch-refs", "fetch-rename", "job-fetched", "index-apply", "job-indexed"];
+
+fn git(folder: &Path, arguments: &[&str]) {
+    let status = Command::new("git")
+        .args(["-c", "user.name=A", "-c", "user.email=a@example.org"])
+        .args(arguments)
+        .current_dir(folder)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .status();
+    assert!(status.unwrap().success(), "git {arguments:?}");
+}
+
+fn origin() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    git(folder.path(), &["init", "-q", "-b", "main"]);
+    push(&folder, "first");
+    folder
+}
+
+fn push(origin: &TempDir, text: &str) {
+    std::fs::write(origin.path().join("file"), text).unwrap();
+    git(origin.path(), &["add", "-A"]);
+    git(origin.path(), &["commit", "-q", "-m", "push"]);
+}
+
+fn config(data: &TempDir) -> ManagerConfig {
+    let mut config = ManagerConfig::new(data.path());
+    config.shards = 1;
+    config.disk_full_pause = Duration::from_millis(200);
+    config.retry = RetryConfig {
+        attempts: 5,
+        first: Duration::from_millis(10),
+        longest: Duration::from_millis(50),
+    };
+    config
+}
+
+async fn open(data: &TempDir) -> Arc<RepoManager> {
+    RepoManager::open(config(data)).await.unwrap()
+}
+
+async fn add(manager: &RepoManager, origin: &TempDir) -> RepositoryId {
+    let add = AddRepository {
+        tenant: DEFAULT_TENANT.to_owned(),
+        url: origin.path().to_str().unwrap().to_owned(),
+        name: None,
+        branches: Vec::new(),
+    };
+    manager.add(add).await.unwrap().repository.id
+}
+
+async fn wait(
+    manager: &RepoManager,
+    id: RepositoryId,
+    wanted: impl Fn(&Repository) -> bool,
+) -> Repository {
+    let mut receiver = manager.watch(id).await.unwrap();
+    let waiting = async {
+        loop {
+            let repository = receiver.borrow_and_update().clone();
+            if wanted(&repository) {
+                return repository;
+            }
+            receiver.changed().await.expect("the repository is gone");
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("in time")
+}
+
+async fn content(manager: &RepoManager, id: RepositoryId) -> Vec<u8> {
+    manager.file(id, None, b"file").await.unwrap().content
+}
+
+/// Nothing but the repository's own mirror is left of all attempts.
+fn only_mirror(data: &TempDir, id: RepositoryId) {
+    let folders: Vec<_> = std::fs::read_dir(config(data).base_path)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(folders, [id.to_string()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_fails_is_tried_again() {
+    for step in STEPS {
+        let scenario = FailScenario::setup();
+        fail::cfg(step, "2*return->off").unwrap();
+        let (data, origin) = (TempDir::new().unwrap(), origin());
+        let manager = open(&data).await;
+        let id = add(&manager, &origin).await;
+        let failed = wait(&manager, id, |now| now.attempts == 2).await;
+        assert!(failed.last_error.unwrap().contains(step));
+        let ready = wait(&manager, id, |now| now.state == State::Ready).await;
+        assert_eq!(
+            (ready.attempts, ready.last_error, ready.document_count),
+            (0, None, 1),
+            "{step}"
+        );
+        assert_eq!(content(&manager, id).await, b"first");
+        only_mirror(&data, id);
+        manager.shutdown().await;
+        scenario.teardown();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_leaves_what_was_indexed() {
+    // The rename belongs to a new mirror, which a sync does not make.
+    for step in STEPS.into_iter().filter(|step| *step != "fetch-rename") {
+        let scenario = FailScenario::setup();
+        let (data, origin) = (TempDir::new().unwrap(), origin());
+        let manager = open(&data).await;
+        let id = add(&manager, &origin).await;
+        let before = wait(&manager, id, |now| now.state == State::Ready).await;
+        push(&origin, "second");
+        fail::cfg(step, "return").unwrap();
+        manager.sync(id).await.unwrap();
+        let given_up = wait(&manager, id, |now| now.attempts == 5).await;
+        assert_eq!(given_up.revisions, before.revisions, "{step}");
+        assert_eq!(content(&manager, id).await, b"first", "{step}");
+        fail::remove(step);
+        manager.sync(id).await.unwrap();
+        wait(&manager, id, |now| now.state == State::Ready && now.indexed_at > before.indexed_at)
+            .await;
+        assert_eq!(content(&manager, id).await, b"second", "{step}");
+        manager.shutdown().await;
+        scenario.teardown();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_pauses_indexing_and_loses_nothing() {
+    for step in STEPS {
+        let scenario = FailScenario::setup();
+        fail::cfg(step, "1*return(full)->off").unwrap();
+        let (data, origin) = (TempDir::new().unwrap(), origin());
+        let manager = open(&data).await;
+        let id = add(&manager, &origin).await;
+        let paused = wait(&manager, id, |now| now.state == State::Error).await;
+        assert_eq!(paused.last_error_code.as_deref(), Some("disk-full"), "{step}");
+        assert_eq!(paused.attempts, 0, "a full disk is not the repository's failure");
+        assert!(paused.next_attempt_at.is_some());
+        assert!(manager.health().await.paused.is_some(), "{step}");
+        wait(&manager, id, |now| now.state == State::Ready).await;
+        assert!(manager.health().await.paused.is_none());
+        let events = manager.events(id, 100).await.unwrap();
+        assert!(events.iter().any(|event| event.kind == EventKind::Paused));
+        manager.shutdown().await;
+        scenario.teardown();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_fails_its_job_alone() {
+    for step in ["fetch-objects", "index-apply"] {
+        let scenario = FailScenario::setup();
+        fail::cfg(step, "1*panic->off").unwrap();
+        let (data, origin) = (TempDir::new().unwrap(), origin());
+        let manager = open(&data).await;
+        let id = add(&manager, &origin).await;
+        wait(&manager, id, |now| now.state == State::Ready).await;
+        let events = manager.events(id, 100).await.unwrap();
+        let told = events.iter().find(|event| event.kind == EventKind::Failed).unwrap();
+        assert!(told.message.contains("panicked"), "{told:?}");
+        assert!(manager.health().await.failed_tasks.is_empty());
+        manager.shutdown().await;
+        scenario.teardown();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_fails_is_done_in_the_end() {
+    for step in ["remove-index", "remove-mirror", "remove-row"] {
+        let scenario = FailScenario::setup();
+        let (data, origin) = (TempDir::new().unwrap(), origin());
+        let manager = open(&data).await;
+        let id = add(&manager, &origin).await;
+        wait(&manager, id, |now| now.state == State::Ready).await;
+        fail::cfg(step, "return").unwrap();
+        manager.remove(id).await.unwrap();
+        assert!(manager.get(DEFAULT_TENANT, id).await.is_err());
+        manager.shutdown().await;
+        drop(manager);
+        fail::remove(step);
+        // A new start finds the removal and ends it.
+        let manager = open(&data).await;
+        let mirrors = config(&data).base_path;
+        tokio::time::timeout(PATIENCE, async {
+            while std::fs::read_dir(&mirrors).unwrap().count() > 0
+                || manager.index().shard_of(id).revisions(id).is_some()
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("removed in time");
+        manager.shutdown().await;
+        scenario.teardown();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_fails_halfway_is_finished_by_the_next_start() {
+    let scenario = FailScenario::setup();
+    fail::cfg("add-job", "return").unwrap();
+    let (data, origin) = (TempDir::new().unwrap(), origin());
+    let manager = open(&data).await;
+    let url = origin.path().to_str().unwrap().to_owned();
+    let tenant = DEFAULT_TENANT.to_owned();
+    let adding = AddRepository { tenant, url: url.clone(), name: None, branches: Vec::new() };
+    manager.add(adding).await.unwrap_err();
+    fail::remove("add-job");
+    let id = manager.resolve(DEFAULT_TENANT, &url).await.unwrap().id;
+    manager.shutdown().await;
+    drop(manager);
+    let manager = open(&data).await;
+    wait(&manager, id, |now| now.state == State::Ready).await;
+    fail::cfg("remove-job", "return").unwrap();
+    manager.remove(id).await.unwrap_err();
+    fail::remove("remove-job");
+    assert!(manager.get(DEFAULT_TENANT, id).await.is_err(), "hidden all the same");
+    manager.shutdown().await;
+    drop(manager);
+    let manager = open(&data).await;
+    tokio::time::timeout(PATIENCE, async {
+        while manager.index().shard_of(id).revisions(id).is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("removed in time");
+    manager.shutdown().await;
+    scenario.teardown();
+}

@@ -327,3 +327,11 @@ async fn other_databases_are_refused_without_their_password() {
         assert!(!shown.contains("s3cret"), "{shown}");
     }
 }
+
+#[tokio::test]
+async fn a_path_with_signs_of_urls_is_a_path() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a b%41?x#y.db");
+    Catalog::open(&DatabaseUrl::sqlite(&path), 1, 1).await.unwrap().close().await;
+    assert!(path.exists());
+}

@@ -63,7 +63,8 @@ fn a_tag_leads_to_its_commit() {
     origin.git(&["tag", "-a", "outer", "inner", "-m", "a tag of a tag"]);
     origin.write("b", b"later");
     origin.commit("second");
-    let fetched = Place::new().fetch(&origin.url(), &["tags/outer"]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &["tags/outer"]).unwrap();
     assert_eq!(paths(&fetched, "tags/outer"), ["a"]);
 }
 
@@ -140,7 +141,8 @@ fn sha256_repositories_are_read() {
     origin.pack();
     origin.write("dir/b", b"y");
     origin.commit("and packed");
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     assert_eq!(paths(&fetched, "HEAD"), ["dir/a", "dir/b"]);
 }
 
@@ -158,7 +160,8 @@ fn shallow_clones_and_alternates_are_read() {
         "shallow.git",
     ]);
     let shallow = origin.path().join("shallow.git");
-    let fetched = Place::new().fetch(shallow.to_str().unwrap(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(shallow.to_str().unwrap(), &[]).unwrap();
     assert_eq!(paths(&fetched, "HEAD"), ["a", "b"]);
     assert!(
         fetched.notices.iter().any(|notice| notice.contains("shallow")),
@@ -169,7 +172,8 @@ fn shallow_clones_and_alternates_are_read() {
     origin.git(&["clone", "-q", "--bare", "--shared", ".", "shared.git"]);
     let shared = origin.path().join("shared.git");
     assert!(shared.join("objects/info/alternates").exists());
-    let fetched = Place::new().fetch(shared.to_str().unwrap(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(shared.to_str().unwrap(), &[]).unwrap();
     assert_eq!(paths(&fetched, "HEAD"), ["a", "b"]);
     assert!(!fetched.mirror.path().join("objects/info/alternates").exists());
 }
@@ -182,7 +186,8 @@ fn linked_working_trees_are_read() {
     fs::write(linked.join("side.txt"), "x").unwrap();
     git(&linked, &["add", "-A"]);
     git(&linked, &["commit", "-q", "-m", "side"]);
-    let fetched = Place::new().fetch(linked.to_str().unwrap(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(linked.to_str().unwrap(), &[]).unwrap();
     assert_eq!(fetched.refs.default_branch().as_deref(), Some("side"));
     assert_eq!(paths(&fetched, "HEAD"), ["a", "side.txt"]);
 }
@@ -190,7 +195,8 @@ fn linked_working_trees_are_read() {
 #[test]
 fn a_working_tree_is_told_of() {
     let origin = Origin::with_file("a", "x");
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     assert!(fetched.notices.iter().any(|notice| notice.contains("only commits")));
 }
 
@@ -205,8 +211,7 @@ fn what_the_source_repacked_is_pruned() {
         origin.pack();
         origin.git(&["prune-packed"]);
         let fetched = place.fetch(&origin.url(), &[]).unwrap();
-        let url = aeterna_repo::git::RemoteUrl::parse(&origin.url(), &test_git()).unwrap();
-        aeterna_repo::git::prune(&url, &fetched.mirror).unwrap();
+        fetched.prune().unwrap();
         assert_eq!(paths(&fetched, "HEAD").len(), number + 2);
         assert_eq!(fetched.mirror.objects(1).unwrap().pack_count(), 1);
     }
@@ -221,7 +226,8 @@ fn links_in_a_source_are_not_followed() {
     let name = "aa".repeat(19);
     fs::create_dir_all(objects.join("aa")).unwrap();
     std::os::unix::fs::symlink(&secret, objects.join("aa").join(&name)).unwrap();
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     assert!(!fetched.mirror.path().join("objects/aa").join(&name).exists());
 }
 
@@ -244,7 +250,8 @@ fn hooks_and_commands_of_a_source_are_not_run() {
     }
     origin.write(".gitattributes", b"* filter=x\n");
     fs::write(origin.path().join(".git/info/attributes"), "* filter=x\n").unwrap();
-    let fetched = Place::new().fetch(&origin.url(), &["*"]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &["*"]).unwrap();
     assert_eq!(paths(&fetched, "HEAD"), ["a"]);
     assert!(!mark.exists(), "something of the repository was run");
 }

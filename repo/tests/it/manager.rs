@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_index::search::Visible;
+use aeterna_index::search::{Limits, SearchRequest, Visible};
 use aeterna_repo::{
     DEFAULT_TENANT, EventKind, ListFilter, ManagerError, RepoManager, Repository, State,
 };
@@ -154,6 +154,84 @@ async fn a_sync_follows_what_happened_to_the_remote() {
     let indexed = manager.index().shard_of(repository.id).revisions(repository.id).unwrap();
     assert_eq!(indexed.into_values().collect::<Vec<_>>(), [recreated]);
     manager.shutdown().await;
+}
+
+/// Path, branches and content of every document with a pattern, sorted.
+async fn found(manager: &RepoManager, query: &str) -> Vec<(String, Vec<String>, String)> {
+    let request = SearchRequest {
+        query: format!("count:all {query}"),
+        visible: manager.visible(DEFAULT_TENANT),
+        page_size: 1000,
+        context_lines: 0,
+        chunks: true,
+        facets: false,
+        explain: false,
+        cursor: None,
+        limits: Limits::default(),
+    };
+    let index = manager.index().clone();
+    let response = tokio::task::spawn_blocking(move || index.search(&request));
+    let response = response.await.unwrap().unwrap();
+    assert!(response.complete, "{:?}", response.skipped);
+    let mut found: Vec<_> = response
+        .results
+        .into_iter()
+        .map(|result| {
+            let text = result.chunks.iter().flat_map(|chunk| chunk.content.clone()).collect();
+            let path = String::from_utf8_lossy(&result.path).into_owned();
+            (path, result.branches, String::from_utf8(text).unwrap())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_after_many_pushes_equals_one_made_in_one_go() {
+    let origin = Origin::with_file("start", "needle start");
+    origin.git(&["branch", "side"]);
+    let node = Node::new();
+    let manager = node.open().await;
+    let id = add(&manager, &origin.url(), &["*"]).await.id;
+    let steps: [&dyn Fn(); 7] = [
+        &|| origin.write("a/b", b"needle one"),
+        &|| origin.write("a/b", b"needle two"),
+        &|| drop(origin.git(&["mv", "a/b", "moved"])),
+        &|| {
+            origin.git(&["checkout", "-q", "side"]);
+            origin.write("moved", b"needle two");
+            origin.write("of-side", b"needle side");
+        },
+        &|| {
+            origin.write(".gitattributes", b"*.x linguist-vendored\n");
+            origin.write("lib.x", b"needle vendored");
+        },
+        &|| {
+            origin.git(&["checkout", "-q", "main"]);
+            origin.git(&["reset", "-q", "--hard", "HEAD~1"]);
+            origin.write("forced", b"needle forced");
+        },
+        &|| drop(origin.git(&["rm", "-q", "start"])),
+    ];
+    for step in steps {
+        step();
+        origin.commit("push");
+        sync(&manager, id).await;
+    }
+    let other = Node::new();
+    let at_once = other.open().await;
+    add(&at_once, &origin.url(), &["*"]).await;
+    let expected = found(&at_once, "needle").await;
+    assert!(expected.len() > 4, "{expected:?}");
+    assert_eq!(found(&manager, "needle").await, expected);
+    assert_eq!(
+        manager.get(DEFAULT_TENANT, id).await.unwrap().document_count,
+        manager.index().shard_of(id).documents(id)
+    );
+    manager.remove(id).await.unwrap();
+    assert!(found(&manager, "needle").await.is_empty(), "gone from searches at once");
+    manager.shutdown().await;
+    at_once.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

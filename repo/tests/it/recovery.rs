@@ -162,7 +162,7 @@ async fn what_the_catalog_does_not_know_is_cleaned_up() {
             license: None,
         };
         let update = RepositoryUpdate { repository, revisions: Vec::new() };
-        set.shard_of(stranger).apply(update, &Nothing, &NoProgress).unwrap();
+        set.shard_of(stranger).apply(&update, &Nothing, &NoProgress).unwrap();
     }
     let folders = [format!("tmp-{stranger}"), format!("tmp-{stranger}.old"), stranger.to_string()];
     for folder in &folders {

@@ -222,7 +222,8 @@ fn a_detached_head_is_fetched_over_http() {
     origin.write("b", b"y");
     origin.commit("detached");
     let (_server, url) = served(&origin);
-    let fetched = Place::new().fetch(&url, &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&url, &[]).unwrap();
     assert_eq!(fetched.refs.default_branch(), None);
     assert_eq!(paths(&fetched, "HEAD"), ["a", "b"]);
 }
@@ -233,7 +234,8 @@ fn an_sha256_repository_is_fetched_over_http() {
     origin.write("a", b"x");
     origin.commit("first");
     let (_server, url) = served(&origin);
-    let fetched = Place::new().fetch(&url, &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&url, &[]).unwrap();
     assert_eq!(paths(&fetched, "HEAD"), ["a"]);
 }
 
@@ -250,6 +252,8 @@ fn failures_of_http_are_told_apart() {
     assert_eq!(code_of_page, "not-a-git-repository", "{message}");
     let broken = Server::answering("503 Service Unavailable", "", "later");
     assert_eq!(code(&broken.url("later")).0, "fetch-failed");
+    let (code_of_plain, message) = code(&page.url("page").replace("http://", "https://"));
+    assert_eq!(code_of_plain, "host-unreachable", "no TLS there: {message}");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = format!("http://{}/a", listener.local_addr().unwrap());
     drop(listener);

@@ -56,7 +56,8 @@ fn strange_names_and_kinds_are_listed() {
     let head = origin.head();
     origin.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},sub/module")]);
     origin.git(&["commit", "-q", "-m", "a submodule"]);
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     let files = by_path(list(&fetched, &origin.head()));
     let kinds: Vec<(&[u8], FileKind)> =
         files.iter().map(|(path, (kind, _))| (path.as_slice(), *kind)).collect();
@@ -90,7 +91,8 @@ fn contents_are_the_same_packed_deltified_and_loose() {
     }
     origin.git(&["repack", "-q", "-a", "-d", "-f", "--depth=30", "--window=30"]);
     let last = versions.pop().unwrap();
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     for (commit, expected) in versions.iter().chain([&last]) {
         let files = by_path(list(&fetched, commit));
         let content = files[b"growing.txt".as_slice()].1;
@@ -128,7 +130,8 @@ fn differences_lead_from_one_listing_to_the_other() {
     let new = origin.commit("new");
     origin.git(&["update-index", "--chmod=+x", "a"]);
     origin.git(&["commit", "-q", "-m", "executable"]);
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     let difference = diff(&fetched, &old, &new).unwrap();
     let mut files = by_path(list(&fetched, &old));
     for (path, content) in difference.removed {
@@ -153,7 +156,8 @@ fn a_difference_costs_what_changed() {
     let old = origin.commit("many");
     origin.write("folder3/one", b"one");
     let new = origin.commit("one");
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     let difference = diff(&fetched, &old, &new).unwrap();
     assert!(difference.removed.is_empty());
     assert_eq!(difference.added.len(), 1);
@@ -167,7 +171,8 @@ fn other_attributes_or_a_lost_base_need_a_whole_listing() {
     let second = origin.commit("attributes");
     origin.write("dir/b", b"y");
     let third = origin.commit("more");
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     assert!(diff(&fetched, &first, &second).is_none());
     assert!(diff(&fetched, &second, &third).is_some());
     assert!(diff(&fetched, &"1".repeat(40), &third).is_none());
@@ -189,7 +194,8 @@ fn what_is_missing_or_damaged_is_left_out_alone() {
     fs::remove_file(&broken).unwrap();
     fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();
     let gone = object("gone");
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     let files = by_path(list(&fetched, &commit));
     assert_eq!(files.len(), 4, "{files:?}");
     let reading = |path: &str| read(&fetched, &files[path.as_bytes()].1, 1 << 20);
@@ -211,7 +217,8 @@ fn a_damaged_pack_loses_its_damaged_objects_alone() {
     }
     let commit = origin.commit("files");
     origin.pack();
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     let files = by_path(list(&fetched, &commit));
     let objects = fetched.mirror.objects(1).unwrap();
     let offset =
@@ -245,7 +252,8 @@ fn a_damaged_pack_loses_its_damaged_objects_alone() {
 fn a_pack_that_is_cut_off_is_told_of_and_the_rest_read() {
     let origin = Origin::with_file("a", "x");
     origin.pack();
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     let packs = fetched.mirror.path().join("objects/pack");
     fs::write(packs.join("pack-1111.pack"), "PACK").unwrap();
     fs::write(packs.join("pack-1111.idx"), "nonsense").unwrap();
@@ -276,7 +284,8 @@ fn a_hundred_thousand_files_in_a_folder_are_listed() {
     let tree = String::from_utf8(tree.stdout).unwrap();
     let commit = git(origin.path(), &["commit-tree", tree.trim(), "-m", "many"]);
     origin.git(&["update-ref", "refs/heads/main", &commit]);
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     let files = list(&fetched, &commit);
     assert_eq!(files.len(), 100_000);
     let never = || false;
@@ -299,7 +308,8 @@ fn names_that_no_path_can_have_are_left_out() {
     let tree = origin.git(&["hash-object", "-w", "-t", "tree", "--literally", "tree"]);
     let commit = origin.git(&["commit-tree", &tree, "-m", "hostile"]);
     origin.git(&["update-ref", "refs/heads/main", &commit]);
-    let fetched = Place::new().fetch(&origin.url(), &[]).unwrap();
+    let place = Place::new();
+    let fetched = place.fetch(&origin.url(), &[]).unwrap();
     let files = list(&fetched, &commit);
     assert_eq!(files.len(), 1);
     assert_eq!(files[0].path, b"good");

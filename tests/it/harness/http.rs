@@ -98,7 +98,8 @@ fn parse(bytes: &[u8]) -> std::io::Result<Reply> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let chunked =
+        headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
     let body = &bytes[end + 4..];
     let body = if chunked { unchunk(body).ok_or_else(broken)? } else { body.to_vec() };
     Ok(Reply { status, headers, body })

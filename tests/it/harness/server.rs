@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ impl ServerOptions {
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
     data: Option<TempDir>,
 }
 
@@ -60,17 +61,7 @@ impl Server {
 
     /// A server on a free port with this data folder.
     pub fn start_in(data: &Path, options: &ServerOptions) -> Self {
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log_of(data))
-            .unwrap();
-        let mut command = aeterna(&["serve", "--listen", "127.0.0.1:0", "--data"]);
-        command.arg(data).args(&options.arguments).envs(options.environment.iter().cloned());
-        if let Some(folder) = &options.folder {
-            command.current_dir(folder);
-        }
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut child = Self::command_in(data, options).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -88,12 +79,32 @@ impl Server {
             .strip_prefix("listening on http://")
             .and_then(|address| address.parse().ok())
             .unwrap_or_else(|| panic!("{first:?} is no address"));
-        Self { child, address, lines, data: None }
+        Self { child, address, lines: Mutex::new(lines), data: None }
+    }
+
+    fn command_in(data: &Path, options: &ServerOptions) -> Command {
+        let mut log = std::fs::OpenOptions::new();
+        let log = log.create(true).append(true).open(log_of(data)).unwrap();
+        let mut command = aeterna(&["serve", "--listen", "127.0.0.1:0", "--data"]);
+        command.arg(data).args(&options.arguments).envs(options.environment.iter().cloned());
+        if let Some(folder) = &options.folder {
+            command.current_dir(folder);
+        }
+        command.stderr(log);
+        command
+    }
+
+    /// Starts a server and kills it after so long, most likely before it listens.
+    pub fn kill_early(data: &Path, options: &ServerOptions, after: Duration) {
+        let mut child = Self::command_in(data, options).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// The next line of its output.
     pub fn next_line(&self, within: Duration) -> Option<String> {
-        self.lines.recv_timeout(within).ok()
+        self.lines.lock().unwrap().recv_timeout(within).ok()
     }
 
     /// Its data folder.
@@ -135,7 +146,11 @@ impl Server {
         let mut paths: Vec<String> = results
             .iter()
             .map(|result| {
-                format!("{}:{}", result["repository"].as_str().unwrap(), result["path"].as_str().unwrap())
+                format!(
+                    "{}:{}",
+                    result["repository"].as_str().unwrap(),
+                    result["path"].as_str().unwrap()
+                )
             })
             .collect();
         paths.sort();
@@ -158,7 +173,12 @@ impl Server {
     #[track_caller]
     pub fn add(&self, url: &str) -> Value {
         let ran = self.cli(&["repo", "add", url, "--wait", "--json"]);
-        assert_eq!(ran.code, 0, "{ran:?}\n{}", self.data.as_ref().map_or(String::new(), |_| self.log()));
+        assert_eq!(
+            ran.code,
+            0,
+            "{ran:?}\n{}",
+            self.data.as_ref().map_or(String::new(), |_| self.log())
+        );
         serde_json::from_str(&ran.stdout).unwrap()
     }
 

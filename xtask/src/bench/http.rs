@@ -13,6 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const LARGEST_ANSWER: u64 = 4 << 30;
 
 /// A client that keeps its connection open between requests.
+#[derive(Clone)]
 pub(crate) struct Client {
     agent: ureq::Agent,
     root: String,

@@ -129,8 +129,13 @@ fn function(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {
     };
     let is_constructor = container.is_some_and(|owner| visit.name(owner) == visit.text(name));
     let kind = if is_constructor { SymbolKind::Constructor } else { SymbolKind::Function };
-    visit.add_to(container, kind, name.byte_range(), node);
-    Inside::Skip
+    if child_of_kind(node, &["delete_method_clause"]).is_some() {
+        return Inside::Skip;
+    }
+    match visit.add_to(container, kind, name.byte_range(), node) {
+        Some(symbol) => Inside::LookIn(symbol),
+        None => Inside::Skip,
+    }
 }
 
 fn class(visit: &mut Visit<'_>, node: Node<'_>) -> Inside {

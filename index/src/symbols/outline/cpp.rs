@@ -2,6 +2,11 @@
 //! holds no definitions (bodies, initialisers) and for macros that the grammar stumbles over
 //! (`class EXPORT Name`, `name GUARDED_BY(lock)`).
 
+use std::collections::VecDeque;
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
+
 use super::super::Symbol;
 use super::lexer::{Lexed, Lexer, SavedState};
 use super::output::Span;
@@ -27,15 +32,57 @@ enum Token {
     Byte(u8),
 }
 
-/// A statement of more tokens is forgotten.
-const MAX_TOKENS: usize = 4096;
+/// The tokens since the last semicolon or brace: of the earlier ones only what they say about the
+/// statement is kept.
+#[derive(Default)]
+struct Statement {
+    last: VecDeque<Token>,
+    count: usize,
+    has_scope_keyword: bool,
+    has_value: bool,
+    has_parens: bool,
+    starts_with_extern: bool,
+}
+
+/// How many tokens are looked back at.
+const LOOK_BACK: usize = 3;
+
+impl Statement {
+    fn push(&mut self, content: &[u8], token: Token) {
+        match token {
+            Token::Word(span) => {
+                let word = span.of(content);
+                self.has_scope_keyword |= words::opens_scope(word);
+                self.starts_with_extern |= self.count == 0 && word == b"extern";
+            }
+            Token::Parens => self.has_parens = true,
+            Token::Byte(b'=') => self.has_value = true,
+            _ => {}
+        }
+        self.count += 1;
+        self.last.push_back(token);
+        if self.last.len() > LOOK_BACK {
+            self.last.pop_front();
+        }
+    }
+
+    fn pop(&mut self) {
+        self.count -= usize::from(self.last.pop_back().is_some());
+    }
+
+    /// The token so many before the last one.
+    fn back(&self, distance: usize) -> Option<Token> {
+        let index = self.last.len().checked_sub(distance + 1)?;
+        self.last.get(index).copied()
+    }
+}
 
 /// Blanks what the grammar for C++ is better off without.
 pub(in crate::symbols) fn blank(content: &[u8], max_macros: usize) -> Blanked {
     let mut pass = Pass {
         lexer: Lexer::for_cpp(content, max_macros),
         text: content.to_vec(),
-        tokens: Vec::new(),
+        statement: Statement::default(),
     };
     pass.run();
     Blanked { text: pass.text, macros: pass.lexer.into_macros() }
@@ -44,8 +91,7 @@ pub(in crate::symbols) fn blank(content: &[u8], max_macros: usize) -> Blanked {
 struct Pass<'a> {
     lexer: Lexer<'a>,
     text: Vec<u8>,
-    /// Since the last semicolon or brace.
-    tokens: Vec<Token>,
+    statement: Statement,
 }
 
 impl Pass<'_> {
@@ -56,14 +102,19 @@ impl Pass<'_> {
                 Lexed::Word(span) => self.word(span),
                 Lexed::Byte(b'(', at) => self.parens(at),
                 Lexed::Byte(b'{', at) => self.open(at),
-                Lexed::Byte(b'}' | b';', _) => self.tokens.clear(),
+                Lexed::Byte(b'}' | b';', _) => self.clear(),
                 Lexed::Byte(byte, _) => self.byte(byte),
-                Lexed::Text(_) => self.tokens.push(Token::Byte(b'"')),
-            }
-            if self.tokens.len() > MAX_TOKENS {
-                self.tokens.clear();
+                Lexed::Text(_) => self.push(Token::Byte(b'"')),
             }
         }
+    }
+
+    fn push(&mut self, token: Token) {
+        self.statement.push(self.lexer.content(), token);
+    }
+
+    fn clear(&mut self) {
+        self.statement = Statement::default();
     }
 
     fn of(&self, span: Span) -> &[u8] {
@@ -80,7 +131,7 @@ impl Pass<'_> {
         self.blank_before(span);
         let word = self.of(span);
         let is_macro = words::is_macro_like(word);
-        self.tokens.push(match is_macro {
+        self.push(match is_macro {
             true => Token::Macro(span),
             false => Token::Word(span),
         });
@@ -89,10 +140,10 @@ impl Pass<'_> {
     /// A macro that stands before a word: `class EXPORT Name`, `EXPORT` alone in a line, and any
     /// before a word that starts a declaration.
     fn blank_before(&mut self, next: Span) {
-        let Some(&Token::Macro(name)) = self.tokens.last() else {
+        let Some(Token::Macro(name)) = self.statement.back(0) else {
             return;
         };
-        let before = self.tokens.len().checked_sub(2).map(|index| self.tokens[index]);
+        let before = self.statement.back(1);
         let between = Span { start: name.end, end: next.start };
         let is_attribute = match before {
             None => self.of(between).contains(&b'\n') || words::starts_declaration(self.of(next)),
@@ -102,7 +153,7 @@ impl Pass<'_> {
         };
         if is_attribute {
             self.blank(name.start, name.end);
-            self.tokens.pop();
+            self.statement.pop();
         }
     }
 
@@ -110,13 +161,14 @@ impl Pass<'_> {
         let Some(end) = self.lexer.skip_group(at, b'(', b')') else {
             return;
         };
-        match self.tokens.last() {
+        match self.statement.back(0) {
             // The arguments become part of the macro.
-            Some(&Token::Macro(name)) if self.tokens.len() > 1 || !self.is_followed_by_body() => {
-                self.tokens.pop();
-                self.tokens.push(Token::Macro(Span { start: name.start, end }));
+            Some(Token::Macro(name)) if self.statement.count > 1 || !self.is_followed_by_body() => {
+                let start = name.start;
+                self.statement.pop();
+                self.push(Token::Macro(Span { start, end }));
             }
-            _ => self.tokens.push(Token::Parens),
+            _ => self.push(Token::Parens),
         }
         self.blank_after_declarator();
     }
@@ -130,12 +182,15 @@ impl Pass<'_> {
         if matches!(byte, b'=' | b':' | b',') {
             self.blank_after_declarator();
         }
-        self.tokens.push(Token::Byte(byte));
+        self.push(Token::Byte(byte));
     }
 
     /// Macros behind a declarator: `f() LOCKS_EXCLUDED(a)`, `int a GUARDED_BY(b)`.
     fn blank_after_declarator(&mut self) {
-        let [.., before_that, before, Token::Macro(name)] = self.tokens[..] else {
+        let back = |distance| self.statement.back(distance);
+        let (Some(before_that), Some(before), Some(Token::Macro(name))) =
+            (back(2), back(1), back(0))
+        else {
             return;
         };
         let is_plain = |span: Span| !words::is_cpp_keyword(self.of(span));
@@ -149,53 +204,60 @@ impl Pass<'_> {
         };
         if is_attribute {
             self.blank(name.start, name.end);
-            self.tokens.pop();
+            self.statement.pop();
         }
     }
 
     fn open(&mut self, at: u32) {
         self.blank_after_declarator();
         if self.opens_scope() {
-            self.tokens.clear();
+            self.clear();
             return;
         }
         let is_body = self.is_body();
         if let Some(end) = self.lexer.skip_group(at, b'{', b'}') {
-            self.blank(at + 1, end - 1);
+            let (start, end) = (at + 1, end - 1);
+            if !defines_type(self.of(Span { start, end })) {
+                self.blank(start, end);
+            }
         }
         match is_body {
-            true => self.tokens.clear(),
-            false => self.tokens.push(Token::Braces),
+            true => self.clear(),
+            false => self.push(Token::Braces),
         }
     }
 
     /// Whether a brace now opens a class, a namespace or the like, where there is more to find.
     fn opens_scope(&self) -> bool {
-        let words = self.tokens.iter().filter_map(|token| match token {
-            Token::Word(span) => Some(self.of(*span)),
-            _ => None,
-        });
-        let has_keyword = words.clone().any(words::opens_scope);
-        let is_linkage = words.clone().next() == Some(b"extern")
-            && self.tokens.last() == Some(&Token::Byte(b'"'));
-        has_keyword && !self.is_body() && !self.tokens.contains(&Token::Byte(b'=')) || is_linkage
+        let statement = &self.statement;
+        let ends_with_text = statement.back(0) == Some(Token::Byte(b'"'));
+        let is_linkage = statement.starts_with_extern && ends_with_text;
+        is_linkage || statement.has_scope_keyword && !statement.has_value && !self.is_body()
     }
 
     /// Whether a brace now opens a function's body.
     fn is_body(&self) -> bool {
-        match self.tokens.last() {
+        match self.statement.back(0) {
             Some(Token::Parens | Token::Braces) => true,
             Some(Token::Word(span)) => {
-                let word = self.of(*span);
-                matches!(
-                    word,
+                let is_end = matches!(
+                    self.of(span),
                     b"const" | b"noexcept" | b"override" | b"final" | b"volatile" | b"try"
-                ) && self.tokens.contains(&Token::Parens)
+                );
+                is_end && self.statement.has_parens
             }
-            Some(Token::Byte(b'&')) => self.tokens.contains(&Token::Parens),
+            Some(Token::Byte(b'&')) => self.statement.has_parens,
             _ => false,
         }
     }
+}
+
+/// Whether a body has a class of its own: then it is left to the grammar.
+fn defines_type(body: &[u8]) -> bool {
+    const LOCAL_TYPE: &str =
+        r"(?-u)\b(?:class|struct|union|enum)\s+\w+(?:\s+final)?\s*(?::[^:;(){}][^;(){}]*)?\{";
+    static REGEX: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(LOCAL_TYPE).ok());
+    REGEX.as_ref().is_some_and(|regex| regex.is_match(body))
 }
 
 #[cfg(test)]
@@ -218,6 +280,7 @@ mod tests {
             "class A { int f() const { x(); } int b; };",
             "class A { int f() const { } int b; };",
         );
+        assert_blanked("void f() { struct S { int a; }; }", "void f() { struct S { int a; }; }");
         assert_blanked("A::A() : a(1), b{2} { x; }", "A::A() : a(1), b{ } { }");
         assert_blanked(
             "namespace { template <class T> T f(T a) noexcept { g; } }",

@@ -76,6 +76,8 @@ struct State {
     is_typedef: bool,
     /// Behind `=` or a bit field's `:`; up to the next comma nothing matters.
     in_value: bool,
+    /// Declarations of parameters between a function's head and its body, as in old C.
+    parameters: usize,
 }
 
 struct Builder<'a> {
@@ -90,6 +92,8 @@ struct Builder<'a> {
 const MAX_SCOPES: usize = 256;
 /// A statement of more words is not C.
 const MAX_TOKENS: usize = 4096;
+/// A function of more parameters is not declared in the old style.
+const MAX_PARAMETERS: usize = 32;
 
 impl Builder<'_> {
     fn run(&mut self) {
@@ -213,13 +217,17 @@ impl Builder<'_> {
         self.scopes.pop();
         self.reset();
         self.output.verbatim_byte(b'}', at);
-        self.state = State { after_body: true, is_typedef, in_value: false };
+        self.state = State { after_body: true, is_typedef, ..State::default() };
     }
 
     fn end(&mut self, at: u32) {
         if self.level() == Level::Enumerators {
             self.reset();
-        } else if !declaration::drop_old_style_parameter(self.lexer.content(), &mut self.tokens) {
+        } else if self.state.parameters < MAX_PARAMETERS
+            && declaration::drop_old_style_parameter(self.lexer.content(), &mut self.tokens)
+        {
+            self.state.parameters += 1;
+        } else {
             self.statement(Tail::Semicolon(at));
         }
     }

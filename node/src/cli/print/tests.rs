@@ -56,7 +56,10 @@ fn groups_have_headings_and_context_has_dashes() {
 #[test]
 fn a_pipe_gets_one_match_a_line() {
     let found = result("a.rs", "x two\r\ntwo\n", (0, 1), &[(2, 5), (7, 10)]);
-    assert_eq!(printed(Form::Plain, false, false, std::slice::from_ref(&found)), "o/r:a.rs:1:x two\no/r:a.rs:2:two\n");
+    assert_eq!(
+        printed(Form::Plain, false, false, std::slice::from_ref(&found)),
+        "o/r:a.rs:1:x two\no/r:a.rs:2:two\n"
+    );
     assert_eq!(printed(Form::Paths, false, false, std::slice::from_ref(&found)), "o/r:a.rs\n");
     assert_eq!(printed(Form::Counts, false, false, &[found]), "o/r:a.rs:2\n");
 }

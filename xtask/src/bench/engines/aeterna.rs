@@ -207,22 +207,51 @@ pub(crate) fn search(client: &Client, pattern: &Pattern, want: Want) -> Result<h
     client.get("/api/v1/search", &parameters)
 }
 
-/// The lines in which matches begin, in each file of an answer that must be complete.
-fn lines(answer: &Value) -> Result<Matches> {
+/// What an answer says about its files.
+#[derive(Debug, Default, PartialEq)]
+struct Files {
+    /// Lines in which matches begin, where the answer has all of them.
+    whole: Matches,
+    /// Files with more matches than an answer lists.
+    cut: Vec<String>,
+}
+
+/// The files of an answer, which must be complete.
+fn files(answer: &Value) -> Result<Files> {
     if answer["complete"] != true || !answer["nextCursor"].is_null() {
         bail!("an answer with count:all is cut: {}", answer["skipped"]);
     }
-    let mut lines: std::collections::BTreeMap<String, BTreeSet<u64>> = Default::default();
+    let mut files = Files::default();
     for result in answer["results"].as_array().into_iter().flatten() {
-        let path = result["path"].as_str().context("a result without a path")?;
-        let file = lines.entry(path.to_owned()).or_default();
+        let path = result["path"].as_str().context("a result without a path")?.to_owned();
+        let (mut lines, mut matches) = (BTreeSet::new(), 0);
         for chunk in result["chunks"].as_array().into_iter().flatten() {
             for range in chunk["ranges"].as_array().into_iter().flatten() {
-                file.insert(range["start"]["line"].as_u64().context("a range without a line")?);
+                matches += 1;
+                lines.insert(range["start"]["line"].as_u64().context("a range without a line")?);
             }
         }
+        if result["matchCount"].as_u64() == Some(matches) {
+            files.whole.insert(path, lines.len() as u64);
+        } else {
+            files.cut.push(path);
+        }
     }
-    Ok(lines.into_iter().map(|(path, lines)| (path, lines.len() as u64)).collect())
+    Ok(files)
+}
+
+/// The lines of every file of an answer; those of cut files are asked for one by one.
+fn lines(client: &Client, pattern: &Pattern, answer: &Value) -> Result<Matches> {
+    let Files { mut whole, cut } = files(answer)?;
+    for path in cut {
+        let file = super::escaped(&path).replace('/', r"\/");
+        let query = format!("{} path:/^{file}$/", query(pattern, Want::Every));
+        let parameters = [("q", query.as_str()), ("chunks", "false")];
+        let answer = client.get("/api/v1/search", &parameters)?.json()?;
+        let count = answer["stats"]["lineCount"]["value"].as_u64();
+        whole.insert(path, count.context("an answer without a count of lines")?);
+    }
+    Ok(whole)
 }
 
 impl Engine for Aeterna {
@@ -236,7 +265,10 @@ impl Engine for Aeterna {
 
     fn search(&mut self, pattern: &Pattern, want: Want) -> Result<Found> {
         let answer = search(&self.client, pattern, want)?;
-        Ok(Found { elapsed: answer.elapsed, matches: Box::new(move || lines(&answer.json()?)) })
+        let (client, pattern) = (self.client.clone(), pattern.clone());
+        let elapsed = answer.elapsed;
+        let matches = move || lines(&client, &pattern, &answer.json()?);
+        Ok(Found { elapsed, matches: Box::new(matches) })
     }
 }
 
@@ -261,11 +293,15 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_counted_once() {
+    fn lines_are_counted_once_and_cut_files_are_noticed() {
         let at = |line| json!({"start": {"line": line}});
         let answer = json!({"complete": true, "nextCursor": null, "results": [
-            {"path": "a", "chunks": [{"ranges": [at(1), at(1)]}, {"ranges": [at(9)]}]}]});
-        assert_eq!(lines(&answer).unwrap(), Matches::from([("a".to_owned(), 2)]));
-        assert!(lines(&json!({"complete": false, "results": []})).is_err());
+            {"path": "a", "matchCount": 3,
+                "chunks": [{"ranges": [at(1), at(1)]}, {"ranges": [at(9)]}]},
+            {"path": "b", "matchCount": 2000, "chunks": [{"ranges": [at(1)]}]}]});
+        let expected =
+            Files { whole: Matches::from([("a".to_owned(), 2)]), cut: vec!["b".to_owned()] };
+        assert_eq!(files(&answer).unwrap(), expected);
+        assert!(files(&json!({"complete": false, "results": []})).is_err());
     }
 }
