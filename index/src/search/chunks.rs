@@ -13,7 +13,12 @@ use crate::segment::tables::Blob;
 pub(crate) struct ChunkOptions {
     pub(crate) context_lines: usize,
     pub(crate) line_bytes: usize,
+    /// Whether a long line has a chunk for each of its parts with matches, not the first alone.
+    pub(crate) every_hit: bool,
 }
+
+/// Longest lines that a chunk may have room for.
+const CHUNK_LINES: usize = 64;
 
 impl ChunkOptions {
     /// Bytes about a match that its lines and their context can need: what is cut off is of a line
@@ -70,18 +75,15 @@ impl Verifier<'_> {
         let mut chunks = Vec::new();
         let mut hits = verified.hits.as_slice();
         let mut column = Column::default();
-        while let Some(first) = hits.first() {
-            let mut stretch = self.stretch(verified.segment, &blob, first, options)?;
+        while !hits.is_empty() {
+            let (these, rest) =
+                hits.split_at(self.together(verified.segment, &blob, hits, options));
+            hits = rest;
+            let mut stretch = self.stretch(verified.segment, &blob, these, options)?;
             if blob.cut_line {
                 self.advance(verified.segment, &blob, &mut column, stretch.offset)?;
                 stretch.column = column.column;
             }
-            let end = stretch.offset + stretch.text.len() as u32;
-            let margin = if end < blob.length { options.margin(&blob) } else { 0 };
-            let inside =
-                hits.iter().take_while(|hit| hit.end.saturating_add(margin) <= end).count().max(1);
-            let (these, rest) = hits.split_at(inside);
-            hits = rest;
             cut(
                 &stretch,
                 these,
@@ -91,6 +93,29 @@ impl Verifier<'_> {
             )?;
         }
         Ok(chunks)
+    }
+
+    /// How many of the first hits are cut from one stretch: those whose context lies in the pieces
+    /// of the first one's, and those whose context touches that of the hit before.
+    fn together(&self, segment: u32, blob: &Blob, hits: &[Hit], options: ChunkOptions) -> usize {
+        let view = &self.segments[segment as usize].view;
+        let margin = options.margin(blob);
+        let mut pieces = blob.piece_range();
+        let (mut end, mut reached) = (0, 0);
+        for (index, hit) in hits.iter().enumerate() {
+            let needed = hit.end.max(hit.start + 1).saturating_add(margin).min(blob.length);
+            let touches = hit.start <= reached + margin.saturating_mul(2);
+            if index > 0 && needed > end && !touches {
+                return index;
+            }
+            while end < needed
+                && let Some(piece) = pieces.next()
+            {
+                end += view.pieces.get(piece).length;
+            }
+            reached = reached.max(hit.end);
+        }
+        hits.len()
     }
 }
 
@@ -118,20 +143,21 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// The pieces that a match lies in, and those beside them as far as its context needs.
+    /// The pieces that hits lie in, and those beside them as far as their context needs.
     fn stretch(
         &mut self,
         segment: u32,
         blob: &Blob,
-        hit: &Hit,
+        hits: &[Hit],
         options: ChunkOptions,
     ) -> Result<Stretch, Interrupted> {
         let mut stretch: Option<Stretch> = None;
         let mut offset = 0;
         let margin = options.margin(blob);
         // An empty match takes in the byte behind it, or at the content's end the one before.
-        let start = hit.start.min(blob.length.saturating_sub(1));
-        let reach = start.saturating_sub(margin)..hit.end.max(start + 1).saturating_add(margin);
+        let start = hits[0].start.min(blob.length.saturating_sub(1));
+        let end = hits.iter().map(|hit| hit.end).max().unwrap_or(start).max(start + 1);
+        let reach = start.saturating_sub(margin)..end.saturating_add(margin);
         for number in blob.piece_range() {
             let piece = self.segments[segment as usize].view.pieces.get(number);
             let end = offset + piece.length;
@@ -188,6 +214,8 @@ fn cut(
     let text = &stretch.text;
     let mut cursor = Cursor { text, at: 0, line: stretch.line };
     let mut index = 0;
+    // Where the chunk before ends.
+    let mut floor = 0;
     while index < hits.len() {
         let lines = with_context(text, local(stretch, &hits[index]), options.context_lines);
         let mut end = lines.end;
@@ -201,8 +229,11 @@ fn cut(
             last += 1;
         }
         let group = &hits[index..last];
-        let kept = keep(text, lines.start..end, stretch, group, options);
-        let shown = group.iter().filter(|hit| local(stretch, hit).end <= kept.end);
+        let (mut kept, all) = keep(text, lines.start..end, stretch, group, options);
+        kept.start = kept.start.max(floor.min(local(stretch, &group[0]).start));
+        floor = kept.end;
+        let is_shown = |hit: &&Hit| local(stretch, hit).end <= kept.end;
+        let shown = group.iter().take_while(is_shown).count().max(1);
         let start = cursor.position(kept.start, stretch);
         let mut chunk = Chunk {
             content: text[kept.clone()].to_vec(),
@@ -211,7 +242,7 @@ fn cut(
             symbols: Vec::new(),
             cut: kept != (lines.start..end),
         };
-        for hit in shown {
+        for hit in &group[..shown] {
             let place = local(stretch, hit);
             let range = MatchRange {
                 start: cursor.position(place.start, stretch),
@@ -221,7 +252,7 @@ fn cut(
             chunk.symbols.extend(symbol(hit, range)?);
         }
         chunks.push(chunk);
-        index = last;
+        index = if all { index + shown } else { last };
     }
     Ok(())
 }
@@ -257,21 +288,30 @@ fn line_end(text: &[u8], at: usize) -> usize {
     memchr::memchr(b'\n', &text[from..]).map_or(text.len(), |feed| from + feed + 1)
 }
 
-/// Where a group is longer than a line may be, as for a file that is one line, what is around its
-/// first matches.
+/// What is returned of the lines of a group, and whether hits that do not fit get chunks of their
+/// own: where a line is longer than it may be, as in a file that is one line, what is around its
+/// first matches stands for all of them.
 fn keep(
     text: &[u8],
     lines: Range<usize>,
     stretch: &Stretch,
     group: &[Hit],
     options: ChunkOptions,
-) -> Range<usize> {
+) -> (Range<usize>, bool) {
+    let most = options.line_bytes.saturating_mul(CHUNK_LINES);
+    let first = local(stretch, &group[0]);
     let longest =
         text[lines.clone()].split(|byte| *byte == b'\n').map(<[u8]>::len).max().unwrap_or_default();
-    if longest <= options.line_bytes {
-        return lines;
+    if longest <= options.line_bytes && lines.len() <= most {
+        return (lines, false);
     }
-    let first = local(stretch, &group[0]);
+    if longest <= options.line_bytes {
+        // As many whole lines as may be.
+        let start = lines.start.max(line_start(text, first.start.saturating_sub(most / 2)));
+        let end = boundary(text, lines.end.min(start + most));
+        let whole = line_start(text, end);
+        return (start..if whole > first.end { whole } else { end }, true);
+    }
     let around = options.line_bytes.saturating_sub(first.len()) / 2;
     let start = lines.start.max(first.start.saturating_sub(around));
     let mut end = lines.end.min(first.end.max(first.start + 1).saturating_add(around));
@@ -281,7 +321,8 @@ fn keep(
             end = end.max(place.end);
         }
     }
-    boundary(text, start)..boundary(text, end.min(lines.end))
+    let (start, end) = (boundary(text, start), boundary(text, end.min(lines.end)));
+    (start..end.min(boundary(text, start + most)), options.every_hit)
 }
 
 /// The nearest start of a character at or before `at`.

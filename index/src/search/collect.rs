@@ -115,12 +115,17 @@ impl<'a> Collector<'a> {
         total.saturating_sub(skip).saturating_sub(room)
     }
 
-    /// Highest score first; ties by repository, path and segment, so that the order is the same
-    /// whenever the index is.
+    /// Highest score first; ties by repository, path and content, so that the order is the same
+    /// however the documents came into the index.
     fn compare(&self, a: &Verified, b: &Verified) -> Ordering {
         let place = |verified: &Verified| {
             let segment = &self.segments[verified.segment as usize];
             segment.view.path(verified.document)
+        };
+        let content = |verified: &Verified| {
+            let view = &self.segments[verified.segment as usize].view;
+            let document = view.documents.get(verified.document);
+            (view.content_id(document.blob).ok(), document.attributes)
         };
         b.score
             .total_cmp(&a.score)
@@ -133,6 +138,7 @@ impl<'a> Collector<'a> {
                 }
             })
             .then_with(|| place(a).cmp(place(b)))
+            .then_with(|| content(a).cmp(&content(b)))
             .then_with(|| (a.segment, a.document).cmp(&(b.segment, b.document)))
     }
 
@@ -219,6 +225,7 @@ impl<'a> Collector<'a> {
             let options = ChunkOptions {
                 context_lines: self.request.context_lines,
                 line_bytes: self.request.limits.line_bytes,
+                every_hit: self.mode.symbols,
             };
             result.chunks = verifier.chunks(verified, options)?;
         }

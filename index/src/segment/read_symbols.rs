@@ -11,6 +11,7 @@ use super::View;
 use super::symbols::{StoredSymbol, SymbolFile, SymbolWriter, encode_symbols, folded_name};
 use crate::IndexError;
 use crate::document::ContentId;
+use crate::languages::Language;
 use crate::options::{ShardOptions, yield_to_searches};
 use crate::symbols::{Extractor, Limits};
 
@@ -19,8 +20,8 @@ const BATCH: u32 = 64;
 /// Batches that may wait to be written.
 const WAITING: usize = 4;
 
-/// Symbols that other segments have of contents: they are not read again.
-pub(crate) type KnownSymbols = HashMap<ContentId, (Arc<SymbolFile>, u32)>;
+/// Symbols that other segments have of contents in a language: they are not read again.
+pub(crate) type KnownSymbols = HashMap<(ContentId, Language), (Arc<SymbolFile>, u32)>;
 
 /// One blob's symbols and their distinct folded names.
 type BlobSymbols = (Vec<u8>, Vec<String>);
@@ -122,7 +123,7 @@ impl SymbolReader<'_> {
         }
         content.clear();
         self.view.read_blob(blob, content)?;
-        if let Some((file, number)) = self.known.get(&self.view.content_id(blob)?) {
+        if let Some((file, number)) = self.known.get(&(self.view.content_id(blob)?, language)) {
             let symbols = file.symbols(*number)?;
             return Ok((encode_symbols(&symbols), names(&symbols, content)));
         }

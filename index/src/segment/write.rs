@@ -157,12 +157,14 @@ impl OpenSegment {
     ) -> Result<Built, IndexError> {
         let units = self.units();
         self.runs.merge(units, threads)?.write(&mut self.writer, CONTENT_LISTS)?;
-        self.documents.sort_by(|(a, _), (b, _)| {
-            let key = |number: u32| {
-                let document = &input[number as usize];
-                (document.repository, &document.entry.path, document.entry.content)
+        let languages = &self.languages;
+        self.documents.sort_by(|a, b| {
+            let key = |(number, record): &(u32, Document)| {
+                let NewDocument { repository, entry, .. } = &input[*number as usize];
+                let language = languages.get(usize::from(record.language));
+                (*repository, entry.path.as_slice(), entry.content, record.attributes, language)
             };
-            key(*a).cmp(&key(*b))
+            key(a).cmp(&key(b))
         });
         let mut meta = Meta {
             units,

@@ -269,8 +269,11 @@ impl<'a> Merge<'a> {
                 let omitted = OmitReason::from_u8(blob.omitted);
                 if omitted.is_none() {
                     merge.contents.insert(content, (input, document.blob));
-                    if let Some(symbols) = &loaded.symbols {
-                        merge.symbols.insert(content, (Arc::clone(symbols), document.blob));
+                    let languages = &loaded.segment.languages;
+                    let language = languages.get(usize::from(blob.language)).copied().flatten();
+                    if let (Some(symbols), Some(language)) = (&loaded.symbols, language) {
+                        let place = (Arc::clone(symbols), document.blob);
+                        merge.symbols.insert((content, language), place);
                     }
                 }
                 let language = loaded.segment.languages.get(usize::from(document.language));

@@ -234,7 +234,7 @@ pub fn world(random: &mut Random, large: bool) -> World {
 fn add_repository(random: &mut Random, world: &mut World, number: u128, large: bool) {
     let name =
         ["acme/foo", "acme/Bar", "zeta/foo-bar", "solo/x", "ACME/other"][number as usize % 5];
-    let mut info = info(number + 1, name);
+    let mut info = info(number + 1, &format!("{name}{}", "-n".repeat(number as usize / 5)));
     info.fork = random.once_in(3);
     info.archived = random.once_in(3);
     info.public = !random.once_in(3);

@@ -113,12 +113,9 @@ impl Naive {
                 }
             }
             let hits = apart(hits);
-            let text = doc.text.as_deref().unwrap_or_default();
-            let mut lines: Vec<usize> =
-                hits.iter().map(|(start, _)| line_of(text, *start)).collect();
-            lines.dedup();
+            let lines = lines_of(doc.text.as_deref().unwrap_or_default(), &hits);
             let path = apart(path).into_iter().map(|(a, b)| (a as u32, b as u32)).collect();
-            Expected { hits, lines: lines.len() as u64, path }
+            Expected { hits, lines, path }
         })
     }
 
@@ -161,9 +158,15 @@ fn apart(mut ranges: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
     ranges
 }
 
-/// 0-based line of a place.
-pub fn line_of(text: &[u8], at: usize) -> usize {
-    memchr::memchr_iter(b'\n', &text[..at]).count()
+/// How many lines have a match that starts in them.
+fn lines_of(text: &[u8], hits: &[(usize, usize)]) -> u64 {
+    let (mut lines, mut at) = (0, None);
+    for (start, _) in hits {
+        let is_new = at.is_none_or(|at| memchr::memchr(b'\n', &text[at..*start]).is_some());
+        lines += u64::from(is_new);
+        at = Some(*start);
+    }
+    lines
 }
 
 fn passes(filter: &Filter, doc: &Doc) -> bool {

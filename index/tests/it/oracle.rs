@@ -60,7 +60,8 @@ fn answers(set: &ShardSet, query: &str) -> Vec<String> {
     let response = crate::support::all(set, query);
     let results = response.results.into_iter().map(|mut result| {
         result.indexed_at = std::time::SystemTime::UNIX_EPOCH;
-        format!("{result:?}")
+        let path = String::from_utf8_lossy(&result.path).into_owned();
+        format!("{}/{path} score {} {result:?}", result.repository.name, result.score)
     });
     results.chain([format!("{:?}", response.counts)]).collect()
 }
@@ -101,7 +102,11 @@ fn life(seed: u64) {
     for _ in 0..25 {
         let query = Queries { random: &mut random, docs: &world.documents() }.query();
         if crate::naive::Naive::new(&query).is_ok() {
-            assert_eq!(answers(&set, &query), answers(&other, &query), "seed {seed}: {query}");
+            let (old, new) = (answers(&set, &query), answers(&other, &query));
+            for (old, new) in old.iter().zip(&new) {
+                assert_eq!(old, new, "seed {seed}: {query}");
+            }
+            assert_eq!(old.len(), new.len());
         }
     }
     check_revisions(&set, &world);
