@@ -242,7 +242,7 @@ impl<'a> View<'a> {
             .filter(|blob| blob.pieces > 0)
             .map(|blob| self.units.get(self.pieces.get(blob.first_piece).unit));
         let Some(first) = units.next() else { return };
-        let last = units.last().unwrap_or(first);
+        let last = units.next_back().unwrap_or(first);
         let at = |offset: u64| self.content.start + offset as usize;
         self.segment.file.release(at(first.offset)..at(last.offset + u64::from(last.stored)));
     }
