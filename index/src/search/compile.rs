@@ -29,7 +29,7 @@ impl LanguageNames for Linguist {
 /// What finds the matches of a pattern in bytes.
 pub(crate) enum Finds {
     /// These bytes.
-    Needle(Finder<'static>),
+    Needle(Box<Finder<'static>>),
     /// What an expression matches.
     Regex(Regex),
 }
@@ -172,7 +172,7 @@ impl Compiled {
     fn atom(&self, pattern: Pattern, positive: bool) -> Result<Atom, SearchError> {
         let plan = plan(&pattern)?;
         let finds = match &plan.literal {
-            Some(text) => Finds::Needle(Finder::new(text).into_owned()),
+            Some(text) => Finds::Needle(Box::new(Finder::new(text).into_owned())),
             None => Finds::Regex(compile(&pattern)?),
         };
         let wants_symbols = matches!(self.options.result_type, ResultType::Symbol)

@@ -28,7 +28,7 @@ impl Cursor {
 
     /// From text; `None` for what was never a cursor.
     pub(crate) fn decode(text: &str) -> Option<Self> {
-        if text.len() % 2 != 0 || !text.is_ascii() {
+        if !text.len().is_multiple_of(2) || !text.is_ascii() {
             return None;
         }
         let bytes: Vec<u8> = (0..text.len() / 2)
@@ -36,7 +36,7 @@ impl Cursor {
             .collect::<Result<_, _>>()
             .ok()?;
         let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
-        if (xxh3_64(body) as u32).to_le_bytes() != sum || body.len() % 8 != 0 {
+        if (xxh3_64(body) as u32).to_le_bytes() != sum || !body.len().is_multiple_of(8) {
             return None;
         }
         let mut numbers = body.chunks_exact(8).map(|chunk| {

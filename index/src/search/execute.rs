@@ -143,10 +143,7 @@ fn run(shards: &[Shard], request: &SearchRequest) -> Result<SearchResponse, Sear
     let mut collector = Collector::new(&query, &mode, request, &snapshots, &segments);
     let page =
         verify_windows(&query, &mode, request, &segments, &order, &budget, &cursor, &mut collector)
-            .map_err(|error| {
-                shards.iter().for_each(|shard| shard.report(&error));
-                error
-            })?;
+            .inspect_err(|error| shards.iter().for_each(|shard| shard.report(error)))?;
     steps.end("verify");
 
     let results = collector.results(&page, &budget)?;
@@ -455,7 +452,11 @@ fn reasons(
         );
     }
     let mut omitted: BTreeMap<OmitReason, u64> = BTreeMap::new();
-    for (reason, count) in segments.iter().flat_map(|segment| &segment.omitted) {
+    // Links and submodules have no content that a search could be short of.
+    let has_content =
+        |reason: &OmitReason| !matches!(reason, OmitReason::Symlink | OmitReason::Submodule);
+    let all = segments.iter().flat_map(|segment| &segment.omitted);
+    for (reason, count) in all.filter(|(reason, _)| has_content(reason)) {
         *omitted.entry(*reason).or_default() += count;
     }
     if !omitted.is_empty() {

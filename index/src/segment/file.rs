@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::IndexError;
@@ -260,6 +260,21 @@ impl SectionFile {
             }
         }
         Ok(&self.map[range])
+    }
+
+    /// Lets go of mapped pages of a range that was read once: they stay in the system's cache, and
+    /// are no longer this process's.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        let (start, end) = (range.start.next_multiple_of(PAGE), range.end / PAGE * PAGE);
+        if start < end && end <= self.data {
+            // SAFETY: the map is of an immutable file and shared: dropped pages read the same again.
+            let released = unsafe {
+                self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
+            };
+            if let Err(error) = released {
+                tracing::debug!(%error, "mapped pages stay");
+            }
+        }
     }
 
     /// Bytes of the map that [`SectionFile::bytes`] has verified.

@@ -139,8 +139,8 @@ impl Run {
         let mut bytes = Vec::with_capacity(postings.len() * 5 / 4);
         let mut partitions = [0; PARTITIONS + 1];
         let mut at = 0;
-        for partition in 0..PARTITIONS {
-            partitions[partition] = bytes.len() as u32;
+        for (partition, start) in partitions.iter_mut().enumerate().take(PARTITIONS) {
+            *start = bytes.len() as u32;
             let mut before = (partition << PARTITION_SHIFT) as u32;
             while let Some(first) = postings.get(at)
                 && (first >> (UNIT_BITS + PARTITION_SHIFT)) as usize == partition

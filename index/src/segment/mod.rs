@@ -235,6 +235,18 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Lets go of the mapped content of adjacent blobs, for whoever reads a segment through once.
+    pub(crate) fn release_blobs(&self, blobs: Range<u32>) {
+        let mut units = blobs
+            .map(|blob| self.blobs.get(blob))
+            .filter(|blob| blob.pieces > 0)
+            .map(|blob| self.units.get(self.pieces.get(blob.first_piece).unit));
+        let Some(first) = units.next() else { return };
+        let last = units.next_back().unwrap_or(first);
+        let at = |offset: u64| self.content.start + offset as usize;
+        self.segment.file.release(at(first.offset)..at(last.offset + u64::from(last.stored)));
+    }
+
     /// Appends the whole content of a blob.
     pub(crate) fn read_blob(&self, blob: u32, into: &mut Vec<u8>) -> Result<(), IndexError> {
         let mut unit = Vec::new();

@@ -76,6 +76,8 @@ impl SymbolReader<'_> {
             } else {
                 batch.collect::<Result<Vec<_>, _>>().map(|batch| (first, batch))
             };
+            // Beyond its own pages, so that those at the seams of batches go as well.
+            self.view.release_blobs(first.saturating_sub(4 * BATCH)..end);
             if sender.send(batch).is_err() {
                 return;
             }

@@ -230,7 +230,7 @@ impl OpenSegment {
             });
             collector.add(&document.entry.path);
             let last = index + 1 == self.documents.len();
-            if (index + 1) as u32 % PATH_BLOCK == 0 || last {
+            if ((index + 1) as u32).is_multiple_of(PATH_BLOCK) || last {
                 collector.end_unit(true);
                 blocks += 1;
                 if collector.units() == RUN_UNITS || last {

@@ -207,7 +207,7 @@ impl Shard {
         update: &RepositoryUpdate,
         source: &dyn ContentSource,
         progress: &dyn ProgressSink,
-    ) -> Result<Vec<(Built, Vec<Vec<String>>)>, IndexError> {
+    ) -> Result<Vec<BuiltFor>, IndexError> {
         let snapshot = self.snapshot();
         check_bases(&snapshot.manifest, update)?;
         let changes = Changes::plan(&snapshot, update.repository.id, &update.revisions)?;
@@ -241,7 +241,7 @@ impl Shard {
     fn commit_update(
         &self,
         update: &RepositoryUpdate,
-        built: &[(Built, Vec<Vec<String>>)],
+        built: &[BuiltFor],
     ) -> Result<Applied, IndexError> {
         let _commit = lock(&self.commit);
         let snapshot = self.snapshot();
@@ -269,7 +269,7 @@ impl Shard {
         &self,
         manifest: &mut Manifest,
         id: RepositoryId,
-        built: &[(Built, Vec<Vec<String>>)],
+        built: &[BuiltFor],
         applied: &mut Applied,
     ) -> Result<(), IndexError> {
         for (built, wanted) in built {
@@ -509,6 +509,9 @@ impl Shard {
         stats
     }
 }
+
+/// A segment, and for each of its documents the revisions that want it.
+type BuiltFor = (Built, Vec<Vec<String>>);
 
 /// An update's turn; ends when dropped.
 struct Turn<'a> {
