@@ -2,10 +2,8 @@
 
 use std::cmp::Reverse;
 
-use super::compile::Finds;
-use super::verify::{
-    Found, Hit, Interrupted, Verified, Verifier, is_word_end, is_word_start, next_match,
-};
+use super::matches::Matches;
+use super::verify::{Found, Hit, Interrupted, Verified, Verifier, is_word_end, is_word_start};
 
 /// Matches after which the budget is asked.
 const MATCHES_PER_CHECK: u64 = 4_096;
@@ -41,7 +39,7 @@ impl Apart {
 /// The matches of one atom, one after another.
 enum Stream<'a> {
     Kept(std::slice::Iter<'a, Hit>),
-    Text { finds: &'a Finds, number: usize, text: &'a [u8], at: usize, last_end: Option<usize> },
+    Text { matches: Matches<'a>, number: usize, text: &'a [u8] },
 }
 
 impl Iterator for Stream<'_> {
@@ -51,9 +49,8 @@ impl Iterator for Stream<'_> {
     fn next(&mut self) -> Option<Hit> {
         match self {
             Self::Kept(hits) => hits.next().copied(),
-            Self::Text { finds, number, text, at, last_end } => {
-                let (start, end) = next_match(finds, text, *at, *last_end)?;
-                (*at, *last_end) = (end, Some(end));
+            Self::Text { matches, number, text } => {
+                let (start, end) = matches.next()?;
                 Some(Hit {
                     start: start as u32,
                     end: end as u32,
@@ -130,11 +127,9 @@ impl Verifier<'_> {
                 match atom.symbol {
                     Some(_) => Stream::Kept(found.hits.iter()),
                     None => Stream::Text {
-                        finds: &atom.finds,
+                        matches: Matches::new(atom, text, self.budget),
                         number: *number,
                         text,
-                        at: 0,
-                        last_end: None,
                     },
                 }
                 .peekable()
@@ -147,7 +142,7 @@ impl Verifier<'_> {
                 .filter_map(|(place, stream)| stream.peek().map(|hit| (order(hit), place)))
                 .min();
             let Some(mut hit) = first.and_then(|(_, place)| streams[place].next()) else {
-                return Ok(());
+                break;
             };
             let start = hit.start as usize;
             line += memchr::memchr_iter(b'\n', &text[counted..start]).count() as u32;
@@ -156,8 +151,9 @@ impl Verifier<'_> {
             apart.push(hit, self.keep_hits);
             unchecked += 1;
             if unchecked % MATCHES_PER_CHECK == 0 && !self.budget.go_on() {
-                return Err(Interrupted::Budget);
+                break;
             }
         }
+        if self.budget.stopped().is_some() { Err(Interrupted::Budget) } else { Ok(()) }
     }
 }

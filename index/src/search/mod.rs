@@ -7,6 +7,7 @@ mod collect;
 mod compile;
 mod cursor;
 mod execute;
+mod matches;
 mod merge;
 mod rank;
 mod response;

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::budget::Budget;
 use super::candidates::SegmentCandidates;
-use super::compile::{Atom, Compiled, Expr, Finds, SymbolScope, fold};
+use super::compile::{Atom, Compiled, Expr, SymbolScope, fold};
+use super::matches::Matches;
 use crate::IndexError;
 use crate::segment::symbols::StoredSymbol;
 use crate::segment::tables::{Blob, Piece};
@@ -464,13 +465,11 @@ impl Scan<'_> {
         keep: usize,
         budget: &Budget,
     ) -> Result<(), Interrupted> {
-        let mut at = 0;
         let mut counted = 0;
         let mut line = self.line;
         let mut last_line = None;
         let mut unchecked = 0;
-        let mut last_end = None;
-        while let Some((start, end)) = next_match(&self.atom.finds, text, at, last_end) {
+        for (start, end) in Matches::new(self.atom, text, budget) {
             // An empty match at the end of a piece belongs to the piece that follows.
             if start == end && end == text.len() && !self.last && !text.is_empty() {
                 break;
@@ -499,28 +498,12 @@ impl Scan<'_> {
                 }
                 unchecked = 0;
             }
-            (at, last_end) = (end, Some(end));
         }
-        if unchecked > 0 && !budget.matched(unchecked) {
+        if unchecked > 0 && !budget.matched(unchecked) || budget.stopped().is_some() {
             return Err(Interrupted::Budget);
         }
         Ok(())
     }
-}
-
-/// The next match as the `regex` crate's iterators give it: an empty one where the last one ended
-/// is none.
-pub(super) fn next_match(
-    finds: &Finds,
-    text: &[u8],
-    from: usize,
-    last_end: Option<usize>,
-) -> Option<(usize, usize)> {
-    let (start, end) = finds.find_at(text, from)?;
-    if start == end && Some(end) == last_end {
-        return if end < text.len() { finds.find_at(text, end + 1) } else { None };
-    }
-    Some((start, end))
 }
 
 fn is_word(byte: u8) -> bool {
