@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod check;
+mod content;
+mod damage;
 mod generate;
 mod naive;
 mod oracle;
