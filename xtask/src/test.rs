@@ -72,19 +72,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let section = children::section("tests");
         tally.run(&mut cargo(&["--workspace", "--all-targets", "--no-fail-fast"]))?;
         section.done();
-        for package in ["aeterna-repo"] {
-            // Fail points are global to a process, so these are programs of their own.
-            let section = children::section(&format!("fail points of {package}"));
-            tally.run(&mut cargo(&[
-                "-p",
-                package,
-                "--features",
-                "failpoints",
-                "--test",
-                "failpoints",
-            ]))?;
-            section.done();
-        }
+        // Fail points are global to a process, so this is a program of its own.
+        let section = children::section("fail points");
+        tally.run(&mut cargo(&[
+            "-p",
+            "aeterna-repo",
+            "--features",
+            "failpoints",
+            "--test",
+            "failpoints",
+        ]))?;
+        section.done();
         let section = children::section("documentation's examples");
         tally.run(&mut cargo(&["--workspace", "--doc", "--no-fail-fast"]))?;
         section.done();

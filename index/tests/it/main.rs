@@ -4,6 +4,7 @@
 
 mod check;
 mod content;
+mod damage;
 mod generate;
 mod naive;
 mod oracle;

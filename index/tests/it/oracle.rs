@@ -26,7 +26,7 @@ fn fresh(seed: u64, large: bool, queries: usize) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let set = open(folder.path());
     world.index(&set);
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         settle(&set);
     }
     ask(&set, &world.documents(), &mut random, queries, seed)

@@ -52,7 +52,7 @@ pub fn text_of(bytes: &[u8]) -> Option<Vec<u8>> {
     let pairs = || bytes[2..].chunks_exact(2);
     let utf16 = |unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = pairs().map(|pair| unit([pair[0], pair[1]])).collect();
-        String::from_utf16(&units).ok().filter(|_| bytes.len() % 2 == 0)
+        String::from_utf16(&units).ok().filter(|_| bytes.len().is_multiple_of(2))
     };
     let text = match bytes.get(..2) {
         Some([0xff, 0xfe]) => utf16(u16::from_le_bytes),
