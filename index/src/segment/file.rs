@@ -287,8 +287,12 @@ impl SectionFile {
         IndexError::Damaged { path: self.path.clone(), detail: detail.into() }
     }
 
-    /// Checks every page, reading around the map so that a scrub does not fill the page cache.
-    pub(crate) fn scrub(&self) -> Result<(), IndexError> {
+    /// Checks the whole of a file: its footer, and every page, read around the map.
+    pub(crate) fn scrub(path: &Path) -> Result<(), IndexError> {
+        Self::open(path)?.scrub_pages()
+    }
+
+    fn scrub_pages(&self) -> Result<(), IndexError> {
         let mut file = File::open(&self.path).map_err(IndexError::io("cannot open", &self.path))?;
         file.seek(SeekFrom::Start(0)).map_err(IndexError::io("cannot read", &self.path))?;
         let mut buffer = vec![0; PAGE];
@@ -340,7 +344,7 @@ mod tests {
         assert_eq!(file.section(2).unwrap(), b"two parts");
         assert_eq!(file.section(3).unwrap(), b"");
         assert_eq!(file.section(9).unwrap(), b"");
-        file.scrub().unwrap();
+        SectionFile::scrub(&path).unwrap();
     }
 
     #[test]

@@ -267,9 +267,8 @@ impl SymbolFile {
         self.bytes
     }
 
-    /// Checks every page.
-    pub(crate) fn scrub(&self) -> Result<(), IndexError> {
-        self.file.scrub()
+    fn damaged(&self, error: impl fmt::Display) -> IndexError {
+        self.file.damaged(error.to_string())
     }
 
     /// Encoded symbols of a blob.
@@ -293,9 +292,11 @@ impl SymbolFile {
         for part in &self.parts {
             let term = Term::from_field_text(part.field, name);
             for segment in part.searcher.segment_readers() {
-                let index = segment.inverted_index(part.field).map_err(failed)?;
-                let postings =
-                    index.read_postings(&term, IndexRecordOption::Basic).map_err(failed)?;
+                let index =
+                    segment.inverted_index(part.field).map_err(|error| self.damaged(error))?;
+                let postings = index
+                    .read_postings(&term, IndexRecordOption::Basic)
+                    .map_err(|error| self.damaged(error))?;
                 collect(postings, part.first, &mut blobs);
             }
         }
@@ -307,9 +308,14 @@ impl SymbolFile {
         let mut blobs = Vec::new();
         for part in &self.parts {
             for segment in part.searcher.segment_readers() {
-                let index = segment.inverted_index(part.field).map_err(failed)?;
-                let mut terms =
-                    index.terms().range().gt(prefix.as_bytes()).into_stream().map_err(failed)?;
+                let index =
+                    segment.inverted_index(part.field).map_err(|error| self.damaged(error))?;
+                let mut terms = index
+                    .terms()
+                    .range()
+                    .gt(prefix.as_bytes())
+                    .into_stream()
+                    .map_err(|error| self.damaged(error))?;
                 for _ in 0..MAX_PREFIX_TERMS {
                     if !terms.advance() || !terms.key().starts_with(prefix.as_bytes()) {
                         break;
@@ -317,7 +323,7 @@ impl SymbolFile {
                     let info = terms.value().clone();
                     let postings = index
                         .read_postings_from_terminfo(&info, IndexRecordOption::Basic)
-                        .map_err(failed)?;
+                        .map_err(|error| self.damaged(error))?;
                     collect(Some(postings), part.first, &mut blobs);
                 }
             }

@@ -1,12 +1,17 @@
 //! Damage: files whose bytes do not fit are set aside, and what they held is indexed anew.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::snapshot::Broken;
-use super::{Shard, discard, lock};
+use super::live::Live;
+use super::manifest::{MANIFEST, Manifest, SegmentEntry, sync_folder};
+use super::snapshot::{Broken, Snapshot, is_damage};
+use super::{Shard, discard, lock, now_ms};
 use crate::IndexError;
 use crate::document::RepositoryId;
+use crate::segment::Segment;
+use crate::segment::file::SectionFile;
 
 /// Folder for files that were found damaged.
 const QUARANTINE: &str = "quarantine";
@@ -30,34 +35,65 @@ impl Shard {
         std::mem::take(&mut *lock(&self.damage))
     }
 
-    /// Sets the segment aside that an error names, if it names one; searches call this.
+    /// Sets the segment aside that an error names, if it names one of this shard; searches call this.
     pub(crate) fn report(&self, error: &IndexError) {
-        let IndexError::Damaged { path, .. } = error else { return };
+        let IndexError::Damaged { path, detail } = error else { return };
+        if path.parent() != Some(&self.folder) {
+            return;
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let snapshot = self.snapshot();
         let entry =
             snapshot.manifest.segments.iter().find(|entry| entry.files().any(|file| file == name));
         if let Some(entry) = entry {
-            let detail = IndexError::Damaged { path: path.clone(), detail: error.to_string() };
-            let broken = [Broken { entry: entry.clone(), error: detail }];
-            if let Err(error) = self.set_aside(&broken) {
+            let error = IndexError::Damaged { path: path.clone(), detail: detail.clone() };
+            if let Err(error) = self.set_aside(&[Broken { entry: entry.clone(), error }]) {
                 tracing::error!(%error, "a damaged segment could not be set aside");
             }
         }
     }
 
-    /// Reads every page of every segment, and sets aside what is damaged.
+    /// Reads every file whole, and sets aside what is damaged. A damaged manifest is written again,
+    /// since what it says is in memory.
     ///
     /// # Errors
     /// When files cannot be read at all, or a damaged one cannot be set aside.
     pub fn scrub(&self) -> Result<(), IndexError> {
-        for loaded in &self.snapshot().segments {
-            let symbols = loaded.symbols.as_ref().map_or(Ok(()), |symbols| symbols.scrub());
-            match loaded.segment.file().scrub().and(symbols) {
-                Err(error @ IndexError::Damaged { .. }) => self.report(&error),
-                other => other?,
+        let snapshot = self.snapshot();
+        for name in snapshot.manifest.segments.iter().flat_map(SegmentEntry::files) {
+            let path = self.folder.join(&name);
+            match SectionFile::scrub(&path) {
+                // Updates and merges remove files while others are being read.
+                Err(error) if is_damage(&error) && self.snapshot().manifest.names(&name) => {
+                    self.report(&IndexError::Damaged { path, detail: error.to_string() });
+                }
+                Err(error) if !is_damage(&error) => return Err(error),
+                _ => {}
             }
         }
+        self.scrub_manifest()
+    }
+
+    fn scrub_manifest(&self) -> Result<(), IndexError> {
+        let _commit = lock(&self.commit);
+        let manifest = &self.snapshot().manifest;
+        if manifest.generation == 0 {
+            // Nothing was ever committed.
+            return Ok(());
+        }
+        let detail = match Manifest::read(&self.folder) {
+            Ok(found) if found.generation == manifest.generation => return Ok(()),
+            Ok(found) => {
+                format!("it is of commit {}, not {}", found.generation, manifest.generation)
+            }
+            Err(error) if is_damage(&error) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        tracing::error!(detail, "a damaged manifest is written again");
+        manifest.write(&self.folder)?;
+        sync_folder(&self.folder)?;
+        let path = self.folder.join(MANIFEST);
+        lock(&self.damage).push(Damage { path, detail, repositories: Vec::new() });
         Ok(())
     }
 
@@ -73,11 +109,8 @@ impl Shard {
                 continue;
             }
             manifest.segments.retain(|known| known.id != entry.id);
-            let repositories = match snapshot.segment(entry.id) {
-                Some(loaded) => loaded.segment.meta.repositories.clone(),
-                // It could not be opened: nobody knows whose documents it held.
-                None => manifest.repositories.keys().copied().collect(),
-            };
+            let mut repositories = self.repositories_in(&snapshot, entry);
+            repositories.retain(|id| manifest.repositories.contains_key(id));
             for id in &repositories {
                 if let Some(state) = manifest.repositories.get_mut(id) {
                     state.damaged = true;
@@ -90,20 +123,79 @@ impl Shard {
                 repositories,
             });
         }
-        let quarantine = self.folder.join(QUARANTINE);
-        fs::create_dir_all(&quarantine).map_err(IndexError::io("cannot create", &quarantine))?;
         for name in broken.iter().flat_map(|broken| broken.entry.files()) {
-            // The commit removes the name; a second one keeps the bytes for a person to look at.
-            let _ = fs::hard_link(self.folder.join(&name), quarantine.join(&name));
+            quarantine(&self.folder, &name)?;
         }
-        prune(&quarantine);
         self.commit_manifest(manifest)?;
-        for name in broken.iter().flat_map(|broken| broken.entry.files()) {
-            discard(&self.folder.join(name));
-        }
         lock(&self.damage).extend(damages);
         Ok(())
     }
+
+    /// Repositories that lose documents with a segment, as far as its files can still tell; all of
+    /// them where nothing can.
+    fn repositories_in(&self, snapshot: &Snapshot, entry: &SegmentEntry) -> Vec<RepositoryId> {
+        if let Some(loaded) = snapshot.segment(entry.id) {
+            return loaded.live.repositories();
+        }
+        let live = Live::read(&self.folder.join(entry.live_file()));
+        let segment = || Segment::open(&self.folder.join(entry.segment_file()));
+        match live {
+            Ok(live) => live.repositories(),
+            Err(_) => match segment() {
+                Ok(segment) => segment.meta.repositories,
+                Err(_) => snapshot.manifest.repositories.keys().copied().collect(),
+            },
+        }
+    }
+}
+
+/// Starts a shard anew whose manifest is damaged. The repositories that it held are noted: answers
+/// say that they are not complete until each is indexed anew or removed.
+pub(super) fn without_manifest(
+    folder: &Path,
+    error: &IndexError,
+) -> Result<(Manifest, Damage), IndexError> {
+    tracing::error!(%error, "a damaged manifest was set aside; its shard starts anew");
+    let lost = repositories_of_files(folder)?;
+    quarantine(folder, MANIFEST)?;
+    // No commit of the old manifest, which cursors may name, has such a number.
+    let mut manifest = Manifest::default();
+    (manifest.generation, manifest.lost) = (now_ms(), lost.clone());
+    manifest.write(folder)?;
+    sync_folder(folder)?;
+    let repositories = lost.into_iter().collect();
+    let path = folder.join(MANIFEST);
+    Ok((manifest, Damage { path, detail: error.to_string(), repositories }))
+}
+
+/// Repositories that the files of a shard's folder name.
+fn repositories_of_files(folder: &Path) -> Result<BTreeSet<RepositoryId>, IndexError> {
+    let mut found = BTreeSet::new();
+    let entries = fs::read_dir(folder).map_err(IndexError::io("cannot list", folder))?;
+    for entry in entries {
+        let path = entry.map_err(IndexError::io("cannot list", folder))?.path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("live") => {
+                found.extend(Live::read(&path).map(|live| live.repositories()).unwrap_or_default());
+            }
+            Some("segment") => {
+                let segment = Segment::open(&path).map(|segment| segment.meta.repositories);
+                found.extend(segment.unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Gives a file a second name in the quarantine, for a person to look at.
+fn quarantine(folder: &Path, name: &str) -> Result<(), IndexError> {
+    let quarantine = folder.join(QUARANTINE);
+    fs::create_dir_all(&quarantine).map_err(IndexError::io("cannot create", &quarantine))?;
+    let _ = fs::remove_file(quarantine.join(name));
+    let _ = fs::hard_link(folder.join(name), quarantine.join(name));
+    prune(&quarantine);
+    Ok(())
 }
 
 /// Keeps the newest files of the quarantine.

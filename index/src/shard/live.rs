@@ -31,6 +31,11 @@ impl Live {
         self.revisions.get(&repository)
     }
 
+    /// Repositories that have documents of this segment.
+    pub(crate) fn repositories(&self) -> Vec<RepositoryId> {
+        self.revisions.keys().copied().collect()
+    }
+
     /// Every repository's revisions.
     pub(crate) fn iter(
         &self,

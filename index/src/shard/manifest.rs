@@ -1,6 +1,6 @@
 //! What a shard holds: replaced as a whole, in one atomic step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -26,6 +26,9 @@ pub(crate) struct Manifest {
     pub(crate) next_id: u64,
     pub(crate) repositories: BTreeMap<RepositoryId, RepositoryState>,
     pub(crate) segments: Vec<SegmentEntry>,
+    /// Repositories that were here when a manifest was damaged, until they are indexed anew.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) lost: BTreeSet<RepositoryId>,
 }
 
 impl Default for Manifest {
@@ -36,6 +39,7 @@ impl Default for Manifest {
             next_id: 1,
             repositories: BTreeMap::new(),
             segments: Vec::new(),
+            lost: BTreeSet::new(),
         }
     }
 }
@@ -129,6 +133,9 @@ impl Manifest {
     pub(crate) fn write(&self, folder: &Path) -> Result<(), IndexError> {
         let temporary = folder.join(TEMPORARY);
         let path = folder.join(MANIFEST);
+        fail::fail_point!("manifest-write", |_| Err(IndexError::io("cannot write", &temporary)(
+            std::io::ErrorKind::StorageFull.into()
+        )));
         let body = serde_json::to_vec(self)
             .map_err(|error| IndexError::io("cannot encode", &path)(error.into()))?;
         let mut file =

@@ -119,10 +119,17 @@ impl Shard {
     /// caller holds a lock ([`ShardSet`] does).
     ///
     /// # Errors
-    /// When the folder cannot be read or written, or its manifest is damaged.
+    /// When the folder cannot be read or written.
     pub fn open(folder: &Path, options: ShardOptions) -> Result<Self, IndexError> {
         fs::create_dir_all(folder).map_err(IndexError::io("cannot create", folder))?;
-        let manifest = Manifest::read(folder)?;
+        let (manifest, lost) = match Manifest::read(folder) {
+            Ok(manifest) => (manifest, None),
+            Err(error @ IndexError::Damaged { .. }) => {
+                let (manifest, damage) = damage::without_manifest(folder, &error)?;
+                (manifest, Some(damage))
+            }
+            Err(error) => return Err(error),
+        };
         remove_unnamed(folder, &manifest)?;
         let next_id = manifest.next_id;
         let (snapshot, broken) = Snapshot::open(folder, manifest, None)?;
@@ -135,7 +142,7 @@ impl Shard {
             commit: Mutex::default(),
             maintenance: Mutex::default(),
             busy: Mutex::default(),
-            damage: Mutex::default(),
+            damage: Mutex::new(lost.into_iter().collect()),
         };
         if !broken.is_empty() {
             shard.set_aside(&broken)?;
@@ -391,7 +398,8 @@ impl Shard {
         let _commit = lock(&self.commit);
         let snapshot = self.snapshot();
         let mut manifest = snapshot.manifest.clone();
-        if manifest.repositories.remove(&id).is_none() {
+        let is_lost = manifest.lost.remove(&id);
+        if manifest.repositories.remove(&id).is_none() && !is_lost {
             return Ok(());
         }
         let mut changed = BTreeMap::new();
@@ -553,6 +561,7 @@ fn update_revisions(manifest: &mut Manifest, update: &RepositoryUpdate) {
             damaged: false,
         });
     state.info = update.repository.clone();
+    manifest.lost.remove(&update.repository.id);
     let mut replaced = HashSet::new();
     for change in &update.revisions {
         match change {

@@ -1,6 +1,7 @@
 //! All shards of a node, in one folder.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -35,7 +36,7 @@ impl ShardSet {
         lock.try_lock().map_err(|_| IndexError::Locked { path: folder.to_owned() })?;
         let count = fixed_count(folder, count.max(1))?;
         let shards = (0..count)
-            .map(|number| Shard::open(&folder.join(format!("{number:04}")), options.clone()))
+            .map(|number| Shard::open(&folder.join(shard_name(number)), options.clone()))
             .collect::<Result<_, _>>()?;
         Ok(Self { shards, searcher: Searcher::new(options.threads)?, _lock: lock })
     }
@@ -60,22 +61,50 @@ impl ShardSet {
     }
 }
 
+/// The number of shards that a folder has; `wanted` where it has none yet.
 fn fixed_count(folder: &Path, wanted: u32) -> Result<u32, IndexError> {
     let path = folder.join(COUNT_FILE);
     match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map_err(|_| IndexError::Damaged {
-            path,
-            detail: format!("{text:?} is not a number of shards"),
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let temporary = folder.join("shards.tmp");
-            fs::write(&temporary, format!("{wanted}\n"))
-                .and_then(|()| File::open(&temporary)?.sync_all())
-                .and_then(|()| fs::rename(&temporary, &path))
-                .map_err(IndexError::io("cannot write", &path))?;
-            super::manifest::sync_folder(folder)?;
+        Ok(text) if text == count_text(count_of(&text)) => Ok(count_of(&text)),
+        Ok(text) => recount(folder, &text),
+        Err(error) if error.kind() == ErrorKind::InvalidData => recount(folder, "no text"),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            write_count(folder, wanted)?;
             Ok(wanted)
         }
         Err(error) => Err(IndexError::io("cannot read", path)(error)),
     }
+}
+
+/// The number with a checksum: another one would look for repositories where they are not.
+fn count_text(count: u32) -> String {
+    format!("{count} {:016x}\n", xxh3_64(&count.to_le_bytes()))
+}
+
+fn count_of(text: &str) -> u32 {
+    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Where the number is damaged, the shards' own folders tell it: all were made when the number was
+/// written, or none held anything yet.
+fn recount(folder: &Path, text: &str) -> Result<u32, IndexError> {
+    let made = (0..u32::MAX).take_while(|number| folder.join(shard_name(*number)).is_dir());
+    let count = u32::try_from(made.count()).unwrap_or(u32::MAX).max(1);
+    tracing::error!(text, count, "the number of shards was damaged; it was counted anew");
+    write_count(folder, count)?;
+    Ok(count)
+}
+
+fn write_count(folder: &Path, count: u32) -> Result<(), IndexError> {
+    let path = folder.join(COUNT_FILE);
+    let temporary = folder.join("shards.tmp");
+    fs::write(&temporary, count_text(count))
+        .and_then(|()| File::open(&temporary)?.sync_all())
+        .and_then(|()| fs::rename(&temporary, &path))
+        .map_err(IndexError::io("cannot write", &path))?;
+    super::manifest::sync_folder(folder)
+}
+
+fn shard_name(number: u32) -> String {
+    format!("{number:04}")
 }
