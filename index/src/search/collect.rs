@@ -177,9 +177,6 @@ impl<'a> Collector<'a> {
 
     /// The page's results, with their content.
     pub(crate) fn results(&self, page: &Page, budget: &Budget) -> Result<Vec<Match>, SearchError> {
-        if self.mode.repositories {
-            return Ok(self.repository_results());
-        }
         let made: Vec<Result<Vec<Match>, Interrupted>> = page
             .results
             .par_iter()
@@ -304,7 +301,7 @@ impl<'a> Collector<'a> {
     }
 
     /// One result for each repository with a document that matches, most matches first.
-    fn repository_results(&self) -> Vec<Match> {
+    pub(crate) fn repository_results(&self) -> Vec<Match> {
         let mut found: Vec<(&RepositoryId, &u64)> = self.repositories.iter().collect();
         found.sort_by(|a, b| b.1.cmp(a.1).then_with(|| self.name(*a.0).cmp(self.name(*b.0))));
         let results = found.into_iter().filter_map(|(id, documents)| {
@@ -332,6 +329,6 @@ impl<'a> Collector<'a> {
                 score: 0.0,
             })
         });
-        results.take(self.mode.page).collect()
+        results.collect()
     }
 }

@@ -19,7 +19,7 @@ use super::response::{
 };
 use super::verify::{Interrupted, Verified, Verifier};
 use crate::IndexError;
-use crate::document::OmitReason;
+use crate::document::{OmitReason, RepositoryId};
 use crate::query::tree::{Count as Wanted, ResultType, Select};
 use crate::shard::Shard;
 use crate::shard::Snapshot;
@@ -38,6 +38,8 @@ const CANDIDATE_COST: u64 = 512;
 const BATCH: usize = 16;
 /// Matches kept of a document that may not be on the page.
 const RANKED_HITS: usize = 64;
+/// Damaged files that one search sets aside before it gives up.
+const DAMAGE_TRIES: u32 = 8;
 /// Names listed of what was skipped.
 const SKIPPED_ITEMS: usize = 10;
 
@@ -98,7 +100,22 @@ impl Searcher {
         shards: &[Shard],
         request: &SearchRequest,
     ) -> Result<SearchResponse, SearchError> {
-        self.pool.install(|| run(shards, request))
+        let mut tries = 0;
+        loop {
+            let error = match self.pool.install(|| run(shards, request)) {
+                Err(SearchError::Index(error @ IndexError::Damaged { .. })) => error,
+                answer => return answer,
+            };
+            // What is damaged is set aside, and the rest answers.
+            shards.iter().for_each(|shard| shard.report(&error));
+            tries += 1;
+            if request.cursor.is_some() {
+                return Err(SearchError::ExpiredCursor);
+            }
+            if tries == DAMAGE_TRIES {
+                return Err(error.into());
+            }
+        }
     }
 }
 
@@ -141,12 +158,27 @@ fn run(shards: &[Shard], request: &SearchRequest) -> Result<SearchResponse, Sear
     steps.end("candidates");
 
     let mut collector = Collector::new(&query, &mode, request, &snapshots, &segments);
-    let page =
-        verify_windows(&query, &mode, request, &segments, &order, &budget, &cursor, &mut collector)
-            .inspect_err(|error| shards.iter().for_each(|shard| shard.report(error)))?;
+    let mut page = verify_windows(
+        &query,
+        &mode,
+        request,
+        &segments,
+        &order,
+        &budget,
+        &cursor,
+        &mut collector,
+    )?;
     steps.end("verify");
 
-    let results = collector.results(&page, &budget)?;
+    let results = if mode.repositories {
+        let mut all = collector.repository_results();
+        let start = usize::try_from(cursor.within).unwrap_or(usize::MAX).min(all.len());
+        let end = all.len().min(start.saturating_add(mode.page));
+        page.next = (end < all.len()).then_some((0, end as u64));
+        all.drain(start..end).collect()
+    } else {
+        collector.results(&page, &budget)?
+    };
     steps.end("collect");
 
     skipped.extend(reasons(&query, request, &snapshots, &segments, &budget));
@@ -439,10 +471,12 @@ fn reasons(
         );
     }
     let states = snapshots.iter().flat_map(|snapshot| &snapshot.manifest.repositories);
-    let damaged: Vec<String> = states
+    let mut damaged: Vec<String> = states
         .filter(|(id, state)| state.damaged && request.visible.contains(id))
         .map(|(_, state)| state.info.name.clone())
         .collect();
+    let lost = snapshots.iter().flat_map(|snapshot| &snapshot.manifest.lost);
+    damaged.extend(lost.filter(|id| request.visible.contains(id)).map(RepositoryId::to_string));
     if !damaged.is_empty() {
         skip(
             SkipReason::ShardRestoring,

@@ -346,12 +346,17 @@ impl<'a> Verifier<'a> {
             let slot = self.load(segment, piece.unit)?;
             let text = self.slice(slot, segment, &piece)?;
             let at = (symbol.start - offset) as usize;
-            let Some(name) = text.get(at..at + symbol.length as usize) else { continue };
-            if !atom.finds.is_match(name) {
-                continue;
-            }
             let lines = memchr::memchr_iter(b'\n', &text[counted.0..at]).count() as u32 + counted.1;
             counted = (at, lines);
+            let end = symbol.start + symbol.length;
+            let matches = match text.get(at..at + symbol.length as usize) {
+                Some(name) => atom.finds.is_match(name),
+                // The name is cut, in a line that is longer than a unit.
+                None => atom.finds.is_match(&self.text(segment, &record, symbol.start..end)?),
+            };
+            if !matches {
+                continue;
+            }
             if let Some(container) = &scope.container
                 && !self.is_within(atom, container, segment, &record, &symbols, symbol)?
             {
@@ -359,7 +364,7 @@ impl<'a> Verifier<'a> {
             }
             let hit = Hit {
                 start: symbol.start,
-                end: symbol.start + symbol.length,
+                end,
                 line: piece.line + lines,
                 atom: number as u16,
                 word_start: true,
