@@ -5,6 +5,7 @@
 mod check;
 mod content;
 mod damage;
+mod definitions;
 mod generate;
 mod naive;
 mod oracle;
@@ -14,5 +15,7 @@ mod query_rows_habits;
 mod query_rows_language;
 mod query_simplify;
 mod query_support;
+mod snapshot;
 mod support;
+mod unicode;
 mod world;
