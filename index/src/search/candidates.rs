@@ -7,12 +7,13 @@
 use std::collections::HashSet;
 
 use super::compile::{Atom, Compiled, Expr, Ready};
+use super::repositories::info_passes;
 use super::response::{SearchError, Visible};
 use crate::IndexError;
 use crate::bits::Bits;
 use crate::document::{OmitReason, RepositoryInfo};
 use crate::plan::GramExpr;
-use crate::query::tree::{Filter, Inclusion, Visibility};
+use crate::query::tree::Filter;
 use crate::segment::View;
 use crate::segment::postings::{ListReader, Place};
 use crate::segment::tables::{PATH_BLOCK, flag};
@@ -137,17 +138,13 @@ impl Finder<'_, '_> {
 
     fn other_filter(&self, filter: &Filter) -> Bits {
         match filter {
-            Filter::Organisation(name) => self.of_repositories(|info| {
-                info.name.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(name))
-            }),
-            Filter::Archived(inclusion) => self.including(*inclusion, |info| info.archived),
-            Filter::Fork(inclusion) => self.including(*inclusion, |info| info.fork),
-            Filter::Visibility(visibility) => {
-                self.of_repositories(|info| info.public == (*visibility == Visibility::Public))
+            Filter::Organisation(_)
+            | Filter::Archived(_)
+            | Filter::Fork(_)
+            | Filter::Visibility(_)
+            | Filter::License(_) => {
+                self.of_repositories(|info| info_passes(filter, info).unwrap_or(false))
             }
-            Filter::License(name) => self.of_repositories(|info| {
-                info.license.as_ref().is_some_and(|license| license.eq_ignore_ascii_case(name))
-            }),
             Filter::Language(name) => {
                 let languages = &self.loaded.segment.languages;
                 let number = languages
@@ -165,14 +162,6 @@ impl Finder<'_, '_> {
             | Filter::Author(_)
             | Filter::Updated(_) => Bits::none(self.documents()),
         }
-    }
-
-    fn including(&self, inclusion: Inclusion, has: impl Fn(&RepositoryInfo) -> bool) -> Bits {
-        self.of_repositories(|info| match inclusion {
-            Inclusion::Yes => true,
-            Inclusion::No => !has(info),
-            Inclusion::Only => has(info),
-        })
     }
 
     fn of_documents(&self, keep: impl Fn(&crate::segment::tables::Document) -> bool) -> Bits {

@@ -36,16 +36,16 @@ pub(crate) struct Page {
 
 /// Takes verified documents in, and gives results out.
 pub(crate) struct Collector<'a> {
-    query: &'a Compiled,
+    pub(super) query: &'a Compiled,
     mode: &'a Mode,
-    request: &'a SearchRequest,
-    snapshots: &'a [Arc<Snapshot>],
+    pub(super) request: &'a SearchRequest,
+    pub(super) snapshots: &'a [Arc<Snapshot>],
     segments: &'a [SegmentCandidates<'a>],
     matches: u64,
     lines: u64,
     documents: u64,
     languages: HashMap<&'static str, u64>,
-    repositories: BTreeMap<RepositoryId, u64>,
+    pub(super) repositories: BTreeMap<RepositoryId, u64>,
 }
 
 impl<'a> Collector<'a> {
@@ -77,7 +77,7 @@ impl<'a> Collector<'a> {
         segment.loaded.segment.meta.repositories[place as usize]
     }
 
-    fn info(&self, id: RepositoryId) -> Option<&Arc<RepositoryInfo>> {
+    pub(super) fn info(&self, id: RepositoryId) -> Option<&Arc<RepositoryInfo>> {
         self.snapshots.iter().find_map(|snapshot| snapshot.infos.get(&id))
     }
 
@@ -142,7 +142,7 @@ impl<'a> Collector<'a> {
             .then_with(|| (a.segment, a.document).cmp(&(b.segment, b.document)))
     }
 
-    fn name(&self, id: RepositoryId) -> &str {
+    pub(super) fn name(&self, id: RepositoryId) -> &str {
         self.info(id).map_or("", |info| &info.name)
     }
 
@@ -298,37 +298,5 @@ impl<'a> Collector<'a> {
                 .collect::<Vec<_>>()
         };
         result.chunks.iter().flat_map(of_chunk).collect()
-    }
-
-    /// One result for each repository with a document that matches, most matches first.
-    pub(crate) fn repository_results(&self) -> Vec<Match> {
-        let mut found: Vec<(&RepositoryId, &u64)> = self.repositories.iter().collect();
-        found.sort_by(|a, b| b.1.cmp(a.1).then_with(|| self.name(*a.0).cmp(self.name(*b.0))));
-        let results = found.into_iter().filter_map(|(id, documents)| {
-            let repository = Arc::clone(self.info(*id)?);
-            let state = self
-                .snapshots
-                .iter()
-                .find_map(|snapshot| snapshot.manifest.repositories.get(id))?;
-            let branches: Vec<String> = state.revisions.keys().cloned().collect();
-            let revision = state.revisions.values().next();
-            Some(Match {
-                kind: MatchKind::Repository,
-                commit: revision.map(|revision| revision.commit.clone()).unwrap_or_default(),
-                indexed_at: SystemTime::UNIX_EPOCH
-                    + Duration::from_millis(revision.map_or(0, |revision| revision.indexed_at)),
-                repository,
-                branches,
-                path: Vec::new(),
-                path_ranges: Vec::new(),
-                content: None,
-                language: None,
-                chunks: Vec::new(),
-                match_count: *documents,
-                symbol: None,
-                score: 0.0,
-            })
-        });
-        results.collect()
     }
 }

@@ -10,6 +10,7 @@ mod execute;
 mod matches;
 mod merge;
 mod rank;
+mod repositories;
 mod response;
 mod verify;
 

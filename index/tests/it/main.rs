@@ -15,6 +15,7 @@ mod query_rows_habits;
 mod query_rows_language;
 mod query_simplify;
 mod query_support;
+mod repositories;
 mod snapshot;
 mod support;
 mod unicode;
