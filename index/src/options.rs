@@ -7,7 +7,7 @@ pub struct ShardOptions {
     pub threads: usize,
     /// Contents larger than this are listed as too large, and only their paths are searched.
     pub max_file_bytes: u64,
-    /// Units of content (64 KiB each) of one segment at most, up to 65,536. Memory while indexing
+    /// Units of content (32 KiB each) of one segment at most, up to 65,536. Memory while indexing
     /// and the time of one merge grow with it.
     pub max_segment_units: u32,
     /// Segments of about one size that are merged into one.

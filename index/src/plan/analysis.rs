@@ -9,6 +9,13 @@ use super::strings::StringSet;
 /// How many copies of a repeated part are written out.
 const MAX_COPIES: u32 = 16;
 
+/// How many repetitions without a limit are written out in one sequence.
+const MAX_WRITTEN_OUT: u32 = 2;
+
+/// How many strings a part may match whose repetitions are written out: Unicode's white space, and
+/// not yet the letters, which begin and end what they like.
+const MAX_FORMS: usize = 25;
+
 /// The slots of a beginning or an end that a gram across a border needs.
 const BORDER: usize = 2;
 
@@ -39,13 +46,52 @@ fn analyse(syntax: &Hir) -> Info {
         HirKind::Class(class) => classes::class(class),
         HirKind::Repetition(repetition) => repeat(repetition),
         HirKind::Capture(capture) => analyse(&capture.sub),
-        HirKind::Concat(parts) => {
-            parts.iter().fold(Info::empty(), |info, part| info.then(analyse(part)))
-        }
+        HirKind::Concat(parts) => concat(parts, MAX_WRITTEN_OUT),
         HirKind::Alternation(parts) => {
             parts.iter().map(analyse).reduce(Info::or).unwrap_or_else(Info::nothing)
         }
     }
+}
+
+/// Parts one after another. A part that is repeated without a limit, such as the ` *` of `name *\(`,
+/// is written out as its shortest forms and a longer one, so that the grams across its borders are
+/// known in each.
+fn concat(parts: &[Hir], write_out: u32) -> Info {
+    let mut info = Info::empty();
+    for (place, part) in parts.iter().enumerate() {
+        let forms = if write_out > 0 { forms(part) } else { None };
+        let Some(forms) = forms else {
+            info = info.then(analyse(part));
+            continue;
+        };
+        let rest = concat(&parts[place + 1..], write_out - 1);
+        return forms
+            .into_iter()
+            .map(|form| info.clone().then(form).then(rest.clone()))
+            .reduce(Info::or)
+            .unwrap_or_else(Info::nothing);
+    }
+    info
+}
+
+/// What is repeated without a limit as alternatives: none where once is allowed to be no time, one,
+/// and two or more that begin and end with it. `None` where that says nothing, and for what is not
+/// a literal or a class: with groups in groups the work would grow without a bound.
+fn forms(part: &Hir) -> Option<Vec<Info>> {
+    let HirKind::Repetition(repetition) = part.kind() else { return None };
+    let is_plain = matches!(repetition.sub.kind(), HirKind::Literal(_) | HirKind::Class(_));
+    if !is_plain || repetition.max.is_some() || repetition.min > 1 {
+        return None;
+    }
+    let one = analyse(&repetition.sub);
+    let strings = one.exact.as_ref()?;
+    if strings.shortest() == 0 || strings.len() > MAX_FORMS {
+        return None;
+    }
+    let more = one.clone().then(one.clone()).opened();
+    let longer = Info::between(more.prefix, more.suffix);
+    let none = (repetition.min == 0).then(Info::empty);
+    Some(none.into_iter().chain([one, longer]).collect())
 }
 
 fn repeat(repetition: &Repetition) -> Info {

@@ -132,6 +132,13 @@ fn alternatives_share_what_they_have_in_common() {
     assert_expression("(a|b)(c|d)e", r#""ace" OR "ade" OR "bce" OR "bde""#);
     assert_expression("foo.*bar", r#""foo" AND "bar""#);
     assert_expression("(foo.*bar|foo.*baz)", r#""foo" AND ("bar" OR "baz")"#);
+    assert_expression(
+        r"if *\(a",
+        concat!(
+            r#"("if " AND "f (" AND " (a") OR ("if(" AND "f(a") OR "#,
+            r#"("if " AND "f  " AND "  (" AND " (a")"#
+        ),
+    );
 }
 
 #[test]
@@ -191,6 +198,8 @@ fn which_patterns_cross_lines() {
     for (source, expected) in [
         ("foo", false),
         ("foo.*bar", false),
+        (r"\Bfoo", true),
+        (r"\bfoo\b", false),
         (r"foo\nbar", true),
         (r"foo\s+bar", true),
         ("[^a]", true),

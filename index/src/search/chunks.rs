@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::rank::symbol_at;
-use super::response::{Chunk, MatchRange, Position, SymbolHit};
+use super::response::{Chunk, MatchRange, Position, SearchRequest, SymbolHit};
 use super::verify::{Hit, Interrupted, Verified, Verifier};
 use crate::segment::symbols::StoredSymbol;
 use crate::segment::tables::Blob;
@@ -21,6 +21,15 @@ pub(crate) struct ChunkOptions {
 const CHUNK_LINES: usize = 64;
 
 impl ChunkOptions {
+    /// What a request asks for.
+    pub(crate) fn of(request: &SearchRequest, every_hit: bool) -> Self {
+        Self {
+            context_lines: request.context_lines,
+            line_bytes: request.limits.line_bytes,
+            every_hit,
+        }
+    }
+
     /// Bytes about a match that its lines and their context can need: what is cut off is of a line
     /// that is too long to be returned.
     fn margin(&self, blob: &Blob) -> u32 {

@@ -16,7 +16,7 @@ use super::response::{
     Chunk, Count, Counts, FacetValue, Facets, Match, MatchKind, Relation, SearchError,
     SearchRequest, SymbolHit,
 };
-use super::verify::{Interrupted, Verified, Verifier};
+use super::verify::{Interrupted, Making, Verified, Verifier};
 use crate::IndexError;
 use crate::document::{RepositoryId, RepositoryInfo};
 use crate::query::tree::{ResultType, Select};
@@ -176,25 +176,35 @@ impl<'a> Collector<'a> {
     }
 
     /// The page's results, with their content.
-    pub(crate) fn results(&self, page: &Page, budget: &Budget) -> Result<Vec<Match>, SearchError> {
-        let made: Vec<Result<Vec<Match>, Interrupted>> = page
-            .results
-            .par_iter()
+    pub(crate) fn results(
+        &self,
+        found: Vec<Verified>,
+        budget: &Budget,
+    ) -> Result<Vec<Match>, SearchError> {
+        // Documents of one unit by one thread, one after another.
+        let mut by_place: Vec<(u64, usize, Verified)> = found
+            .into_iter()
+            .enumerate()
+            .map(|(rank, verified)| (self.place_of(&verified), rank, verified))
+            .collect();
+        by_place.sort_unstable_by_key(|(place, rank, _)| (*place, *rank));
+        // Each definition is a result by itself.
+        let keep = match self.mode.symbols {
+            true => usize::MAX,
+            false => self.request.limits.ranges_per_document,
+        };
+        let making = Making { keep, chunks: None };
+        let mut made: Vec<(usize, Result<Vec<Match>, Interrupted>)> = by_place
+            .into_par_iter()
             .with_min_len(4)
             .map_init(
-                || {
-                    // Each definition is a result by itself.
-                    let keep = match self.mode.symbols {
-                        true => usize::MAX,
-                        false => self.request.limits.ranges_per_document,
-                    };
-                    Verifier::new(self.query, self.segments, budget, keep)
-                },
-                |verifier, verified| self.result(verifier, verified),
+                || Verifier::new(self.query, self.segments, budget, making),
+                |verifier, (_, rank, verified)| (rank, self.result(verifier, verified)),
             )
             .collect();
+        made.sort_unstable_by_key(|(rank, _)| *rank);
         let mut results = Vec::with_capacity(made.len());
-        for result in made {
+        for (_, result) in made {
             match result {
                 Ok(result) => results.extend(result),
                 // The budget ran out: the answer says so.
@@ -208,28 +218,35 @@ impl<'a> Collector<'a> {
     fn result(
         &self,
         verifier: &mut Verifier,
-        verified: &Verified,
+        mut verified: Verified,
     ) -> Result<Vec<Match>, Interrupted> {
-        let Some(mut result) = self.describe(verified)? else { return Ok(Vec::new()) };
+        let Some(mut result) = self.describe(&verified)? else { return Ok(Vec::new()) };
+        if let Some(chunks) = verified.chunks.take() {
+            result.chunks = chunks;
+            return Ok(vec![result]);
+        }
         let kept = verified.hits.len() as u64;
         let again = if kept < verified.count && verified.hits.len() < verifier.keep_hits {
             verifier.verify(verified.segment, verified.document)?
         } else {
             None
         };
-        let verified = again.as_ref().unwrap_or(verified);
+        let verified = again.unwrap_or(verified);
         if self.request.chunks || self.mode.symbols {
-            let options = ChunkOptions {
-                context_lines: self.request.context_lines,
-                line_bytes: self.request.limits.line_bytes,
-                every_hit: self.mode.symbols,
-            };
-            result.chunks = verifier.chunks(verified, options)?;
+            let options = ChunkOptions::of(self.request, self.mode.symbols);
+            result.chunks = verifier.chunks(&verified, options)?;
         }
         if self.mode.symbols {
             return Ok(self.symbol_results(&result));
         }
         Ok(vec![result])
+    }
+
+    /// Where a document's content starts: documents of one unit are next to each other.
+    fn place_of(&self, verified: &Verified) -> u64 {
+        let view = &self.segments[verified.segment as usize].view;
+        let blob = view.blobs.get(view.documents.get(verified.document).blob);
+        u64::from(verified.segment) << 32 | u64::from(blob.first_piece)
     }
 
     /// A result without its content; `None` for a repository that is gone by now.

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::budget::{Budget, Stop};
 use super::candidates::{SegmentCandidates, candidates, unknown_revisions};
+use super::chunks::ChunkOptions;
 use super::collect::{Collector, Page};
 use super::compile::{Compiled, Expr, compile_query};
 use super::cursor::Cursor;
@@ -17,7 +18,7 @@ use super::rank::{MAX_PRIOR, Priors};
 use super::response::{
     Explain, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped, StepTime,
 };
-use super::verify::{Interrupted, Verified, Verifier};
+use super::verify::{Interrupted, Making, Verified, Verifier};
 use crate::IndexError;
 use crate::document::{OmitReason, RepositoryId};
 use crate::query::tree::{Count as Wanted, ResultType, Select};
@@ -27,9 +28,9 @@ use crate::shard::Snapshot;
 /// Content that the first window of candidates holds, in bytes. What is ranked against each other
 /// is a window: large enough to find the best of a common word, small enough for a few
 /// milliseconds.
-const FIRST_WINDOW: u64 = 8 << 20;
+const FIRST_WINDOW: u64 = 4 << 20;
 /// Content of each window that follows.
-const NEXT_WINDOW: u64 = 32 << 20;
+const NEXT_WINDOW: u64 = 16 << 20;
 /// Candidates of one window.
 const WINDOW_CANDIDATES: usize = 1 << 16;
 /// What a candidate counts beside its content.
@@ -170,6 +171,7 @@ fn run(shards: &[Shard], request: &SearchRequest) -> Result<SearchResponse, Sear
     )?;
     steps.end("verify");
 
+    let found = std::mem::take(&mut page.results);
     let results = if mode.repositories {
         let mut all = collector.repository_results();
         let start = usize::try_from(cursor.within).unwrap_or(usize::MAX).min(all.len());
@@ -177,7 +179,7 @@ fn run(shards: &[Shard], request: &SearchRequest) -> Result<SearchResponse, Sear
         page.next = (end < all.len()).then_some((0, end as u64));
         all.drain(start..end).collect()
     } else {
-        collector.results(&page, &budget)?
+        collector.results(found, &budget)?
     };
     steps.end("collect");
 
@@ -324,7 +326,7 @@ fn in_order(
         }
         let priors = Priors::new(query, segment)?;
         for document in segment.may.iter() {
-            let prior = priors.of(segment, document);
+            let prior = priors.of(document);
             buckets[prior].push(Candidate { segment: number as u32, document });
         }
     }
@@ -365,14 +367,22 @@ fn verify_windows(
     cursor: &Cursor,
     collector: &mut Collector,
 ) -> Result<Page, IndexError> {
-    let keep = if mode.exhaustive { RANKED_HITS } else { request.limits.ranges_per_document };
+    // Where every match is returned, its lines are cut while its text is at hand.
+    let at_once = mode.exhaustive && request.chunks && !mode.symbols && !mode.repositories;
+    let making = Making {
+        keep: match mode.exhaustive && !(at_once && mode.page >= order.len()) {
+            true => RANKED_HITS,
+            false => request.limits.ranges_per_document,
+        },
+        chunks: (at_once && mode.page >= order.len()).then(|| ChunkOptions::of(request, false)),
+    };
     let mut start = usize::try_from(cursor.window).unwrap_or(usize::MAX).min(order.len());
     let mut within = usize::try_from(cursor.within).unwrap_or(usize::MAX);
     let mut page = Page { looked_at: start, ..Page::default() };
     loop {
         let end =
             if mode.exhaustive { order.len() } else { window_end(query, segments, order, start) };
-        let found = verify_all(query, segments, &order[start..end], budget, keep)?;
+        let found = verify_all(query, segments, &order[start..end], budget, making)?;
         page.looked_at = end;
         let left = collector.take_window(found, within, &mut page);
         if left > 0 {
@@ -396,7 +406,7 @@ fn verify_all(
     segments: &[SegmentCandidates],
     window: &[Candidate],
     budget: &Budget,
-    keep: usize,
+    making: Making,
 ) -> Result<Vec<Verified>, IndexError> {
     let mut by_place: Vec<(u32, u32, u32)> = window
         .iter()
@@ -410,7 +420,7 @@ fn verify_all(
     let parts: Vec<Result<Vec<Verified>, IndexError>> = by_place
         .par_chunks(BATCH)
         .map_init(
-            || Verifier::new(query, segments, budget, keep),
+            || Verifier::new(query, segments, budget, making),
             |verifier, batch| {
                 let mut found = Vec::new();
                 for (segment, _, document) in batch {

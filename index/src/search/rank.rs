@@ -64,18 +64,20 @@ fn kind_factor(kind: SymbolKind) -> f32 {
 }
 
 /// Priors of the candidates of a segment.
-pub(crate) struct Priors {
+pub(crate) struct Priors<'a> {
+    base: &'a [u8],
     defining: Vec<(Bits, usize)>,
     stems: Vec<Bits>,
 }
 
-impl Priors {
+impl<'a> Priors<'a> {
     /// Looks up what the query's terms define in the segment.
     pub(crate) fn new(
         query: &Compiled,
-        candidates: &SegmentCandidates,
+        candidates: &'a SegmentCandidates,
     ) -> Result<Self, IndexError> {
-        let mut priors = Self { defining: Vec::new(), stems: Vec::new() };
+        let base = candidates.loaded.segment.priors(&candidates.view, base_prior);
+        let mut priors = Self { base, defining: Vec::new(), stems: Vec::new() };
         for (number, atom) in query.atoms.iter().enumerate() {
             if !atom.positive {
                 continue;
@@ -105,8 +107,8 @@ impl Priors {
     }
 
     /// Prior of one document, up to [`MAX_PRIOR`].
-    pub(crate) fn of(&self, candidates: &SegmentCandidates, document: u32) -> usize {
-        let mut prior = 12;
+    pub(crate) fn of(&self, document: u32) -> usize {
+        let mut prior = usize::from(self.base[document as usize]);
         for (documents, gain) in &self.defining {
             if documents.contains(document) {
                 prior += gain;
@@ -117,16 +119,15 @@ impl Priors {
                 prior += 5;
             }
         }
-        let flags = candidates.view.documents.get(document).flags;
-        for (bit, loss) in
-            [(flag::VENDORED, 4), (flag::GENERATED, 4), (flag::TEST, 3), (flag::DOCUMENTATION, 1)]
-        {
-            if flags & bit != 0 {
-                prior -= loss;
-            }
-        }
         prior.min(MAX_PRIOR)
     }
+}
+
+/// Prior of a document that has nothing to do with the query's terms, by its flags.
+fn base_prior(flags: u8) -> u8 {
+    let losses =
+        [(flag::VENDORED, 4), (flag::GENERATED, 4), (flag::TEST, 3), (flag::DOCUMENTATION, 1)];
+    losses.iter().filter(|(bit, _)| flags & bit != 0).fold(12, |prior, (_, loss)| prior - loss)
 }
 
 impl Verifier<'_> {

@@ -4,8 +4,10 @@ use std::ops::Range;
 
 use super::budget::Budget;
 use super::candidates::SegmentCandidates;
+use super::chunks::ChunkOptions;
 use super::compile::{Atom, Compiled, Expr, SymbolScope, fold};
 use super::matches::Matches;
+use super::response::Chunk;
 use crate::IndexError;
 use crate::segment::symbols::StoredSymbol;
 use crate::segment::tables::{Blob, Piece};
@@ -52,6 +54,17 @@ pub(crate) struct Verified {
     pub(crate) lines: u64,
     pub(crate) path_ranges: Vec<(u32, u32)>,
     pub(crate) score: f32,
+    /// Its lines with matches, where [`Making::chunks`] asked for them.
+    pub(crate) chunks: Option<Vec<Chunk>>,
+}
+
+/// What is made of a document that matches.
+#[derive(Clone, Copy)]
+pub(crate) struct Making {
+    /// Matches kept at most; all are counted.
+    pub(crate) keep: usize,
+    /// Whether its lines are cut at once, while its text is at hand.
+    pub(crate) chunks: Option<ChunkOptions>,
 }
 
 /// A budget ran out, or the index cannot be read.
@@ -72,6 +85,7 @@ pub(crate) struct Verifier<'a> {
     pub(crate) segments: &'a [SegmentCandidates<'a>],
     pub(crate) budget: &'a Budget,
     pub(crate) keep_hits: usize,
+    chunks: Option<ChunkOptions>,
     cache: Vec<(u32, u32, Vec<u8>)>,
     next_slot: usize,
     pub(super) whole: Vec<u8>,
@@ -86,13 +100,14 @@ impl<'a> Verifier<'a> {
         query: &'a Compiled,
         segments: &'a [SegmentCandidates<'a>],
         budget: &'a Budget,
-        keep_hits: usize,
+        making: Making,
     ) -> Self {
         Self {
             query,
             segments,
             budget,
-            keep_hits,
+            keep_hits: making.keep,
+            chunks: making.chunks,
             cache: Vec::new(),
             next_slot: 0,
             whole: Vec::new(),
@@ -125,9 +140,13 @@ impl<'a> Verifier<'a> {
             lines: 0,
             path_ranges: self.path_ranges(segment, document),
             score: 0.0,
+            chunks: None,
         };
         self.merge_hits(&mut verified)?;
         verified.score = self.score(&verified)?;
+        if let Some(options) = self.chunks {
+            verified.chunks = Some(self.chunks(&verified, options)?);
+        }
         Ok(Some(verified))
     }
 

@@ -1,6 +1,6 @@
 //! Cutting contents into units and compressing them.
 //!
-//! A unit is 64 KiB at most, cut at line ends, and compressed alone, so that a match needs no more
+//! A unit is 32 KiB at most, cut at line ends, and compressed alone, so that a match needs no more
 //! than the units that it touches. Small contents share a unit. A line longer than a unit is cut
 //! between two characters and its blob marked, since then a match may span units.
 
@@ -11,12 +11,12 @@ use super::tables::{Blob, NO_LANGUAGE, Piece, Unit};
 use crate::IndexError;
 use crate::document::OmitReason;
 
-/// Bytes of a unit before compression, at most.
-pub(crate) const UNIT_BYTES: usize = 64 << 10;
+/// Bytes of a unit before compression, at most. `docs/decisions/` has the measurements.
+pub(crate) const UNIT_BYTES: usize = 32 << 10;
 /// Units after which a block is taken: what bounds the memory of a thread.
 const BLOCK_UNITS: usize = RUN_UNITS as usize;
 /// A unit with more distinct grams is random data: it gets no lists and is scanned by each query.
-const MAX_LISTED_GRAMS: usize = 32 << 10;
+const MAX_LISTED_GRAMS: usize = 16 << 10;
 /// `docs/decisions/` has the measurements: decoding is what searches wait for, and LZ4 HC decodes
 /// more than twice as fast as zstd at 13 % more bytes; higher levels gain 2 % for twice the time.
 const COMPRESSION: CompressionMode = CompressionMode::HIGHCOMPRESSION(3);

@@ -12,7 +12,7 @@ use crate::trigram::{fold_byte, fold_text};
 pub(crate) const GRAM_BITS: u32 = 21;
 const UNIT_BITS: u32 = 32 - GRAM_BITS;
 /// Units of one run at most.
-pub(crate) const RUN_UNITS: u32 = 1 << 10;
+pub(crate) const RUN_UNITS: u32 = 1 << 11;
 /// Parts of the gram space that are merged apart from each other.
 pub(crate) const PARTITIONS: usize = 32;
 const PARTITION_SHIFT: u32 = GRAM_BITS - PARTITIONS.trailing_zeros();

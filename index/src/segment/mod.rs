@@ -39,6 +39,8 @@ pub(crate) struct Segment {
     pub(crate) languages: Vec<Option<Language>>,
     /// Documents whose content is left out, by reason.
     omitted: OnceLock<Vec<(OmitReason, Bits)>>,
+    /// Priors of documents, made by the first search.
+    priors: OnceLock<Vec<u8>>,
 }
 
 impl Segment {
@@ -54,7 +56,8 @@ impl Segment {
             )));
         }
         let languages = meta.languages.iter().map(|name| Language::from_name(name)).collect();
-        let segment = Self { file, meta, languages, omitted: OnceLock::new() };
+        let segment =
+            Self { file, meta, languages, omitted: OnceLock::new(), priors: OnceLock::new() };
         segment.check_lengths()?;
         Ok(segment)
     }
@@ -115,6 +118,14 @@ impl Segment {
                 view.documents_of(blob).for_each(|document| sets[at].1.insert(document));
             }
             sets
+        })
+    }
+
+    /// What each document counts before a query is known, by its flags.
+    pub(crate) fn priors(&self, view: &View, of_flags: impl Fn(u8) -> u8) -> &[u8] {
+        self.priors.get_or_init(|| {
+            let flags = |number| view.documents.get(number).flags;
+            (0..view.documents.len()).map(|number| of_flags(flags(number))).collect()
         })
     }
 

@@ -303,7 +303,8 @@ impl SymbolFile {
         Ok(blobs)
     }
 
-    /// Blobs that define a symbol whose folded name starts so and goes on, of the first names.
+    /// Blobs that define a symbol whose folded name starts so and goes on; none where so many names
+    /// do that it says little of each.
     pub(crate) fn defining_prefix(&self, prefix: &str) -> Result<Vec<u32>, IndexError> {
         let mut blobs = Vec::new();
         for part in &self.parts {
@@ -316,11 +317,14 @@ impl SymbolFile {
                     .gt(prefix.as_bytes())
                     .into_stream()
                     .map_err(|error| self.damaged(error))?;
-                for _ in 0..MAX_PREFIX_TERMS {
-                    if !terms.advance() || !terms.key().starts_with(prefix.as_bytes()) {
-                        break;
+                let mut names = Vec::new();
+                while terms.advance() && terms.key().starts_with(prefix.as_bytes()) {
+                    if names.len() == MAX_PREFIX_TERMS {
+                        return Ok(Vec::new());
                     }
-                    let info = terms.value().clone();
+                    names.push(terms.value().clone());
+                }
+                for info in names {
                     let postings = index
                         .read_postings_from_terminfo(&info, IndexRecordOption::Basic)
                         .map_err(|error| self.damaged(error))?;
