@@ -220,15 +220,10 @@ impl Finder<'_, '_> {
         if !atom.in_content && atom.symbol.is_none() {
             return Ok(Bits::none(count));
         }
-        let wide = self.wide_blobs(atom.plan.crosses_lines);
+        let wide = self.loaded.segment.wide(&self.view, atom.plan.crosses_lines);
         let lists = self.loaded.segment.content_lists()?;
-        let mut reader = UnitReader {
-            lists: &lists,
-            wide: &wide,
-            units: count,
-            bytes: 0,
-            always: self.unlisted(),
-        };
+        let mut reader =
+            UnitReader { lists: &lists, wide, units: count, bytes: 0, always: self.unlisted() };
         let units = reader.read(&atom.plan.expr)?;
         self.posting_bytes += reader.bytes;
         Ok(units)
@@ -238,21 +233,6 @@ impl Finder<'_, '_> {
         let mut set = Bits::none(self.view.units.len());
         (0..self.view.unlisted.len()).for_each(|at| set.insert(self.view.unlisted.get(at)));
         set
-    }
-
-    /// Unit ranges of blobs in which a match may reach from one unit into another: of every blob
-    /// with several units, or of those with a line that was cut.
-    fn wide_blobs(&self, crosses_lines: bool) -> Vec<(u32, u32)> {
-        let mut wide = Vec::new();
-        for number in 0..self.view.blobs.len() {
-            let blob = self.view.blobs.get(number);
-            if blob.pieces > 1 && (crosses_lines || blob.cut_line) {
-                let first = self.view.pieces.get(blob.first_piece).unit;
-                let last = self.view.pieces.get(blob.first_piece + blob.pieces - 1).unit;
-                wide.push((first, last + 1));
-            }
-        }
-        wide
     }
 
     /// Visible documents whose path the atom matches; exact.

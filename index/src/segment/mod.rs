@@ -41,6 +41,8 @@ pub(crate) struct Segment {
     omitted: OnceLock<Vec<(OmitReason, Bits)>>,
     /// Priors of documents, made by the first search.
     priors: OnceLock<Vec<u8>>,
+    /// Ranges of units, for patterns that stay in a line and for those that cross lines.
+    wide: [OnceLock<Vec<(u32, u32)>>; 2],
 }
 
 impl Segment {
@@ -56,8 +58,14 @@ impl Segment {
             )));
         }
         let languages = meta.languages.iter().map(|name| Language::from_name(name)).collect();
-        let segment =
-            Self { file, meta, languages, omitted: OnceLock::new(), priors: OnceLock::new() };
+        let segment = Self {
+            file,
+            meta,
+            languages,
+            omitted: OnceLock::new(),
+            priors: OnceLock::new(),
+            wide: Default::default(),
+        };
         segment.check_lengths()?;
         Ok(segment)
     }
@@ -126,6 +134,22 @@ impl Segment {
         self.priors.get_or_init(|| {
             let flags = |number| view.documents.get(number).flags;
             (0..view.documents.len()).map(|number| of_flags(flags(number))).collect()
+        })
+    }
+
+    /// Unit ranges of blobs in which a match may reach from one unit into another: of every blob
+    /// with several units where it may cross lines, else of those with a line that was cut.
+    pub(crate) fn wide(&self, view: &View, crosses_lines: bool) -> &[(u32, u32)] {
+        let place = &self.wide[usize::from(crosses_lines)];
+        place.get_or_init(|| {
+            let blobs = (0..view.blobs.len()).map(|number| view.blobs.get(number));
+            blobs
+                .filter(|blob| blob.pieces > 1 && (crosses_lines || blob.cut_line))
+                .map(|blob| {
+                    let last = blob.first_piece + blob.pieces - 1;
+                    (view.pieces.get(blob.first_piece).unit, view.pieces.get(last).unit + 1)
+                })
+                .collect()
         })
     }
 

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
 
 use crate::children::Running;
 
@@ -29,10 +30,15 @@ pub(crate) struct Answer {
 impl Answer {
     /// The body, when the server said that it succeeded.
     pub(crate) fn json(&self) -> Result<serde_json::Value> {
+        self.read()
+    }
+
+    /// What is wanted of the body, when the server said that it succeeded.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T> {
         if !(200..300).contains(&self.status) {
             bail!("status {}: {}", self.status, String::from_utf8_lossy(&self.body));
         }
-        serde_json::from_slice(&self.body).context("the answer is not JSON")
+        serde_json::from_slice(&self.body).context("the answer is not the JSON that was expected")
     }
 }
 

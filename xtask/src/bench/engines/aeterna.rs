@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Engine, Found, Matches, PAGE, Want};
@@ -217,31 +218,61 @@ struct Files {
 }
 
 /// The files of an answer, which must be complete.
-fn files(answer: &Value) -> Result<Files> {
-    if answer["complete"] != true || !answer["nextCursor"].is_null() {
-        bail!("an answer with count:all is cut: {}", answer["skipped"]);
+fn files(answer: EveryMatch) -> Result<Files> {
+    if !answer.complete || answer.next_cursor.is_some() {
+        bail!("an answer with count:all is cut: {}", answer.skipped);
     }
     let mut files = Files::default();
-    for result in answer["results"].as_array().into_iter().flatten() {
-        let path = result["path"].as_str().context("a result without a path")?.to_owned();
-        let (mut lines, mut matches) = (BTreeSet::new(), 0);
-        for chunk in result["chunks"].as_array().into_iter().flatten() {
-            for range in chunk["ranges"].as_array().into_iter().flatten() {
-                matches += 1;
-                lines.insert(range["start"]["line"].as_u64().context("a range without a line")?);
-            }
-        }
-        if result["matchCount"].as_u64() == Some(matches) {
-            files.whole.insert(path, lines.len() as u64);
+    for result in answer.results {
+        let ranges = result.chunks.iter().flat_map(|chunk| &chunk.ranges);
+        let matches = ranges.clone().count() as u64;
+        let lines: BTreeSet<u64> = ranges.map(|range| range.start.line).collect();
+        if result.match_count == matches {
+            files.whole.insert(result.path, lines.len() as u64);
         } else {
-            files.cut.push(path);
+            files.cut.push(result.path);
         }
     }
     Ok(files)
 }
 
+/// What is looked at of an answer: some have hundreds of megabytes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EveryMatch {
+    complete: bool,
+    next_cursor: Option<String>,
+    #[serde(default)]
+    skipped: Value,
+    results: Vec<FileMatch>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FileMatch {
+    path: String,
+    match_count: u64,
+    #[serde(default)]
+    chunks: Vec<Chunk>,
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    ranges: Vec<Range>,
+}
+
+#[derive(Deserialize)]
+struct Range {
+    start: Position,
+}
+
+#[derive(Deserialize)]
+struct Position {
+    line: u64,
+}
+
 /// The lines of every file of an answer; those of cut files are asked for one by one.
-fn lines(client: &Client, pattern: &Pattern, answer: &Value) -> Result<Matches> {
+fn lines(client: &Client, pattern: &Pattern, answer: EveryMatch) -> Result<Matches> {
     let Files { mut whole, cut } = files(answer)?;
     for path in cut {
         let file = super::escaped(&path).replace('/', r"\/");
@@ -267,7 +298,7 @@ impl Engine for Aeterna {
         let answer = search(&self.client, pattern, want)?;
         let (client, pattern) = (self.client.clone(), pattern.clone());
         let elapsed = answer.elapsed;
-        let matches = move || lines(&client, &pattern, &answer.json()?);
+        let matches = move || lines(&client, &pattern, answer.read()?);
         Ok(Found { elapsed, matches: Box::new(matches) })
     }
 }
@@ -295,13 +326,14 @@ mod tests {
     #[test]
     fn lines_are_counted_once_and_cut_files_are_noticed() {
         let at = |line| json!({"start": {"line": line}});
-        let answer = json!({"complete": true, "nextCursor": null, "results": [
+        let answer = json!({"complete": true, "nextCursor": null, "skipped": [], "results": [
             {"path": "a", "matchCount": 3,
                 "chunks": [{"ranges": [at(1), at(1)]}, {"ranges": [at(9)]}]},
             {"path": "b", "matchCount": 2000, "chunks": [{"ranges": [at(1)]}]}]});
         let expected =
             Files { whole: Matches::from([("a".to_owned(), 2)]), cut: vec!["b".to_owned()] };
-        assert_eq!(files(&answer).unwrap(), expected);
-        assert!(files(&json!({"complete": false, "results": []})).is_err());
+        let files = |answer| files(serde_json::from_value(answer).unwrap());
+        assert_eq!(files(answer).unwrap(), expected);
+        assert!(files(json!({"complete": false, "results": []})).is_err());
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::{Engine, Found, Matches, PAGE, Want};
@@ -115,15 +117,31 @@ pub(crate) fn request(pattern: &Pattern, want: Want) -> serde_json::Value {
 }
 
 /// The lines of an answer to `Want::Every`.
-fn lines(answer: &serde_json::Value) -> Matches {
-    let files = answer["Result"]["Files"].as_array().into_iter().flatten();
+fn lines(answer: EveryMatch) -> Matches {
+    let files = answer.result.files.into_iter().flatten();
     files
-        .map(|file| {
-            let path = file["FileName"].as_str().unwrap_or_default().to_owned();
-            let lines = file["LineMatches"].as_array().map_or(0, Vec::len);
-            (path, lines as u64)
-        })
+        .map(|file| (file.file_name, file.line_matches.map_or(0, |lines| lines.len() as u64)))
         .collect()
+}
+
+/// What is looked at of an answer: some have hundreds of megabytes.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct EveryMatch {
+    result: Files,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Files {
+    files: Option<Vec<FileMatch>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct FileMatch {
+    file_name: String,
+    line_matches: Option<Vec<IgnoredAny>>,
 }
 
 impl Engine for Zoekt {
@@ -137,7 +155,7 @@ impl Engine for Zoekt {
 
     fn search(&mut self, pattern: &Pattern, want: Want) -> Result<Found> {
         let answer = self.client.post("/api/search", &request(pattern, want))?;
-        Ok(Found { elapsed: answer.elapsed, matches: Box::new(move || Ok(lines(&answer.json()?))) })
+        Ok(Found { elapsed: answer.elapsed, matches: Box::new(move || Ok(lines(answer.read()?))) })
     }
 }
 
@@ -159,7 +177,8 @@ mod tests {
     fn lines_of_files_are_counted() {
         let answer = json!({"Result": {"Files": [
             {"FileName": "a", "LineMatches": [{}, {}]}, {"FileName": "b", "LineMatches": [{}]}]}});
-        assert_eq!(lines(&answer), Matches::from([("a".to_owned(), 2), ("b".to_owned(), 1)]));
-        assert!(lines(&json!({"Result": {"Files": null}})).is_empty());
+        let lines = |answer| lines(serde_json::from_value(answer).unwrap());
+        assert_eq!(lines(answer), Matches::from([("a".to_owned(), 2), ("b".to_owned(), 1)]));
+        assert!(lines(json!({"Result": {"Files": null}})).is_empty());
     }
 }
