@@ -7,8 +7,8 @@ pub struct ShardOptions {
     pub threads: usize,
     /// Contents larger than this are listed as too large, and only their paths are searched.
     pub max_file_bytes: u64,
-    /// Units of content (32 KiB each) of one segment at most, up to 65,536. Memory while indexing
-    /// and the time of one merge grow with it.
+    /// Units of content (16 KiB each) of one segment at most. Memory while indexing and the time of
+    /// one merge grow with it.
     pub max_segment_units: u32,
     /// Segments of about one size that are merged into one.
     pub merge_factor: usize,
@@ -23,7 +23,7 @@ impl Default for ShardOptions {
         Self {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             max_file_bytes: 256 << 20,
-            max_segment_units: 1 << 16,
+            max_segment_units: 1 << 18,
             merge_factor: 8,
             nice: 10,
             symbol_timeout_ms: 500,

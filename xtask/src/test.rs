@@ -72,16 +72,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let section = children::section("tests");
         tally.run(&mut cargo(&["--workspace", "--all-targets", "--no-fail-fast"]))?;
         section.done();
-        // Fail points are global to a process, so this is a program of its own.
+        // Fail points are global to a process, so these are programs of their own.
         let section = children::section("fail points");
-        tally.run(&mut cargo(&[
-            "-p",
-            "aeterna-repo",
-            "--features",
-            "failpoints",
-            "--test",
-            "failpoints",
-        ]))?;
+        for package in ["aeterna-index", "aeterna-repo"] {
+            let features = ["--features", "failpoints", "--test", "failpoints"];
+            tally.run(&mut cargo(&[&["-p", package], &features[..]].concat()))?;
+        }
         section.done();
         let section = children::section("documentation's examples");
         tally.run(&mut cargo(&["--workspace", "--doc", "--no-fail-fast"]))?;

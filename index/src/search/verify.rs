@@ -14,7 +14,7 @@ use crate::segment::tables::{Blob, Piece};
 
 /// Decompressed units that a thread keeps: documents next to each other share them, and the
 /// patterns of one query are searched in the same ones.
-const CACHED_UNITS: usize = 8;
+const CACHED_UNITS: usize = 16;
 /// Matches after which the budget is asked, within one unit.
 const MATCHES_PER_CHECK: u64 = 4_096;
 

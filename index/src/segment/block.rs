@@ -1,32 +1,28 @@
 //! Cutting contents into units and compressing them.
 //!
-//! A unit is 32 KiB at most, cut at line ends, and compressed alone, so that a match needs no more
+//! A unit is 16 KiB at most, cut at line ends, and compressed alone, so that a match needs no more
 //! than the units that it touches. Small contents share a unit. A line longer than a unit is cut
 //! between two characters and its blob marked, since then a match may span units.
 
-use lz4::block::CompressionMode;
-
+use super::compression::Compressor;
 use super::grams::{Collector, RUN_UNITS, Run, SEAM};
 use super::tables::{Blob, NO_LANGUAGE, Piece, Unit};
 use crate::IndexError;
 use crate::document::OmitReason;
 
 /// Bytes of a unit before compression, at most. `docs/decisions/` has the measurements.
-pub(crate) const UNIT_BYTES: usize = 32 << 10;
+pub(crate) const UNIT_BYTES: usize = 16 << 10;
 /// Units after which a block is taken: what bounds the memory of a thread.
 const BLOCK_UNITS: usize = RUN_UNITS as usize;
 /// A unit with more distinct grams is random data: it gets no lists and is scanned by each query.
-const MAX_LISTED_GRAMS: usize = 16 << 10;
-/// `docs/decisions/` has the measurements: decoding is what searches wait for, and LZ4 HC decodes
-/// more than twice as fast as zstd at 13 % more bytes; higher levels gain 2 % for twice the time.
-const COMPRESSION: CompressionMode = CompressionMode::HIGHCOMPRESSION(3);
+const MAX_LISTED_GRAMS: usize = 8 << 10;
 
 /// Units of content on their way into a segment; their numbers start at 0.
-pub(crate) struct Block {
+pub(crate) struct Block<'a> {
     collector: Collector,
     open: Vec<u8>,
     open_first_piece: u32,
-    compressed: Vec<u8>,
+    compressor: Compressor<'a>,
     done: BlockOutput,
 }
 
@@ -45,16 +41,16 @@ pub(crate) struct BlockOutput {
     pub(crate) content_bytes: u64,
 }
 
-impl Block {
-    /// An empty block.
-    pub(crate) fn new() -> Self {
-        Self {
+impl<'a> Block<'a> {
+    /// An empty block whose units are compressed with a dictionary, which may be empty.
+    pub(crate) fn new(dictionary: &'a [u8]) -> Result<Self, IndexError> {
+        Ok(Self {
             collector: Collector::new(),
             open: Vec::with_capacity(UNIT_BYTES),
             open_first_piece: 0,
-            compressed: Vec::new(),
+            compressor: Compressor::new(dictionary)?,
             done: BlockOutput::default(),
-        }
+        })
     }
 
     /// Adds a content as the next blob.
@@ -148,7 +144,7 @@ impl Block {
         }
         self.collector.end_unit(listed);
         let offset = self.done.content.len() as u64;
-        let stored = compress(&self.open, &mut self.compressed)?;
+        let stored = self.compressor.compress(&self.open)?;
         self.done.content.extend_from_slice(stored);
         self.done.units.push(Unit {
             offset,
@@ -179,34 +175,10 @@ fn piece_end(content: &[u8], at: usize) -> (usize, bool) {
     (boundary.unwrap_or(most), true)
 }
 
-/// A unit's stored form: compressed, or as it is where that is not smaller.
-fn compress<'a>(unit: &'a [u8], buffer: &'a mut Vec<u8>) -> Result<&'a [u8], IndexError> {
-    let failed = |source| IndexError::Io {
-        action: "cannot compress",
-        path: "a unit of content".into(),
-        source,
-    };
-    let bound = lz4::block::compress_bound(unit.len()).map_err(failed)?;
-    buffer.resize(bound, 0);
-    let length =
-        lz4::block::compress_to_buffer(unit, Some(COMPRESSION), false, buffer).map_err(failed)?;
-    Ok(if length < unit.len() { &buffer[..length] } else { unit })
-}
-
-/// Undoes `compress` into `unit`, whose length is the unit's; `false` where the bytes do not fit.
-pub(crate) fn decompress(stored: &[u8], unit: &mut [u8]) -> bool {
-    if stored.len() == unit.len() {
-        unit.copy_from_slice(stored);
-        return true;
-    }
-    let length = unit.len();
-    lz4::block::decompress_to_buffer(stored, i32::try_from(length).ok(), unit)
-        .is_ok_and(|written| written == length)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::compression::decompress;
     use super::*;
 
     /// Every blob put together again from its pieces.
@@ -215,8 +187,8 @@ mod tests {
         for piece in &output.pieces {
             let unit = output.units[piece.unit as usize];
             let stored = &output.content[unit.offset as usize..][..unit.stored as usize];
-            let mut text = vec![0; unit.length as usize];
-            assert!(decompress(stored, &mut text));
+            let mut text = Vec::new();
+            assert!(decompress(stored, unit.length as usize, 0, &[], &mut text));
             let so_far = &mut contents[piece.blob as usize];
             assert_eq!(memchr::memchr_iter(b'\n', so_far).count() as u32, piece.line);
             so_far.extend_from_slice(&text[piece.start as usize..][..piece.length as usize]);
@@ -233,7 +205,7 @@ mod tests {
             .collect();
         let all =
             [b"".to_vec(), b"a".to_vec(), lines, b"\n".to_vec(), one_line, noise, b"end".to_vec()];
-        let mut block = Block::new();
+        let mut block = Block::new(&[]).unwrap();
         for content in &all {
             block.add(content, 0).unwrap();
         }
@@ -247,11 +219,12 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_between_characters() {
-        let mut block = Block::new();
+        let mut block = Block::new(&[]).unwrap();
         block.add("añ€😀".repeat(30_000).as_bytes(), 0).unwrap();
         let output = block.take().unwrap();
-        let mut text = vec![0; output.units[0].length as usize];
-        assert!(decompress(&output.content[..output.units[0].stored as usize], &mut text));
+        let stored = &output.content[..output.units[0].stored as usize];
+        let mut text = Vec::new();
+        assert!(decompress(stored, output.units[0].length as usize, 0, &[], &mut text));
         assert!(std::str::from_utf8(&text).is_ok());
     }
 }

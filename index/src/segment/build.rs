@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::block::{Block, BlockOutput};
 use super::classify::classify;
+use super::compression::train;
 use super::file::discard;
 use super::tables::{NO_LANGUAGE, flag};
 use super::write::{Described, OpenSegment};
@@ -21,6 +22,10 @@ use crate::options::{ProgressSink, ShardOptions, yield_to_searches};
 
 /// Contents that a thread takes at a time, near each other in the source.
 const BATCH: usize = 128;
+/// Contents that a dictionary is trained on.
+const SAMPLED_CONTENTS: usize = 2048;
+/// Bytes that are taken of each.
+const SAMPLE_BYTES: usize = 4 << 10;
 
 /// A document to put into a segment.
 pub(crate) struct NewDocument {
@@ -76,6 +81,7 @@ struct Shared<'a> {
     by_content: &'a [u32],
     /// Contents in the order of reading.
     order: &'a [u32],
+    dictionary: &'a [u8],
     next: AtomicUsize,
     contents_done: AtomicU64,
     bytes_done: AtomicU64,
@@ -102,11 +108,13 @@ impl Builder<'_> {
             let content = &contents[*content as usize];
             (self.source.locality(&content.id), content.id)
         });
+        let dictionary = self.dictionary(documents, &contents, &by_content, &order)?;
         let shared = Shared {
             documents,
             contents: &contents,
             by_content: &by_content,
             order: &order,
+            dictionary: &dictionary,
             next: AtomicUsize::new(0),
             contents_done: AtomicU64::new(0),
             bytes_done: AtomicU64::new(0),
@@ -136,10 +144,43 @@ impl Builder<'_> {
         last.map(|()| state.built)
     }
 
+    /// What the contents share: trained on pieces of some of them. Few contents have none, since an
+    /// update of a few files is not to wait for it; the merge that they go into makes one.
+    fn dictionary(
+        &self,
+        documents: &[NewDocument],
+        contents: &[Content],
+        by_content: &[u32],
+        order: &[u32],
+    ) -> Result<Vec<u8>, IndexError> {
+        if order.len() < SAMPLED_CONTENTS {
+            return Ok(Vec::new());
+        }
+        let mut reader = self.source.reader().map_err(|error| self.failed(error))?;
+        let (mut samples, mut lengths, mut buffer) = (Vec::new(), Vec::new(), Vec::new());
+        for number in order.iter().step_by(order.len() / SAMPLED_CONTENTS) {
+            let content = &contents[*number as usize];
+            let document = &documents[by_content[content.documents.start] as usize];
+            if self.read(content, document, &mut *reader, &mut buffer)?.is_some() {
+                continue;
+            }
+            // Beginnings are much alike: every other piece is of a middle.
+            let rest = buffer.len().saturating_sub(SAMPLE_BYTES);
+            let start = if lengths.len() % 2 == 0 { 0 } else { rest / 2 };
+            let piece = &buffer[start..buffer.len().min(start + SAMPLE_BYTES)];
+            samples.extend_from_slice(piece);
+            lengths.push(piece.len());
+            if self.progress.cancelled() {
+                return Err(IndexError::Cancelled);
+            }
+        }
+        Ok(train(&samples, &lengths))
+    }
+
     fn work(&self, shared: &Shared) -> Result<(), IndexError> {
         yield_to_searches(self.options.nice);
         let mut reader = self.source.reader().map_err(|error| self.failed(error))?;
-        let mut block = Block::new();
+        let mut block = Block::new(shared.dictionary)?;
         let mut described = Described::default();
         let mut buffer = Vec::new();
         loop {
@@ -264,7 +305,8 @@ impl Builder<'_> {
             let mut open = match state.open.take() {
                 Some(open) => open,
                 None => {
-                    OpenSegment::create(self.folder, self.next_id.fetch_add(1, Ordering::Relaxed))?
+                    let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+                    OpenSegment::create(self.folder, id, shared.dictionary)?
                 }
             };
             open.append(output, described)?;

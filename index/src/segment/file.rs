@@ -18,7 +18,7 @@ use crate::IndexError;
 
 const MAGIC: &[u8; 8] = b"AETERNA\x01";
 /// Format number of the files that this version writes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 /// Bytes under one checksum.
 const PAGE: usize = 64 << 10;
 /// Magic, format, section count, page-table offset, checksum of the section table.

@@ -3,6 +3,7 @@
 pub(crate) mod block;
 pub(crate) mod build;
 mod classify;
+mod compression;
 pub(crate) mod file;
 pub(crate) mod grams;
 pub(crate) mod postings;
@@ -14,8 +15,9 @@ mod write;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::block::{UNIT_BYTES, decompress};
+use self::compression::decompress;
 use self::file::SectionFile;
 use self::postings::ListReader;
 use self::tables::{
@@ -28,11 +30,18 @@ use crate::document::{ContentId, OmitReason, RepositoryId};
 use crate::languages::Language;
 use crate::trigram::FOLD_VERSION;
 
+/// Bytes of a unit, whatever version wrote it.
+const LARGEST_UNIT: usize = 64 << 10;
 /// Bytes of a SHA-1.
 const SHORT_ID: usize = 20;
 
+/// How many segments were opened.
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
 /// An open segment.
 pub(crate) struct Segment {
+    /// No other segment that this process opens has it.
+    number: u64,
     file: SectionFile,
     pub(crate) meta: Meta,
     /// Languages by their number in the segment.
@@ -59,6 +68,7 @@ impl Segment {
         }
         let languages = meta.languages.iter().map(|name| Language::from_name(name)).collect();
         let segment = Self {
+            number: OPENED.fetch_add(1, Ordering::Relaxed),
             file,
             meta,
             languages,
@@ -108,6 +118,7 @@ impl Segment {
             blob_documents: Table::new(self.file.section(section::BLOB_DOCUMENTS)?),
             unlisted: Table::new(self.file.section(section::UNLISTED)?),
             content: self.file.range(section::CONTENT),
+            dictionary: self.file.section(section::DICTIONARY)?,
         })
     }
 
@@ -179,6 +190,7 @@ pub(crate) struct View<'a> {
     /// Units that are candidates of every query.
     pub(crate) unlisted: Table<'a, u32>,
     content: Range<usize>,
+    dictionary: &'a [u8],
 }
 
 impl<'a> View<'a> {
@@ -259,14 +271,13 @@ impl<'a> View<'a> {
         let record = self.units.get(unit);
         let start = self.content.start + record.offset as usize;
         let stored = self.segment.file.bytes(start..start + record.stored as usize)?;
-        if record.length as usize > UNIT_BYTES {
+        let length = record.length as usize;
+        if length > LARGEST_UNIT {
             return Err(self.segment.file.damaged(format!("unit {unit} is larger than a unit")));
         }
-        into.resize(record.length as usize, 0);
-        if decompress(stored, into) {
-            Ok(())
-        } else {
-            Err(self.segment.file.damaged(format!("unit {unit} does not decompress")))
+        match decompress(stored, length, self.segment.number, self.dictionary, into) {
+            true => Ok(()),
+            false => Err(self.segment.file.damaged(format!("unit {unit} does not decompress"))),
         }
     }
 

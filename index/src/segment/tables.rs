@@ -30,6 +30,8 @@ pub(crate) mod section {
     pub(crate) const UNLISTED: u32 = 10;
     /// [`super::Meta`] as JSON.
     pub(crate) const META: u32 = 11;
+    /// What units are compressed with, beside what they hold; may be missing.
+    pub(crate) const DICTIONARY: u32 = 12;
 }
 
 /// The lists of content units.

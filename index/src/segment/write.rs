@@ -67,9 +67,10 @@ pub(crate) struct OpenSegment {
 
 impl OpenSegment {
     /// Creates the file of segment `id` in the folder.
-    pub(crate) fn create(folder: &Path, id: u64) -> Result<Self, IndexError> {
+    pub(crate) fn create(folder: &Path, id: u64, dictionary: &[u8]) -> Result<Self, IndexError> {
         let path = folder.join(format!("{id:010}.segment"));
         let mut writer = SectionWriter::create(&path)?;
+        writer.section(section::DICTIONARY, dictionary)?;
         writer.begin(section::CONTENT);
         Ok(Self {
             id,

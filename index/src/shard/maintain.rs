@@ -17,6 +17,7 @@ use crate::document::{
     ContentId, ContentReader, ContentSource, FileEntry, OmitReason, PathAttributes, ReadError,
 };
 use crate::options::{ProgressSink, release_memory};
+use crate::segment::block::UNIT_BYTES;
 use crate::segment::build::{Builder, Built, Known, NewDocument};
 use crate::segment::file::discard;
 use crate::segment::read_symbols::{KnownSymbols, SymbolReader};
@@ -123,7 +124,7 @@ impl Shard {
     fn due_merge(&self, snapshot: &Snapshot) -> Option<Vec<Loaded>> {
         let mut classes: BTreeMap<u32, Vec<&Loaded>> = BTreeMap::new();
         let factor = self.options.merge_factor.max(2);
-        let largest = u64::from(self.options.max_segment_units) << 16;
+        let largest = u64::from(self.options.max_segment_units) * UNIT_BYTES as u64;
         for loaded in &snapshot.segments {
             let size = loaded.entry.content_bytes;
             let dead =
