@@ -11,6 +11,8 @@
 mod bits;
 pub mod document;
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod languages;
 mod options;
 pub mod plan;
@@ -26,5 +28,5 @@ pub use document::{
     ReadError, RepositoryId, RepositoryInfo, RepositoryUpdate, RevisionChange, RevisionName,
 };
 pub use error::IndexError;
-pub use options::{NoProgress, ProgressSink, ShardOptions, yield_to_searches};
+pub use options::{NoProgress, ProgressSink, ShardOptions, release_memory, yield_to_searches};
 pub use shard::{Applied, Damage, Maintenance, OmittedFile, Shard, ShardSet, ShardStats};

@@ -65,9 +65,9 @@ pub fn yield_to_searches(nice: i32) {
     let _ = nice;
 }
 
-/// Gives memory that indexing used back to the system: the C library keeps what many threads
-/// freed, and a server would otherwise hold the peak of its largest repository for ever.
-pub(crate) fn release_memory() {
+/// Gives memory that was freed back to the system: the C library keeps what many threads freed, and
+/// a server would otherwise hold the peak of its largest repository or answer for ever.
+pub fn release_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: a plain call of the C library, safe from any thread.
     unsafe {

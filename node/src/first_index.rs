@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_index::search::{Limits, SearchRequest};
+use aeterna_index::search::{Cancel, Limits, SearchRequest};
 use aeterna_repo::{AddRepository, DEFAULT_TENANT, ManagerError, RepoManager};
 use tokio::sync::watch::Receiver;
 
@@ -129,6 +129,7 @@ async fn example(manager: &Arc<RepoManager>, name: &str) -> String {
         facets,
         explain: false,
         cursor: None,
+        cancel: Cancel::default(),
         limits: Limits { deadline: Duration::from_secs(2), ..Limits::default() },
     };
     let all = everything.clone();

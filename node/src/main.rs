@@ -6,7 +6,6 @@ mod cli;
 mod config;
 mod first_index;
 mod http;
-mod secrets;
 mod serve;
 mod stop;
 mod telemetry;

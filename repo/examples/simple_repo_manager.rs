@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use aeterna_index::search::{Limits, SearchRequest, SearchResponse};
+use aeterna_index::search::{Cancel, Limits, SearchRequest, SearchResponse};
 use aeterna_repo::{AddRepository, DEFAULT_TENANT, ManagerConfig, RepoManager, Repository, State};
 
 const DEFAULT_QUERY: &str = "fn main";
@@ -49,6 +49,7 @@ async fn index_and_search(
         facets: false,
         explain: false,
         cursor: None,
+        cancel: Cancel::default(),
         limits: Limits::default(),
     };
     let response =

@@ -13,6 +13,7 @@ pub mod git;
 mod license;
 pub mod manager;
 pub mod repository;
+mod secrets;
 
 pub use config::{DatabaseUrl, GitConfig, ManagerConfig, RetryConfig};
 pub use error::ManagerError;
@@ -24,3 +25,4 @@ pub use repository::{
     DEFAULT_TENANT, Event, EventKind, Phase, Progress, Repository, Revision, State, SymbolState,
     UnknownState,
 };
+pub use secrets::mask_password;

@@ -1,10 +1,12 @@
 //! Searches while the index changes see one state of it each.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use crate::harness::{Git, Server, ServerOptions};
+use crate::harness::{Git, Server, ServerOptions, escape};
 
 const FILES: usize = 60;
 const COMMITS: usize = 12;
@@ -122,4 +124,31 @@ fn too_many_searches_are_sent_away_and_the_rest_answered() {
         reply.assert_problem(429, "too-many-searches");
         assert!(reply.header("retry-after").is_some());
     }
+}
+
+/// A number out of `/metrics`; 0 where it is not there.
+fn metric(server: &Server, name: &str) -> u64 {
+    let text = server.get("/metrics").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().unwrap())
+}
+
+#[test]
+fn a_search_ends_when_its_client_leaves() {
+    let git = Git::new("long");
+    git.write("f.txt", &b"abcdefghij klmnopqrst\n".repeat(400_000));
+    git.commit("first");
+    let server = Server::start();
+    server.add(&git.url());
+    let query = escape("/(?:[a-z]{1,60} ?){1,30}[0-9]{7}Z/ count:all timeout:25s");
+    let mut client = TcpStream::connect(server.address).unwrap();
+    let request = format!("GET /api/v1/search?q={query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.write_all(request.as_bytes()).unwrap();
+    while metric(&server, "code_search_searches_running") == 0 {}
+    drop(client);
+    let ended = |outcome: &str| {
+        metric(&server, &format!("code_search_searches_total{{outcome=\"{outcome}\"}}"))
+    };
+    while metric(&server, "code_search_searches_running") > 0 {}
+    assert_eq!((ended("cancelled"), ended("complete"), ended("incomplete")), (1, 0, 0));
 }

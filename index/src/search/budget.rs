@@ -1,6 +1,7 @@
 //! What bounds one search: time, bytes and matches, checked while a document is being read.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::response::Limits;
@@ -14,6 +15,33 @@ pub(crate) enum Stop {
     Bytes,
     /// As many matches were counted as may be.
     Matches,
+    /// Nobody waits for the answer any more.
+    Cancelled,
+}
+
+/// Ends a search early, from another thread. Clones are one and the same.
+///
+/// ```
+/// use aeterna_index::search::Cancel;
+///
+/// let cancel = Cancel::default();
+/// let in_request = cancel.clone();
+/// cancel.cancel();
+/// assert!(in_request.is_cancelled());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Ends the search; one that has ended stays as it is.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the search is to end.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// The budget of one search, shared by its threads.
@@ -24,11 +52,12 @@ pub(crate) struct Budget {
     bytes: AtomicU64,
     matches: AtomicU64,
     stopped: AtomicU8,
+    cancel: Cancel,
 }
 
 impl Budget {
     /// Starts now. `timeout` is what the query asked for, at most the deadline.
-    pub(crate) fn start(limits: &Limits, timeout: Option<Duration>) -> Self {
+    pub(crate) fn start(limits: &Limits, timeout: Option<Duration>, cancel: Cancel) -> Self {
         let time = timeout.map_or(limits.deadline, |timeout| timeout.min(limits.deadline));
         Self {
             end: Instant::now() + time,
@@ -37,6 +66,7 @@ impl Budget {
             bytes: AtomicU64::new(0),
             matches: AtomicU64::new(0),
             stopped: AtomicU8::new(0),
+            cancel,
         }
     }
 
@@ -60,8 +90,12 @@ impl Budget {
 
     /// Whether nothing has run out, the time included.
     pub(crate) fn go_on(&self) -> bool {
-        if self.stopped.load(Ordering::Relaxed) == 0 && Instant::now() >= self.end {
-            self.stop(Stop::Time);
+        if self.stopped.load(Ordering::Relaxed) == 0 {
+            if self.cancel.is_cancelled() {
+                self.stop(Stop::Cancelled);
+            } else if Instant::now() >= self.end {
+                self.stop(Stop::Time);
+            }
         }
         self.stopped.load(Ordering::Relaxed) == 0
     }
@@ -71,6 +105,7 @@ impl Budget {
             Stop::Time => 1,
             Stop::Bytes => 2,
             Stop::Matches => 3,
+            Stop::Cancelled => 4,
         };
         // The first reason is the one that is told.
         let _ = self.stopped.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
@@ -82,7 +117,8 @@ impl Budget {
             0 => None,
             1 => Some(Stop::Time),
             2 => Some(Stop::Bytes),
-            _ => Some(Stop::Matches),
+            3 => Some(Stop::Matches),
+            _ => Some(Stop::Cancelled),
         }
     }
 

@@ -148,7 +148,7 @@ fn run(shards: &[Shard], request: &SearchRequest) -> Result<SearchResponse, Sear
     let mut steps = Steps::start();
     let mut query = compile_query(&request.query)?;
     let mode = Mode::of(&query, request);
-    let budget = Budget::start(&request.limits, query.options.timeout);
+    let budget = Budget::start(&request.limits, query.options.timeout, request.cancel.clone());
     let (snapshots, cursor) = pinned(shards, request)?;
     steps.end("plan");
 
@@ -183,6 +183,9 @@ fn run(shards: &[Shard], request: &SearchRequest) -> Result<SearchResponse, Sear
     };
     steps.end("collect");
 
+    if budget.stopped() == Some(Stop::Cancelled) {
+        return Err(SearchError::Cancelled);
+    }
     skipped.extend(reasons(&query, request, &snapshots, &segments, &budget));
     let stopped = budget.stopped().is_some();
     let all_looked_at = page.looked_at == order.len() && !stopped;
@@ -470,7 +473,8 @@ fn reasons(
             "the limit on matches was reached; narrow the query".to_owned(),
             Vec::new(),
         ),
-        None => {}
+        // A search that was cancelled has no answer to say it in.
+        Some(Stop::Cancelled) | None => {}
     }
     let unknown = unknown_revisions(query, snapshots, &request.visible);
     if !unknown.is_empty() {

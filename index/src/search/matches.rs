@@ -87,11 +87,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::search::Limits;
     use crate::search::compile::compile_query;
+    use crate::search::{Cancel, Limits};
 
     fn found(query: &str, text: &[u8]) -> Vec<(usize, usize)> {
-        let budget = Budget::start(&Limits::default(), None);
+        let budget = Budget::start(&Limits::default(), None, Cancel::default());
         let query = compile_query(query).unwrap();
         Matches::new(&query.atoms[0], text, &budget).collect()
     }
@@ -138,6 +138,7 @@ mod tests {
         let budget = Budget::start(
             &Limits { deadline: std::time::Duration::ZERO, ..Limits::default() },
             None,
+            Cancel::default(),
         );
         let query = compile_query("/[^b]b/").unwrap();
         let mut text = b"b".repeat(4 * STEP);

@@ -14,6 +14,7 @@ mod repositories;
 mod response;
 mod verify;
 
+pub use budget::Cancel;
 pub(crate) use execute::Searcher;
 pub use response::{
     Alert, Chunk, Count, Counts, Explain, FacetValue, Facets, Limits, Match, MatchKind, MatchRange,

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::budget::Cancel;
 use crate::document::{ContentId, RepositoryId, RepositoryInfo};
 
 /// The repositories that the caller may see, applied before anything is read.
@@ -76,6 +77,8 @@ pub struct SearchRequest {
     pub cursor: Option<String>,
     /// Budgets.
     pub limits: Limits,
+    /// Kept by whoever may end the search.
+    pub cancel: Cancel,
 }
 
 /// Whether a count is exact.
@@ -360,6 +363,9 @@ pub enum SearchError {
     /// What the cursor was made on is gone.
     #[error("the cursor has expired, the index changed since; start again without it")]
     ExpiredCursor,
+    /// Nobody waits for the answer any more: [`Cancel::cancel`] was called.
+    #[error("the search was cancelled")]
+    Cancelled,
     /// The index failed.
     #[error(transparent)]
     Index(#[from] crate::IndexError),

@@ -24,6 +24,8 @@ use crate::options::{ProgressSink, ShardOptions, yield_to_searches};
 const BATCH: usize = 128;
 /// Contents that a dictionary is trained on.
 const SAMPLED_CONTENTS: usize = 2048;
+/// Bytes of the largest of them: of a larger one, too much would be read for too little.
+const SAMPLED_LARGEST: u64 = 1 << 20;
 /// Bytes that are taken of each.
 const SAMPLE_BYTES: usize = 4 << 10;
 
@@ -161,8 +163,13 @@ impl Builder<'_> {
         for number in order.iter().step_by(order.len() / SAMPLED_CONTENTS) {
             let content = &contents[*number as usize];
             let document = &documents[by_content[content.documents.start] as usize];
-            if self.read(content, document, &mut *reader, &mut buffer)?.is_some() {
+            if document.entry.kind != FileKind::File {
                 continue;
+            }
+            match reader.read(&content.id, SAMPLED_LARGEST, &mut buffer) {
+                Ok(()) if classify(&mut buffer).is_none() => {}
+                Err(error @ ReadError::Failed(_)) => return Err(self.failed(error)),
+                _ => continue,
             }
             // Beginnings are much alike: every other piece is of a middle.
             let rest = buffer.len().saturating_sub(SAMPLE_BYTES);

@@ -76,7 +76,7 @@ impl Drop for Stream {
 }
 
 /// Compresses units; one for each thread.
-pub(super) struct Compressor<'a> {
+pub(crate) struct Compressor<'a> {
     working: Stream,
     /// Holds a pointer to the dictionary's bytes.
     dictionary: Option<Stream>,
@@ -86,7 +86,7 @@ pub(super) struct Compressor<'a> {
 
 impl<'a> Compressor<'a> {
     /// With a dictionary, which may be empty.
-    pub(super) fn new(dictionary: &'a [u8]) -> Result<Self, IndexError> {
+    pub(crate) fn new(dictionary: &'a [u8]) -> Result<Self, IndexError> {
         let loaded = if dictionary.is_empty() {
             None
         } else {
@@ -108,7 +108,7 @@ impl<'a> Compressor<'a> {
     }
 
     /// A unit's stored form: compressed, or as it is where that is not smaller.
-    pub(super) fn compress<'b>(&'b mut self, unit: &'b [u8]) -> Result<&'b [u8], IndexError> {
+    pub(crate) fn compress<'b>(&'b mut self, unit: &'b [u8]) -> Result<&'b [u8], IndexError> {
         let length = length_of(unit)?;
         // SAFETY: arithmetic on the number alone.
         let bound = unsafe { LZ4_compressBound(length) };
@@ -150,7 +150,7 @@ thread_local! {
 
 /// Undoes [`Compressor::compress`] for a unit of `length` bytes into `unit`; `false` where the bytes
 /// do not fit. `owner` names the dictionary: no two have the same one.
-pub(super) fn decompress(
+pub(crate) fn decompress(
     stored: &[u8],
     length: usize,
     owner: u64,

@@ -3,7 +3,7 @@
 pub(crate) mod block;
 pub(crate) mod build;
 mod classify;
-mod compression;
+pub(crate) mod compression;
 pub(crate) mod file;
 pub(crate) mod grams;
 pub(crate) mod postings;

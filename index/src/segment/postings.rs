@@ -348,8 +348,8 @@ impl<'a> ListReader<'a> {
             packer.decompress_strictly_sorted(before, packed, &mut block, *width);
             rest = &packed[length..];
             before = block.last().copied();
-            self.check(block[BLOCK - 1])?;
             for unit in block {
+                self.check(unit)?;
                 into.insert(unit);
             }
         }

@@ -182,12 +182,12 @@ fn take_byte(bytes: &mut &[u8]) -> Option<u8> {
     Some(*first)
 }
 
-fn decode_symbols(mut bytes: &[u8]) -> Vec<StoredSymbol> {
+pub(crate) fn decode_symbols(mut bytes: &[u8]) -> Vec<StoredSymbol> {
     let mut symbols = Vec::new();
-    let mut before = 0;
+    let mut before = 0u32;
     while !bytes.is_empty() {
-        let start = before + read_varint(&mut bytes);
-        let length = read_varint(&mut bytes);
+        let start = before.saturating_add(read_varint(&mut bytes));
+        let length = read_varint(&mut bytes).min(u32::MAX - start);
         let kind = take_byte(&mut bytes).unwrap_or_default();
         let container = match read_varint(&mut bytes) {
             0 => None,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aeterna_index::search::{SearchRequest, SkipReason};
+use aeterna_index::search::{SearchError, SearchRequest, SkipReason};
 use aeterna_index::{
     ContentId, FileEntry, FileKind, NoProgress, OmitReason, OmittedFile, ShardOptions, ShardSet,
 };
@@ -404,4 +404,57 @@ fn index_again(
 ) -> aeterna_index::Applied {
     let update = replace(repository, "2", vec![file("stays", source.put(b"stays\n"))]);
     set.shard_of(repository.id).apply(&update, source, &NoProgress).unwrap()
+}
+
+/// A content that has most of its text in common with the others.
+fn alike(number: usize) -> String {
+    let lines = (0..8).map(|line| {
+        format!(
+            "static int driver_{number}_probe_{line}(struct platform_device *device)\n{{\n\t\
+             return register_platform_driver(&driver_{number}, device->parent, {line});\n}}\n"
+        )
+    });
+    lines.collect()
+}
+
+#[test]
+fn many_contents_share_a_dictionary() {
+    let folder = tempfile::tempdir().unwrap();
+    let (set, source) = (open(folder.path()), Memory::default());
+    let repository = info(1, "a/b");
+    let files = |shift: usize| -> Vec<FileEntry> {
+        let entry = |n| file(format!("{n:04}.c"), source.put(alike(n + shift).as_bytes()));
+        (0..3_000).map(entry).collect()
+    };
+    let shard = set.shard_of(repository.id);
+    let check = |number: usize| {
+        let query = format!("\"driver_{number}_probe_3(\"");
+        let found = all(&set, &query);
+        let chunk = &found.results[0].chunks[0];
+        let line = alike(number).lines().nth(12).map(|line| format!("{line}\n"));
+        assert_eq!(String::from_utf8(chunk.content.clone()).ok(), line);
+        assert_eq!(all(&set, "register_platform_driver").counts.matches.value, 24_000);
+    };
+    shard.apply(&replace(&repository, "1", files(0)), &source, &NoProgress).unwrap();
+    let stats = shard.stats();
+    assert!(stats.bytes * 6 < stats.content_bytes, "{stats:?}");
+    check(1_234);
+    // Into a second segment, and both into one.
+    shard.apply(&replace(&repository, "2", files(200)), &source, &NoProgress).unwrap();
+    check(3_199);
+    settle(&set);
+    assert_eq!(shard.stats().segments, 1);
+    check(3_199);
+    check(201);
+}
+
+#[test]
+fn a_cancelled_search_has_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (set, source) = (open(folder.path()), Memory::default());
+    index(&set, &source, &info(1, "a/b"), &[("f", b"needle\n")]);
+    let request = request("needle");
+    assert!(search(&set, &request).is_ok());
+    request.cancel.cancel();
+    assert!(matches!(search(&set, &request), Err(SearchError::Cancelled)));
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use aeterna_index::search::{
-    Limits, Match, SearchError, SearchRequest, SearchResponse, SkipReason, Visible,
+    Cancel, Limits, Match, SearchError, SearchRequest, SearchResponse, SkipReason, Visible,
 };
 use aeterna_index::{
     ContentId, ContentReader, ContentSource, FileEntry, FileKind, Maintenance, NoProgress,
@@ -168,6 +168,7 @@ pub fn request(query: &str) -> SearchRequest {
         facets: false,
         explain: false,
         cursor: None,
+        cancel: Cancel::default(),
         limits: Limits { deadline: Duration::from_secs(300), ..Limits::default() },
     }
 }

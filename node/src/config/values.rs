@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::secrets::mask_password;
+use aeterna_repo::mask_password;
 
 /// Inclusive bounds of a number.
 pub type Bounds = Option<(u64, u64)>;

@@ -178,6 +178,10 @@ impl From<SearchError> for Problem {
                 problem
             }
             SearchError::ExpiredCursor => Self::new(StatusCode::GONE, "cursor-expired", message),
+            // Nobody is there to read it.
+            SearchError::Cancelled => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "cancelled", message)
+            }
             SearchError::Index(error) => {
                 tracing::error!(%error, "a search failed");
                 Self::internal()

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use aeterna_index::RepositoryId;
-use aeterna_repo::{
-    AddRepository, DEFAULT_TENANT, ListFilter, ManagerError, State as RepositoryState,
-};
+use aeterna_repo::{AddRepository, DEFAULT_TENANT, ListFilter, State as RepositoryState};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -21,7 +19,6 @@ use crate::api::problem::ProblemBody;
 use crate::api::repos::{
     AddRequest, Event, EventList, NotIndexedFile, NotIndexedList, Repository, RepositoryList,
 };
-use crate::secrets::mask_password;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
@@ -165,13 +162,7 @@ pub async fn show(
 
 /// The repository that an id, a name or a URL names.
 pub async fn find(state: &AppState, what: &str) -> Result<aeterna_repo::Repository, Problem> {
-    match state.manager.resolve(DEFAULT_TENANT, what).await {
-        // What was asked for may be a URL with a password, and answers end up in logs of clients.
-        Err(ManagerError::NotFound { what }) => {
-            Err(ManagerError::NotFound { what: mask_password(&what) }.into())
-        }
-        other => Ok(other?),
-    }
+    Ok(state.manager.resolve(DEFAULT_TENANT, what).await?)
 }
 
 /// Removes a repository: searches no longer find it from the answer on.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aeterna_index::query::{LanguageNames, ParseOptions, parse};
-use aeterna_index::search::{Alert, Limits, SearchRequest, SearchResponse};
+use aeterna_index::search::{Alert, Cancel, Limits, SearchError, SearchRequest, SearchResponse};
 use aeterna_repo::DEFAULT_TENANT;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -138,6 +138,7 @@ pub fn request_of(
         facets: parameters.facets == Some(true),
         explain: parameters.explain == Some(true),
         cursor: parameters.cursor,
+        cancel: Cancel::default(),
         limits: Limits {
             deadline,
             documents: usize::try_from(config.max_results).unwrap_or(usize::MAX),
@@ -212,8 +213,17 @@ fn within(name: &str, value: i64, low: u64, high: u64) -> Result<u64, Problem> {
     })
 }
 
+/// Ends a search when what waits for it goes away, as it does with its connection.
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 /// Runs a search and what makes its answer on a thread that may block, within the limit on how
-/// many run. A caller who goes away does not end it; its deadline does.
+/// many run.
 pub async fn execute<T: Send + 'static>(
     state: &Arc<AppState>,
     request: SearchRequest,
@@ -228,6 +238,7 @@ pub async fn execute<T: Send + 'static>(
     };
     state.metrics.usage(DEFAULT_TENANT, "search");
     let shared = Arc::clone(state);
+    let cancel = request.cancel.clone();
     let span = tracing::Span::current();
     let task = tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -235,6 +246,7 @@ pub async fn execute<T: Send + 'static>(
         let _entered = span.enter();
         search(&shared, &request).and_then(finish)
     });
+    let _cancel = CancelOnDrop(cancel);
     task.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a search ended without an answer");
         state.metrics.search_ended("failed");
@@ -251,6 +263,10 @@ fn search(state: &AppState, request: &SearchRequest) -> Result<SearchResponse, P
             state.metrics.search(response.elapsed, &steps);
             state.metrics.search_ended(if response.complete { "complete" } else { "incomplete" });
             Ok(response)
+        }
+        Err(SearchError::Cancelled) => {
+            state.metrics.search_ended("cancelled");
+            Err(Problem::from(SearchError::Cancelled))
         }
         Err(error) => {
             let problem = Problem::from(error);

@@ -25,5 +25,5 @@ pub use mirror::Mirror;
 pub use objects::{ObjectDb, ObjectReader};
 pub use refs::{DETACHED_HEAD, RefSnapshot, Selected, Selector, check_glob};
 pub use source::MirrorSource;
-pub use tree::{AttributeRules, Difference, Listing, Trees};
+pub use tree::{Difference, Listing, Trees};
 pub use url::{RemoteUrl, SshUrl};

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use aeterna_index::languages::Attributes;
 use aeterna_index::{ContentId, FileEntry, FileKind, PathAttributes, ReadError};
 use gix::hash::{ObjectId, oid};
 use gix::objs::tree::EntryKind;
@@ -37,14 +38,6 @@ pub struct Difference {
     pub removed: Vec<(Vec<u8>, ContentId)>,
     /// Paths with the content that they have now.
     pub added: Vec<FileEntry>,
-}
-
-/// Says what `.gitattributes` files say of paths.
-pub trait AttributeRules: Default {
-    /// Takes in the file of a folder; the root's comes first.
-    fn add_file(&mut self, folder: &[u8], text: &[u8]);
-    /// What the files say of a path.
-    fn lookup(&self, path: &[u8]) -> PathAttributes;
 }
 
 /// One entry of a tree object.
@@ -123,12 +116,12 @@ impl<'r, 'a> Trees<'r, 'a> {
     ///
     /// # Errors
     /// When the commit itself cannot be read, there are too many files, or on a stop.
-    pub fn list<A: AttributeRules>(&mut self, commit: &oid) -> Result<Listing, GitError> {
+    pub fn list(&mut self, commit: &oid) -> Result<Listing, GitError> {
         let root = Entry { kind: EntryKind::Tree, id: self.tree_of(commit)? };
         self.unusable = 0;
         let mut files = Vec::new();
         self.expand(Vec::new(), root, &mut files)?;
-        let rules = self.attribute_rules::<A>(&files);
+        let rules = self.attribute_rules(&files);
         attach(&mut files, &rules);
         Ok(Listing { files, unusable: self.unusable })
     }
@@ -138,11 +131,7 @@ impl<'r, 'a> Trees<'r, 'a> {
     ///
     /// # Errors
     /// As [`Trees::list`].
-    pub fn diff<A: AttributeRules>(
-        &mut self,
-        old: &oid,
-        new: &oid,
-    ) -> Result<Option<Difference>, GitError> {
+    pub fn diff(&mut self, old: &oid, new: &oid) -> Result<Option<Difference>, GitError> {
         let Ok(old) = self.tree_of(old) else {
             return Ok(None);
         };
@@ -170,7 +159,7 @@ impl<'r, 'a> Trees<'r, 'a> {
         {
             return Ok(None);
         }
-        let rules = self.rules_of::<A>(attributes);
+        let rules = self.rules_of(attributes);
         attach(&mut difference.added, &rules);
         Ok(Some(difference))
     }
@@ -277,7 +266,7 @@ impl<'r, 'a> Trees<'r, 'a> {
         Ok(Some(entries))
     }
 
-    fn attribute_rules<A: AttributeRules>(&mut self, files: &[FileEntry]) -> A {
+    fn attribute_rules(&mut self, files: &[FileEntry]) -> Attributes {
         let found = files.iter().filter(|file| is_attributes(file)).filter_map(|file| {
             let id = super::objects::object_id(&file.content)?;
             let folder = file.path.strip_suffix(b".gitattributes")?;
@@ -289,8 +278,8 @@ impl<'r, 'a> Trees<'r, 'a> {
     }
 
     /// Rules of the `.gitattributes` of these folders, the root's first.
-    fn rules_of<A: AttributeRules>(&mut self, mut found: Vec<(Vec<u8>, Entry)>) -> A {
-        let mut rules = A::default();
+    fn rules_of(&mut self, mut found: Vec<(Vec<u8>, Entry)>) -> Attributes {
+        let mut rules = Attributes::default();
         found.sort_by(|a, b| a.0.cmp(&b.0));
         for (folder, entry) in found {
             let read = self.reader.read(&entry.id, MAX_ATTRIBUTES, &mut self.buffer);
@@ -360,7 +349,7 @@ fn push_file(path: Vec<u8>, kind: FileKind, id: &oid, into: &mut Vec<FileEntry>)
     }
 }
 
-fn attach<A: AttributeRules>(files: &mut [FileEntry], rules: &A) {
+fn attach(files: &mut [FileEntry], rules: &Attributes) {
     for file in files {
         file.attributes = rules.lookup(&file.path);
     }

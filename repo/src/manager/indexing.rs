@@ -3,35 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aeterna_index::languages::Attributes;
 use aeterna_index::{
-    Applied, IndexError, PathAttributes, ProgressSink, RepositoryId, RepositoryUpdate,
-    RevisionChange, Shard,
+    Applied, IndexError, ProgressSink, RepositoryId, RepositoryUpdate, RevisionChange, Shard,
 };
 use gix::hash::ObjectId;
 
 use super::inner::Inner;
 use crate::ManagerError;
 use crate::catalog::Record;
-use crate::git::{AttributeRules, Fetched, GitError, MirrorSource, ObjectDb, Selected, Trees};
+use crate::git::{Fetched, GitError, MirrorSource, ObjectDb, Selected, Trees};
 use crate::license;
 use crate::repository::{Phase, Progress};
 
 /// Notices of one kind that are recorded one by one.
 const MAX_NOTICES: usize = 20;
-
-#[derive(Default)]
-struct Rules(Attributes);
-
-impl AttributeRules for Rules {
-    fn add_file(&mut self, folder: &[u8], text: &[u8]) {
-        self.0.add_file(folder, text);
-    }
-
-    fn lookup(&self, path: &[u8]) -> PathAttributes {
-        self.0.lookup(path)
-    }
-}
 
 /// One indexing of a repository.
 pub(crate) struct Indexing<'a> {
@@ -156,7 +141,7 @@ impl Indexing<'_> {
         }
         if let Some(from) = old
             && let Ok(before) = ObjectId::from_hex(from.as_bytes())
-            && let Some(difference) = trees.diff::<Rules>(&before, &commit)?
+            && let Some(difference) = trees.diff(&before, &commit)?
         {
             return Ok(Some(RevisionChange::Update {
                 name,
@@ -166,7 +151,7 @@ impl Indexing<'_> {
                 added: difference.added,
             }));
         }
-        let listing = trees.list::<Rules>(&commit)?;
+        let listing = trees.list(&commit)?;
         if listing.unusable > 0 {
             notices.push(format!(
                 "{} entries of {name} have names that no path can have",

@@ -15,6 +15,8 @@ use crate::repository::EventKind;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often every shard is looked at though nothing was indexed.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often the memory that searches and jobs have freed is given back.
+const RELEASE_EVERY: Duration = Duration::from_secs(10);
 /// Wait after a shard failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
@@ -22,6 +24,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 pub(crate) fn run(inner: &Arc<Inner>, runtime: &Handle) {
     aeterna_index::yield_to_searches(inner.config.maintenance_nice);
     let mut swept = None::<Instant>;
+    let mut released = Instant::now();
     while !inner.stopping() {
         let woken = inner.maintain.wait(if swept.is_none() { Duration::ZERO } else { LOOK_EVERY });
         if inner.stopping() {
@@ -35,6 +38,10 @@ pub(crate) fn run(inner: &Arc<Inner>, runtime: &Handle) {
         }
         if let Err(error) = damage(inner, runtime) {
             tracing::error!(%error, "damage of the index could not be recorded");
+        }
+        if released.elapsed() >= RELEASE_EVERY {
+            aeterna_index::release_memory();
+            released = Instant::now();
         }
     }
 }

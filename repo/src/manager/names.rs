@@ -1,7 +1,7 @@
 //! What names, globs and paths may be.
 
-use crate::ManagerError;
 use crate::git::check_glob;
+use crate::{ManagerError, mask_password};
 
 /// Longest name.
 const MAX_NAME: usize = 200;
@@ -59,7 +59,7 @@ pub(crate) fn check_path(path: &[u8]) -> Result<&[u8], ManagerError> {
     Ok(inner)
 }
 
-/// A user's text, short enough for an error.
+/// A user's text as an error may hold it: short, and without the password of a URL.
 pub(crate) fn shortened(text: &str) -> String {
-    text.chars().take(200).collect()
+    mask_password(text).chars().take(200).collect()
 }

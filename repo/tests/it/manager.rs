@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_index::search::{Limits, SearchRequest, Visible};
+use aeterna_index::search::{Cancel, Limits, SearchRequest, Visible};
 use aeterna_repo::{
     DEFAULT_TENANT, EventKind, ListFilter, ManagerError, RepoManager, Repository, State,
 };
@@ -167,6 +167,7 @@ async fn found(manager: &RepoManager, query: &str) -> Vec<(String, Vec<String>, 
         facets: false,
         explain: false,
         cursor: None,
+        cancel: Cancel::default(),
         limits: Limits::default(),
     };
     let index = manager.index().clone();

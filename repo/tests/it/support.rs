@@ -5,10 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aeterna_index::{ContentId, PathAttributes, RepositoryId};
-use aeterna_repo::git::{
-    AttributeRules, FetchContext, Fetched, GitError, MirrorPlace, RemoteUrl, Trees,
-};
+use aeterna_index::{ContentId, RepositoryId};
+use aeterna_repo::git::{FetchContext, Fetched, GitError, MirrorPlace, RemoteUrl, Trees};
 use aeterna_repo::{
     AddRepository, DEFAULT_TENANT, GitConfig, ManagerConfig, RepoManager, Repository, RetryConfig,
     State,
@@ -147,17 +145,6 @@ pub fn test_git() -> GitConfig {
     }
 }
 
-/// Rules that say nothing.
-#[derive(Default)]
-pub struct NoRules;
-
-impl AttributeRules for NoRules {
-    fn add_file(&mut self, _: &[u8], _: &[u8]) {}
-    fn lookup(&self, _: &[u8]) -> PathAttributes {
-        PathAttributes::default()
-    }
-}
-
 /// The paths of the commit that a branch is at, sorted, with their contents' ids.
 pub fn listed(fetched: &Fetched, name: &str) -> Vec<(String, ContentId)> {
     let selected = fetched.refs.select(&[name.to_owned()]);
@@ -167,7 +154,7 @@ pub fn listed(fetched: &Fetched, name: &str) -> Vec<(String, ContentId)> {
     let never = || false;
     let mut trees = Trees::new(&mut reader, 1 << 20, &never);
     let commit = trees.peel(selected[0].target).unwrap().unwrap();
-    let listing = trees.list::<NoRules>(&commit).unwrap();
+    let listing = trees.list(&commit).unwrap();
     let mut files: Vec<_> = listing
         .files
         .into_iter()

@@ -7,21 +7,21 @@ use aeterna_index::{ContentId, ContentSource, FileEntry, FileKind, ReadError};
 use aeterna_repo::git::{Difference, Fetched, MirrorSource, Trees};
 use gix::hash::ObjectId;
 
-use crate::support::{NoRules, Origin, Place, git};
+use crate::support::{Origin, Place, git};
 
 fn list(fetched: &Fetched, commit: &str) -> Vec<FileEntry> {
     let objects = fetched.mirror.objects(1 << 20).unwrap();
     let mut reader = objects.reader();
     let never = || false;
     let mut trees = Trees::new(&mut reader, 1 << 20, &never);
-    trees.list::<NoRules>(&id(commit)).unwrap().files
+    trees.list(&id(commit)).unwrap().files
 }
 
 fn diff(fetched: &Fetched, old: &str, new: &str) -> Option<Difference> {
     let objects = fetched.mirror.objects(1 << 20).unwrap();
     let mut reader = objects.reader();
     let never = || false;
-    Trees::new(&mut reader, 1 << 20, &never).diff::<NoRules>(&id(old), &id(new)).unwrap()
+    Trees::new(&mut reader, 1 << 20, &never).diff(&id(old), &id(new)).unwrap()
 }
 
 fn id(hex: &str) -> ObjectId {
@@ -291,7 +291,7 @@ fn a_hundred_thousand_files_in_a_folder_are_listed() {
     let never = || false;
     let objects = fetched.mirror.objects(1).unwrap();
     let mut reader = objects.reader();
-    let limited = Trees::new(&mut reader, 50_000, &never).list::<NoRules>(&id(&commit));
+    let limited = Trees::new(&mut reader, 50_000, &never).list(&id(&commit));
     assert_eq!(limited.unwrap_err().code(), "repository-too-large");
 }
 

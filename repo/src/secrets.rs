@@ -1,6 +1,13 @@
 //! Keeping secrets out of what is shown.
 
-/// `scheme://user:password@host?password=…` with stars in place of passwords.
+/// `scheme://user:password@host?password=…` with stars in place of passwords; other text as it is.
+///
+/// ```
+/// use aeterna_repo::mask_password;
+///
+/// assert_eq!(mask_password("https://me:secret@host/a/b"), "https://me:***@host/a/b");
+/// assert_eq!(mask_password("owner/name"), "owner/name");
+/// ```
 pub fn mask_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
