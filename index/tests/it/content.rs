@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use aeterna_index::search::{SearchError, SearchRequest, SkipReason};
 use aeterna_index::{
     ContentId, FileEntry, FileKind, NoProgress, OmitReason, OmittedFile, ShardOptions, ShardSet,
+    ShardStats,
 };
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::support::{
     Memory, Random, Stored, all, file, index, info, open, options, paths, replace, request, search,
@@ -406,46 +408,48 @@ fn index_again(
     set.shard_of(repository.id).apply(&update, source, &NoProgress).unwrap()
 }
 
-/// A content that has most of its text in common with the others.
-fn alike(number: usize) -> String {
-    let lines = (0..8).map(|line| {
-        format!(
-            "static int driver_{number}_probe_{line}(struct platform_device *device)\n{{\n\t\
-             return register_platform_driver(&driver_{number}, device->parent, {line});\n}}\n"
-        )
-    });
-    lines.collect()
+/// One of the sentences that contents are made of: nothing repeats within one.
+fn sentence(number: u64) -> String {
+    let word = |seed| format!("{:016x} ", xxh3_64_with_seed(&number.to_le_bytes(), seed));
+    (0..6).map(word).collect::<String>() + "\n"
+}
+
+/// The numbers of the sentences of a content: 30 of 400.
+fn sentences_of(content: u64) -> impl Iterator<Item = u64> {
+    (0..30).map(move |place| xxh3_64_with_seed(&content.to_le_bytes(), place) % 400)
 }
 
 #[test]
 fn many_contents_share_a_dictionary() {
     let folder = tempfile::tempdir().unwrap();
     let (set, source) = (open(folder.path()), Memory::default());
-    let repository = info(1, "a/b");
-    let files = |shift: usize| -> Vec<FileEntry> {
-        let entry = |n| file(format!("{n:04}.c"), source.put(alike(n + shift).as_bytes()));
-        (0..3_000).map(entry).collect()
+    let files = |numbers: std::ops::Range<u64>| -> Vec<FileEntry> {
+        let text =
+            |n| format!("content {n}\n") + &sentences_of(n).map(sentence).collect::<String>();
+        numbers.map(|n| file(format!("{n:04}"), source.put(text(n).as_bytes()))).collect()
     };
-    let shard = set.shard_of(repository.id);
-    let check = |number: usize| {
-        let query = format!("\"driver_{number}_probe_3(\"");
-        let found = all(&set, &query);
-        let chunk = &found.results[0].chunks[0];
-        let line = alike(number).lines().nth(12).map(|line| format!("{line}\n"));
-        assert_eq!(String::from_utf8(chunk.content.clone()).ok(), line);
-        assert_eq!(all(&set, "register_platform_driver").counts.matches.value, 24_000);
+    let check = |set: &ShardSet, numbers: std::ops::Range<u64>| {
+        let found = all(set, "/^content 1999$/");
+        assert_eq!(found.results[0].chunks[0].content, b"content 1999\n");
+        let wanted = numbers.flat_map(sentences_of).filter(|number| *number == 77).count();
+        let found = all(set, &format!("\"{}\"", sentence(77).trim_end()));
+        assert_eq!(found.counts.matches.value, wanted as u64);
     };
-    shard.apply(&replace(&repository, "1", files(0)), &source, &NoProgress).unwrap();
-    let stats = shard.stats();
-    assert!(stats.bytes * 6 < stats.content_bytes, "{stats:?}");
-    check(1_234);
-    // Into a second segment, and both into one.
-    shard.apply(&replace(&repository, "2", files(200)), &source, &NoProgress).unwrap();
-    check(3_199);
+    let part = |stats: ShardStats| stats.bytes as f64 / stats.content_bytes as f64;
+
+    let few = info(1, "a/few");
+    let shard = set.shard_of(few.id);
+    shard.apply(&replace(&few, "1", files(0..2_000)), &source, &NoProgress).unwrap();
+    check(&set, 0..2_000);
+    let without = part(shard.stats());
+    shard.apply(&replace(&few, "2", files(0..4_000)), &source, &NoProgress).unwrap();
+    check(&set, 0..4_000);
+    // Two segments without a dictionary: what they are merged into has one.
     settle(&set);
+    check(&set, 0..4_000);
     assert_eq!(shard.stats().segments, 1);
-    check(3_199);
-    check(201);
+    let with = part(shard.stats());
+    assert!(with < 0.6 * without, "{with} of the contents, {without} without a dictionary");
 }
 
 #[test]
