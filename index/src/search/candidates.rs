@@ -16,7 +16,7 @@ use crate::plan::GramExpr;
 use crate::query::tree::Filter;
 use crate::segment::View;
 use crate::segment::postings::{ListReader, Place};
-use crate::segment::tables::{PATH_BLOCK, flag};
+use crate::segment::tables::{Blob, PATH_BLOCK, flag};
 use crate::shard::Snapshot;
 use crate::shard::snapshot::Loaded;
 
@@ -51,6 +51,13 @@ pub(crate) struct SegmentCandidates<'a> {
     /// Documents without content that the filters let through, by reason.
     pub(crate) omitted: Vec<(OmitReason, u64)>,
     pub(crate) posting_bytes: u64,
+}
+
+impl SegmentCandidates<'_> {
+    /// The content of a document.
+    pub(crate) fn blob_of(&self, document: u32) -> Blob {
+        self.view.blobs.get(self.view.documents.get(document).blob)
+    }
 }
 
 /// Finds the candidates of a segment.

@@ -244,8 +244,7 @@ impl<'a> Collector<'a> {
 
     /// Where a document's content starts: documents of one unit are next to each other.
     fn place_of(&self, verified: &Verified) -> u64 {
-        let view = &self.segments[verified.segment as usize].view;
-        let blob = view.blobs.get(view.documents.get(verified.document).blob);
+        let blob = self.segments[verified.segment as usize].blob_of(verified.document);
         u64::from(verified.segment) << 32 | u64::from(blob.first_piece)
     }
 

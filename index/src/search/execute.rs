@@ -10,46 +10,24 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::budget::{Budget, Stop};
 use super::candidates::{SegmentCandidates, candidates, unknown_revisions};
-use super::chunks::ChunkOptions;
-use super::collect::{Collector, Page};
+use super::collect::Collector;
 use super::compile::{Compiled, Expr, compile_query};
 use super::cursor::Cursor;
 use super::rank::{MAX_PRIOR, Priors};
 use super::response::{
     Explain, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped, StepTime,
 };
-use super::verify::{Interrupted, Making, Verified, Verifier};
+use super::windows::{Candidate, Windows};
 use crate::IndexError;
 use crate::document::{OmitReason, RepositoryId};
 use crate::query::tree::{Count as Wanted, ResultType, Select};
 use crate::shard::Shard;
 use crate::shard::Snapshot;
 
-/// Content that the first window of candidates holds, in bytes. What is ranked against each other
-/// is a window: large enough to find the best of a common word, small enough for a few
-/// milliseconds.
-const FIRST_WINDOW: u64 = 4 << 20;
-/// Content of each window that follows.
-const NEXT_WINDOW: u64 = 16 << 20;
-/// Candidates of one window.
-const WINDOW_CANDIDATES: usize = 1 << 16;
-/// What a candidate counts beside its content.
-const CANDIDATE_COST: u64 = 512;
-/// Documents that a thread takes at a time.
-const BATCH: usize = 16;
-/// Matches kept of a document that may not be on the page.
-const RANKED_HITS: usize = 64;
 /// Damaged files that one search sets aside before it gives up.
 const DAMAGE_TRIES: u32 = 8;
 /// Names listed of what was skipped.
 const SKIPPED_ITEMS: usize = 10;
-
-/// A document that may match.
-#[derive(Clone, Copy)]
-pub(crate) struct Candidate {
-    pub(crate) segment: u32,
-    pub(crate) document: u32,
-}
 
 /// Runs searches on threads of its own.
 pub(crate) struct Searcher {
@@ -101,6 +79,7 @@ impl Searcher {
         shards: &[Shard],
         request: &SearchRequest,
     ) -> Result<SearchResponse, SearchError> {
+        let started = Instant::now();
         let mut tries = 0;
         loop {
             let error = match self.pool.install(|| run(shards, request)) {
@@ -113,7 +92,7 @@ impl Searcher {
             if request.cursor.is_some() {
                 return Err(SearchError::ExpiredCursor);
             }
-            if tries == DAMAGE_TRIES {
+            if tries == DAMAGE_TRIES || started.elapsed() >= request.limits.deadline {
                 return Err(error.into());
             }
         }
@@ -159,16 +138,8 @@ fn run(shards: &[Shard], request: &SearchRequest) -> Result<SearchResponse, Sear
     steps.end("candidates");
 
     let mut collector = Collector::new(&query, &mode, request, &snapshots, &segments);
-    let mut page = verify_windows(
-        &query,
-        &mode,
-        request,
-        &segments,
-        &order,
-        &budget,
-        &cursor,
-        &mut collector,
-    )?;
+    let windows = Windows::new(&query, &mode, request, &segments, &order, &budget);
+    let mut page = windows.page(&cursor, &mut collector)?;
     steps.end("verify");
 
     let found = std::mem::take(&mut page.results);
@@ -334,114 +305,6 @@ fn in_order(
         }
     }
     Ok(buckets.into_iter().rev().flatten().collect())
-}
-
-/// The end of the window of candidates that starts at `start`.
-fn window_end(
-    query: &Compiled,
-    segments: &[SegmentCandidates],
-    order: &[Candidate],
-    start: usize,
-) -> usize {
-    let reads = query.atoms.iter().any(|atom| atom.in_content || atom.symbol.is_some());
-    let limit = if start == 0 { FIRST_WINDOW } else { NEXT_WINDOW };
-    let mut bytes = 0;
-    let mut end = start;
-    while end < order.len() && end - start < WINDOW_CANDIDATES && bytes < limit {
-        let candidate = order[end];
-        let view = &segments[candidate.segment as usize].view;
-        bytes += CANDIDATE_COST;
-        if reads {
-            bytes += u64::from(view.blobs.get(view.documents.get(candidate.document).blob).length);
-        }
-        end += 1;
-    }
-    end
-}
-
-#[allow(clippy::too_many_arguments)]
-fn verify_windows(
-    query: &Compiled,
-    mode: &Mode,
-    request: &SearchRequest,
-    segments: &[SegmentCandidates],
-    order: &[Candidate],
-    budget: &Budget,
-    cursor: &Cursor,
-    collector: &mut Collector,
-) -> Result<Page, IndexError> {
-    // Where every match is returned, its lines are cut while its text is at hand.
-    let at_once = mode.exhaustive && request.chunks && !mode.symbols && !mode.repositories;
-    let making = Making {
-        keep: match mode.exhaustive && !(at_once && mode.page >= order.len()) {
-            true => RANKED_HITS,
-            false => request.limits.ranges_per_document,
-        },
-        chunks: (at_once && mode.page >= order.len()).then(|| ChunkOptions::of(request, false)),
-    };
-    let mut start = usize::try_from(cursor.window).unwrap_or(usize::MAX).min(order.len());
-    let mut within = usize::try_from(cursor.within).unwrap_or(usize::MAX);
-    let mut page = Page { looked_at: start, ..Page::default() };
-    loop {
-        let end =
-            if mode.exhaustive { order.len() } else { window_end(query, segments, order, start) };
-        let found = verify_all(query, segments, &order[start..end], budget, making)?;
-        page.looked_at = end;
-        let left = collector.take_window(found, within, &mut page);
-        if left > 0 {
-            page.next = Some((start as u64, (within + page.from_last_window) as u64));
-            return Ok(page);
-        }
-        if end == order.len() || !budget.go_on() {
-            return Ok(page);
-        }
-        if page.results.len() >= mode.page {
-            page.next = Some((end as u64, 0));
-            return Ok(page);
-        }
-        (start, within) = (end, 0);
-    }
-}
-
-/// Verifies candidates in parallel; those of one unit by one thread.
-fn verify_all(
-    query: &Compiled,
-    segments: &[SegmentCandidates],
-    window: &[Candidate],
-    budget: &Budget,
-    making: Making,
-) -> Result<Vec<Verified>, IndexError> {
-    let mut by_place: Vec<(u32, u32, u32)> = window
-        .iter()
-        .map(|candidate| {
-            let view = &segments[candidate.segment as usize].view;
-            let blob = view.blobs.get(view.documents.get(candidate.document).blob);
-            (candidate.segment, blob.first_piece, candidate.document)
-        })
-        .collect();
-    by_place.sort_unstable();
-    let parts: Vec<Result<Vec<Verified>, IndexError>> = by_place
-        .par_chunks(BATCH)
-        .map_init(
-            || Verifier::new(query, segments, budget, making),
-            |verifier, batch| {
-                let mut found = Vec::new();
-                for (segment, _, document) in batch {
-                    match verifier.verify(*segment, *document) {
-                        Ok(verified) => found.extend(verified),
-                        Err(Interrupted::Budget) => break,
-                        Err(Interrupted::Index(error)) => return Err(error),
-                    }
-                }
-                Ok(found)
-            },
-        )
-        .collect();
-    let mut all = Vec::new();
-    for part in parts {
-        all.extend(part?);
-    }
-    Ok(all)
 }
 
 /// What was left out, and why.

@@ -13,6 +13,7 @@ mod rank;
 mod repositories;
 mod response;
 mod verify;
+mod windows;
 
 pub use budget::Cancel;
 pub(crate) use execute::Searcher;

@@ -65,7 +65,7 @@ fn kind_factor(kind: SymbolKind) -> f32 {
 
 /// Priors of the candidates of a segment.
 pub(crate) struct Priors<'a> {
-    base: &'a [u8],
+    flags: &'a [u8],
     defining: Vec<(Bits, usize)>,
     stems: Vec<Bits>,
 }
@@ -76,8 +76,8 @@ impl<'a> Priors<'a> {
         query: &Compiled,
         candidates: &'a SegmentCandidates,
     ) -> Result<Self, IndexError> {
-        let base = candidates.loaded.segment.priors(&candidates.view, base_prior);
-        let mut priors = Self { base, defining: Vec::new(), stems: Vec::new() };
+        let flags = candidates.loaded.segment.flags(&candidates.view);
+        let mut priors = Self { flags, defining: Vec::new(), stems: Vec::new() };
         for (number, atom) in query.atoms.iter().enumerate() {
             if !atom.positive {
                 continue;
@@ -108,7 +108,7 @@ impl<'a> Priors<'a> {
 
     /// Prior of one document, up to [`MAX_PRIOR`].
     pub(crate) fn of(&self, document: u32) -> usize {
-        let mut prior = usize::from(self.base[document as usize]);
+        let mut prior = base_prior(self.flags[document as usize]);
         for (documents, gain) in &self.defining {
             if documents.contains(document) {
                 prior += gain;
@@ -124,7 +124,7 @@ impl<'a> Priors<'a> {
 }
 
 /// Prior of a document that has nothing to do with the query's terms, by its flags.
-fn base_prior(flags: u8) -> u8 {
+fn base_prior(flags: u8) -> usize {
     let losses =
         [(flag::VENDORED, 4), (flag::GENERATED, 4), (flag::TEST, 3), (flag::DOCUMENTATION, 1)];
     losses.iter().filter(|(bit, _)| flags & bit != 0).fold(12, |prior, (_, loss)| prior - loss)

@@ -22,7 +22,7 @@ use crate::options::{ProgressSink, ShardOptions, yield_to_searches};
 
 /// Contents that a thread takes at a time, near each other in the source.
 const BATCH: usize = 128;
-/// Contents that a dictionary is trained on.
+/// Contents that a dictionary is trained on, at most; fewer have none.
 const SAMPLED_CONTENTS: usize = 2048;
 /// Bytes of the largest of them: of a larger one, too much would be read for too little.
 const SAMPLED_LARGEST: u64 = 1 << 20;
@@ -160,7 +160,7 @@ impl Builder<'_> {
         }
         let mut reader = self.source.reader().map_err(|error| self.failed(error))?;
         let (mut samples, mut lengths, mut buffer) = (Vec::new(), Vec::new(), Vec::new());
-        for number in order.iter().step_by(order.len() / SAMPLED_CONTENTS) {
+        for number in order.iter().step_by(order.len().div_ceil(SAMPLED_CONTENTS)) {
             let content = &contents[*number as usize];
             let document = &documents[by_content[content.documents.start] as usize];
             if document.entry.kind != FileKind::File {

@@ -48,8 +48,8 @@ pub(crate) struct Segment {
     pub(crate) languages: Vec<Option<Language>>,
     /// Documents whose content is left out, by reason.
     omitted: OnceLock<Vec<(OmitReason, Bits)>>,
-    /// Priors of documents, made by the first search.
-    priors: OnceLock<Vec<u8>>,
+    /// The documents' flags, once a search has asked for them.
+    flags: OnceLock<Vec<u8>>,
     /// Ranges of units, for patterns that stay in a line and for those that cross lines.
     wide: [OnceLock<Vec<(u32, u32)>>; 2],
 }
@@ -73,7 +73,7 @@ impl Segment {
             meta,
             languages,
             omitted: OnceLock::new(),
-            priors: OnceLock::new(),
+            flags: OnceLock::new(),
             wide: Default::default(),
         };
         segment.check_lengths()?;
@@ -140,11 +140,10 @@ impl Segment {
         })
     }
 
-    /// What each document counts before a query is known, by its flags.
-    pub(crate) fn priors(&self, view: &View, of_flags: impl Fn(u8) -> u8) -> &[u8] {
-        self.priors.get_or_init(|| {
-            let flags = |number| view.documents.get(number).flags;
-            (0..view.documents.len()).map(|number| of_flags(flags(number))).collect()
+    /// The documents' flags, next to each other: each search looks at those of every candidate.
+    pub(crate) fn flags(&self, view: &View) -> &[u8] {
+        self.flags.get_or_init(|| {
+            (0..view.documents.len()).map(|number| view.documents.get(number).flags).collect()
         })
     }
 

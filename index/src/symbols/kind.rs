@@ -88,8 +88,7 @@ impl SymbolKind {
 
     /// The kind with this name; some common other names are taken too: `func`, `enumerator`.
     #[must_use]
-    #[allow(clippy::should_implement_trait)]
-    pub fn from_str(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
         let name = match name.as_str() {
             "func" | "fn" | "def" => "function",
@@ -145,10 +144,10 @@ mod tests {
     fn numbers_and_names_lead_back() {
         for &kind in SymbolKind::ALL {
             assert_eq!(SymbolKind::from_number(kind.number()), Some(kind));
-            assert_eq!(SymbolKind::from_str(kind.as_str()), Some(kind));
+            assert_eq!(SymbolKind::from_name(kind.as_str()), Some(kind));
         }
         assert_eq!(SymbolKind::from_number(0), None);
-        assert_eq!(SymbolKind::from_str("nonsense"), None);
-        assert_eq!(SymbolKind::from_str("FUNC"), Some(SymbolKind::Function));
+        assert_eq!(SymbolKind::from_name("nonsense"), None);
+        assert_eq!(SymbolKind::from_name("FUNC"), Some(SymbolKind::Function));
     }
 }

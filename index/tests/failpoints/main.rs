@@ -6,6 +6,6 @@
 mod crash;
 mod full_disk;
 mod script;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared with the other test binary, which uses all of it")]
 #[path = "../it/support.rs"]
 mod support;
