@@ -131,7 +131,7 @@ impl fmt::Display for Select {
             Self::File => f.write_str("file"),
             Self::Content => f.write_str("content"),
             Self::Symbol(None) => f.write_str("symbol"),
-            Self::Symbol(Some(kind)) => write!(f, "symbol.{kind}"),
+            Self::Symbol(Some(kind)) => write!(f, "symbol.{}", kind.as_str()),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::interpret::{Interpreter, Place};
 use super::lex::Term;
 use super::qualifiers::Qualifier;
 use super::tree::{Count, ResultType, Select};
+use crate::symbols::SymbolKind;
 
 const TYPES: &str = "`file`, `path`, `repo` or `symbol`";
 const SELECTS: &str = "`repo`, `file`, `content`, `symbol`, or a kind of symbol such as \
@@ -102,8 +103,11 @@ impl Interpreter<'_> {
             "content" => Ok(Select::Content),
             "symbol" => Ok(Select::Symbol(None)),
             other => match other.strip_prefix("symbol.") {
-                Some(kind) if is_kind(kind) => Ok(Select::Symbol(Some(kind.to_owned()))),
-                _ => Err(invalid(term, format!("`select:` is {SELECTS}"))),
+                Some(name) => match SymbolKind::from_name(name) {
+                    Some(kind) => Ok(Select::Symbol(Some(kind))),
+                    None => Err(invalid(term, no_kind(name))),
+                },
+                None => Err(invalid(term, format!("`select:` is {SELECTS}"))),
             },
         }
     }
@@ -129,9 +133,9 @@ fn invalid(term: &Term, message: String) -> QueryError {
     QueryError::new(ErrorCode::InvalidValue, term.value.position.clone(), message)
 }
 
-fn is_kind(kind: &str) -> bool {
-    !kind.is_empty()
-        && kind.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_'))
+fn no_kind(name: &str) -> String {
+    let kinds: Vec<&str> = SymbolKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    format!("definitions of the kind `{name}` are not known; the kinds are {}", kinds.join(", "))
 }
 
 /// `500ms`, `5s`, `1m30s`, `1h`; at most a day.

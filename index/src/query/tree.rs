@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::dates::DateRange;
 use super::names::NameMatch;
+use crate::symbols::SymbolKind;
 
 /// What a document must satisfy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -174,7 +175,7 @@ pub enum Select {
     /// The matches in the content only, not those in the path.
     Content,
     /// The definitions, of one kind (`function`, `struct`, …) or of all.
-    Symbol(Option<String>),
+    Symbol(Option<SymbolKind>),
 }
 
 /// How many results are wanted.

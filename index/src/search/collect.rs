@@ -21,6 +21,7 @@ use crate::IndexError;
 use crate::document::{RepositoryId, RepositoryInfo};
 use crate::query::tree::{ResultType, Select};
 use crate::shard::Snapshot;
+use crate::symbols::SymbolKind;
 
 /// What a page is made of.
 #[derive(Default)]
@@ -293,7 +294,7 @@ impl<'a> Collector<'a> {
     /// One result for each definition in a document's result.
     fn symbol_results(&self, result: &Match) -> Vec<Match> {
         let wanted_kind = match &self.query.options.select {
-            Some(Select::Symbol(kind)) => kind.as_deref(),
+            Some(Select::Symbol(kind)) => kind.map(SymbolKind::as_str),
             _ => None,
         };
         let is_wanted = |symbol: &&SymbolHit| wanted_kind.is_none_or(|kind| kind == symbol.kind);

@@ -132,6 +132,8 @@ pub const SECTIONS: &[Section] = &[
         ("select:content a", r#"(text "a"); select content"#),
         ("select:symbol a", r#"(text "a"); select symbol"#),
         ("select:symbol.function a", r#"(text "a"); select symbol.function"#),
+        ("select:symbol.func a", r#"(text "a"); select symbol.function"#),
+        ("select:symbol.nonsense a", "error invalid-value at 7..22"),
         ("select:commit a", "error invalid-value at 7..13"),
         ("is:archived", "(archived only)"),
         ("is:fork", "(fork only)"),
