@@ -127,6 +127,7 @@ async fn example(manager: &Arc<RepoManager>, name: &str) -> String {
         context_lines: 0,
         chunks: false,
         facets,
+        require_complete: false,
         explain: false,
         cursor: None,
         cancel: Cancel::default(),

@@ -47,6 +47,7 @@ async fn index_and_search(
         context_lines: 0,
         chunks: true,
         facets: false,
+        require_complete: false,
         explain: false,
         cursor: None,
         cancel: Cancel::default(),

@@ -1,8 +1,9 @@
 //! Searches while the index changes see one state of it each.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -133,6 +134,14 @@ fn metric(server: &Server, name: &str) -> u64 {
     line.map_or(0, |value| value.parse().unwrap())
 }
 
+/// Asks again and again, for a minute at most.
+fn wait_until(holds: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < until, "it did not come to be");
+    }
+}
+
 #[test]
 fn a_search_ends_when_its_client_leaves() {
     let git = Git::new("long");
@@ -144,11 +153,35 @@ fn a_search_ends_when_its_client_leaves() {
     let mut client = TcpStream::connect(server.address).unwrap();
     let request = format!("GET /api/v1/search?q={query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     client.write_all(request.as_bytes()).unwrap();
-    while metric(&server, "code_search_searches_running") == 0 {}
+    wait_until(|| metric(&server, "code_search_searches_running") > 0);
     drop(client);
     let ended = |outcome: &str| {
         metric(&server, &format!("code_search_searches_total{{outcome=\"{outcome}\"}}"))
     };
-    while metric(&server, "code_search_searches_running") > 0 {}
+    wait_until(|| metric(&server, "code_search_searches_running") == 0);
     assert_eq!((ended("cancelled"), ended("complete"), ended("incomplete")), (1, 0, 0));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_let_go() {
+    let git = Git::new("long");
+    // More than the system takes for a connection.
+    for file in 0..400 {
+        let text = format!("abcdefghij {file}\n");
+        git.write(&format!("f{file}.txt"), text.repeat(1_000).as_bytes());
+    }
+    git.commit("first");
+    let server = Server::start_with(&ServerOptions::set(&["http.write_timeout_seconds=1"]));
+    server.add(&git.url());
+    let mut client = TcpStream::connect(server.address).unwrap();
+    let request = "GET /api/v1/search?q=abc+count:all HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    client.write_all(request.as_bytes()).unwrap();
+    let ended = || metric(&server, "code_search_searches_total{outcome=\"cancelled\"}");
+    wait_until(|| ended() > 0);
+    assert!(server.log().contains("too slowly"), "{}", server.log());
+    // The others are served, and what it did read is no whole answer.
+    assert_eq!(server.search("f7.txt", "").status, 200);
+    let mut read = Vec::new();
+    let _ = client.read_to_end(&mut read);
+    assert!(!read.ends_with(b"0\r\n\r\n"), "a broken answer looks whole");
 }

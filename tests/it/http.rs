@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Git, Request, Server};
+use crate::harness::{Git, Request, Server, ServerOptions};
 
 fn indexed() -> (Git, Server, Value) {
     let git = Git::with_files(
@@ -248,4 +248,59 @@ fn zoekts_clients_are_understood() {
         assert_eq!(reply.status, 400);
         assert!(reply.json()["Error"].is_string(), "{}", reply.text());
     }
+}
+
+/// Every result, by pages of a few.
+fn by_pages(server: &Server, query: &str) -> Vec<Value> {
+    let mut results = Vec::new();
+    let mut next = String::new();
+    loop {
+        let page = server.search(query, &format!("&pageSize=7{next}")).json();
+        results.extend(page["results"].as_array().unwrap().iter().cloned());
+        match page["nextCursor"].as_str() {
+            Some(cursor) => next = format!("&cursor={cursor}"),
+            None => return results,
+        }
+    }
+}
+
+fn sorted(mut results: Vec<Value>) -> Vec<String> {
+    let mut texts: Vec<String> = results.drain(..).map(|result| result.to_string()).collect();
+    texts.sort();
+    texts
+}
+
+#[test]
+fn a_large_answer_is_sent_in_parts_and_is_whole() {
+    let git = Git::new("large");
+    for file in 0..40 {
+        git.write(
+            &format!("f{file}.txt"),
+            &b"a needle, and another needle\n".repeat(100 + 20 * file),
+        );
+    }
+    git.commit("first");
+    // Less is held than the answer has: most results are made when their turn comes.
+    let server = Server::start_with(&ServerOptions::set(&["search.held_bytes=100000"]));
+    server.add(&git.url());
+    let reply = server.search("needle count:all", "");
+    assert!(reply.body.len() > 2 << 20, "{} bytes", reply.body.len());
+    assert_eq!(reply.header("transfer-encoding"), Some("chunked"));
+    let answer = reply.json();
+    let results = answer["results"].as_array().unwrap().clone();
+    assert_eq!(results.len(), 40);
+    let matches: u64 = results.iter().map(|result| result["matchCount"].as_u64().unwrap()).sum();
+    assert_eq!(matches, answer["stats"]["matchCount"]["value"].as_u64().unwrap());
+    let scores: Vec<f64> = results.iter().map(|result| result["score"].as_f64().unwrap()).collect();
+    assert!(scores.is_sorted_by(|one, next| one >= next), "{scores:?}");
+    // A result has a thousand ranges at most, and says so.
+    for result in &results {
+        let chunks = result["chunks"].as_array().unwrap();
+        let ranges: usize =
+            chunks.iter().map(|chunk| chunk["ranges"].as_array().unwrap().len()).sum();
+        let all = result["matchCount"].as_u64().unwrap();
+        assert_eq!(ranges as u64, all.min(1_000));
+        assert_eq!(result["rangesCut"].as_bool().unwrap_or(false), all > 1_000);
+    }
+    assert_eq!(sorted(results), sorted(by_pages(&server, "needle")));
 }

@@ -46,7 +46,9 @@ impl Cancel {
 
 /// The budget of one search, shared by its threads.
 pub(crate) struct Budget {
-    end: Instant,
+    start: Instant,
+    /// Nanoseconds from the start to the end; waiting for a reader adds to them.
+    time: AtomicU64,
     bytes_limit: u64,
     matches_limit: u64,
     bytes: AtomicU64,
@@ -60,7 +62,8 @@ impl Budget {
     pub(crate) fn start(limits: &Limits, timeout: Option<Duration>, cancel: Cancel) -> Self {
         let time = timeout.map_or(limits.deadline, |timeout| timeout.min(limits.deadline));
         Self {
-            end: Instant::now() + time,
+            start: Instant::now(),
+            time: AtomicU64::new(nanoseconds(time)),
             bytes_limit: limits.bytes,
             matches_limit: limits.matches,
             bytes: AtomicU64::new(0),
@@ -93,11 +96,16 @@ impl Budget {
         if self.stopped.load(Ordering::Relaxed) == 0 {
             if self.cancel.is_cancelled() {
                 self.stop(Stop::Cancelled);
-            } else if Instant::now() >= self.end {
+            } else if nanoseconds(self.start.elapsed()) >= self.time.load(Ordering::Relaxed) {
                 self.stop(Stop::Time);
             }
         }
         self.stopped.load(Ordering::Relaxed) == 0
+    }
+
+    /// Gives time that the search could not use.
+    pub(crate) fn extend(&self, waited: Duration) {
+        self.time.fetch_add(nanoseconds(waited), Ordering::Relaxed);
     }
 
     fn stop(&self, reason: Stop) {
@@ -126,4 +134,8 @@ impl Budget {
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2)
 }

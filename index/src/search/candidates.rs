@@ -273,15 +273,9 @@ impl Finder<'_, '_> {
     /// Documents of units.
     fn documents_of_units(&self, units: &Bits, empty_text_matches: bool) -> Bits {
         let mut set = Bits::none(self.documents());
-        let mut last = u32::MAX;
+        let documents = self.loaded.segment.unit_documents(&self.view);
         for unit in units.iter() {
-            for number in self.view.pieces_of(unit) {
-                let blob = self.view.pieces.get(number).blob;
-                if blob != last {
-                    self.view.documents_of(blob).for_each(|document| set.insert(document));
-                    last = blob;
-                }
-            }
+            documents.of(unit).iter().for_each(|document| set.insert(*document));
         }
         if empty_text_matches {
             for number in 0..self.view.blobs.len() {

@@ -146,6 +146,11 @@ pub(crate) fn compile_query(text: &str) -> Result<Compiled, SearchError> {
 }
 
 impl Compiled {
+    /// Whether content is looked at.
+    pub(crate) fn reads_content(&self) -> bool {
+        self.atoms.iter().any(|atom| atom.in_content || atom.symbol.is_some())
+    }
+
     fn lower(&mut self, node: Node, positive: bool) -> Result<Expr, SearchError> {
         Ok(match node {
             Node::All => Expr::All,

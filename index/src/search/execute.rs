@@ -1,8 +1,9 @@
 //! Running a search: candidates of every segment, windows of them verified in order, a page.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -10,14 +11,16 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::budget::{Budget, Stop};
 use super::candidates::{SegmentCandidates, candidates, unknown_revisions};
-use super::collect::Collector;
+use super::collect::{Collector, Page};
 use super::compile::{Compiled, Expr, compile_query};
 use super::cursor::Cursor;
-use super::rank::{MAX_PRIOR, Priors};
+use super::deliver::{deliver, deliver_made};
+use super::output::Output;
 use super::response::{
-    Explain, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped, StepTime,
+    Explain, Match, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped, StepTime,
 };
-use super::windows::{Candidate, Windows};
+use super::running::Running;
+use super::windows::{Windows, in_order};
 use crate::IndexError;
 use crate::document::{OmitReason, RepositoryId};
 use crate::query::tree::{Count as Wanted, ResultType, Select};
@@ -73,16 +76,18 @@ impl Searcher {
         Ok(Self { pool })
     }
 
-    /// Answers a request over the shards.
+    /// Answers a request over the shards. With an output, the results go there.
     pub(crate) fn search(
         &self,
         shards: &[Shard],
         request: &SearchRequest,
+        output: Option<&dyn Output>,
     ) -> Result<SearchResponse, SearchError> {
         let started = Instant::now();
+        let sent = Cell::new(false);
         let mut tries = 0;
         loop {
-            let error = match self.pool.install(|| run(shards, request)) {
+            let error = match self.run(shards, request, output, &sent) {
                 Err(SearchError::Index(error @ IndexError::Damaged { .. })) => error,
                 answer => return answer,
             };
@@ -92,10 +97,86 @@ impl Searcher {
             if request.cursor.is_some() {
                 return Err(SearchError::ExpiredCursor);
             }
-            if tries == DAMAGE_TRIES || started.elapsed() >= request.limits.deadline {
+            let late = started.elapsed() >= request.limits.deadline;
+            if tries == DAMAGE_TRIES || late || sent.get() {
                 return Err(error.into());
             }
         }
+    }
+
+    fn run(
+        &self,
+        shards: &[Shard],
+        request: &SearchRequest,
+        output: Option<&dyn Output>,
+        sent: &Cell<bool>,
+    ) -> Result<SearchResponse, SearchError> {
+        let mut steps = Steps::start();
+        let mut query = compile_query(&request.query)?;
+        let mode = Mode::of(&query, request);
+        let budget = Budget::start(&request.limits, query.options.timeout, request.cancel.clone());
+        let (snapshots, cursor) = pinned(shards, request)?;
+        steps.end("plan");
+
+        let mut skipped = Vec::new();
+        let (segments, order) = self.pool.install(|| {
+            let segments = all_candidates(&query, shards, &snapshots, request, &mut skipped)?;
+            sort_by_cost(&mut query.expr, &segments);
+            let order = in_order(&query, &mode, &segments)?;
+            Ok::<_, SearchError>((segments, order))
+        })?;
+        steps.end("candidates");
+
+        let running = Running {
+            query: &query,
+            mode: &mode,
+            request,
+            snapshots: &snapshots,
+            segments: &segments,
+            budget: &budget,
+            output,
+        };
+        let mut collector = Collector::new(running);
+        let windows = Windows::new(running, &order);
+        let mut page = self.pool.install(|| windows.page(&cursor, &mut collector))?;
+        steps.end("verify");
+
+        refuse_incomplete(running, &skipped)?;
+        let results = if mode.repositories {
+            deliver_made(running, repositories_of_page(&collector, &cursor, &mut page))
+        } else {
+            deliver(&self.pool, running, std::mem::take(&mut page.results), sent)?
+        };
+        steps.end("collect");
+
+        refuse_incomplete(running, &skipped)?;
+        skipped.extend(reasons(running));
+        let stopped = budget.stopped().is_some();
+        let all_looked_at = page.looked_at == order.len() && !stopped;
+        let next = page.next.filter(|_| !stopped).map(|(window, within)| {
+            Cursor { window, within, ..cursor_base(request, &snapshots) }.encode()
+        });
+        let explain = request.explain.then(|| Explain {
+            tree: query.tree.clone(),
+            plan: query.plan_text(),
+            segments: segments.len(),
+            candidates: order.len() as u64,
+            verified: page.looked_at as u64,
+            bytes_read: budget.bytes(),
+            posting_bytes: segments.iter().map(|segment| segment.posting_bytes).sum(),
+        });
+        Ok(SearchResponse {
+            counts: collector.counts(all_looked_at && cursor.window == 0),
+            facets: request.facets.then(|| collector.facets(all_looked_at)),
+            results,
+            complete: !stopped && !skipped.iter().any(is_incomplete),
+            skipped,
+            alerts: query.alerts.clone(),
+            next,
+            explain,
+            steps: steps.times,
+            elapsed: steps.started.elapsed(),
+        })
     }
 }
 
@@ -117,74 +198,6 @@ impl Steps {
         self.times.push(StepTime { step, elapsed: now - self.last });
         self.last = now;
     }
-
-    fn total(&self) -> Duration {
-        self.started.elapsed()
-    }
-}
-
-fn run(shards: &[Shard], request: &SearchRequest) -> Result<SearchResponse, SearchError> {
-    let mut steps = Steps::start();
-    let mut query = compile_query(&request.query)?;
-    let mode = Mode::of(&query, request);
-    let budget = Budget::start(&request.limits, query.options.timeout, request.cancel.clone());
-    let (snapshots, cursor) = pinned(shards, request)?;
-    steps.end("plan");
-
-    let mut skipped = Vec::new();
-    let segments = all_candidates(&query, shards, &snapshots, request, &mut skipped)?;
-    sort_by_cost(&mut query.expr, &segments);
-    let order = in_order(&query, &segments)?;
-    steps.end("candidates");
-
-    let mut collector = Collector::new(&query, &mode, request, &snapshots, &segments);
-    let windows = Windows::new(&query, &mode, request, &segments, &order, &budget);
-    let mut page = windows.page(&cursor, &mut collector)?;
-    steps.end("verify");
-
-    let found = std::mem::take(&mut page.results);
-    let results = if mode.repositories {
-        let mut all = collector.repository_results();
-        let start = usize::try_from(cursor.within).unwrap_or(usize::MAX).min(all.len());
-        let end = all.len().min(start.saturating_add(mode.page));
-        page.next = (end < all.len()).then_some((0, end as u64));
-        all.drain(start..end).collect()
-    } else {
-        collector.results(found, &budget)?
-    };
-    steps.end("collect");
-
-    if budget.stopped() == Some(Stop::Cancelled) {
-        return Err(SearchError::Cancelled);
-    }
-    skipped.extend(reasons(&query, request, &snapshots, &segments, &budget));
-    let stopped = budget.stopped().is_some();
-    let all_looked_at = page.looked_at == order.len() && !stopped;
-    let incomplete = |skipped: &Skipped| skipped.reason != SkipReason::FileNotIndexed;
-    let next = page.next.filter(|_| !stopped).map(|(window, within)| {
-        Cursor { window, within, ..cursor_base(request, &snapshots) }.encode()
-    });
-    let explain = request.explain.then(|| Explain {
-        tree: query.tree.clone(),
-        plan: query.plan_text(),
-        segments: segments.len(),
-        candidates: order.len() as u64,
-        verified: page.looked_at as u64,
-        bytes_read: budget.bytes(),
-        posting_bytes: segments.iter().map(|segment| segment.posting_bytes).sum(),
-    });
-    Ok(SearchResponse {
-        counts: collector.counts(all_looked_at && cursor.window == 0),
-        facets: request.facets.then(|| collector.facets(all_looked_at)),
-        results,
-        complete: !stopped && !skipped.iter().any(incomplete),
-        skipped,
-        alerts: query.alerts,
-        next,
-        explain,
-        steps: std::mem::take(&mut steps.times),
-        elapsed: steps.total(),
-    })
 }
 
 /// The states to search: now, or what a cursor was made on.
@@ -288,33 +301,38 @@ fn cost(expr: &Expr, segments: &[SegmentCandidates]) -> u64 {
     }
 }
 
-/// Every candidate, highest prior first, then in the order of segments and documents.
-fn in_order(
-    query: &Compiled,
-    segments: &[SegmentCandidates],
-) -> Result<Vec<Candidate>, IndexError> {
-    let mut buckets: Vec<Vec<Candidate>> = vec![Vec::new(); MAX_PRIOR + 1];
-    for (number, segment) in segments.iter().enumerate() {
-        if segment.may.is_empty() {
-            continue;
-        }
-        let priors = Priors::new(query, segment)?;
-        for document in segment.may.iter() {
-            let prior = priors.of(document);
-            buckets[prior].push(Candidate { segment: number as u32, document });
-        }
+/// The page's repositories; all are found at once.
+fn repositories_of_page(collector: &Collector, cursor: &Cursor, page: &mut Page) -> Vec<Match> {
+    let mut all = collector.repository_results();
+    let start = usize::try_from(cursor.within).unwrap_or(usize::MAX).min(all.len());
+    let end = all.len().min(start.saturating_add(collector.running.mode.page));
+    page.next = (end < all.len()).then_some((0, end as u64));
+    all.drain(start..end).collect()
+}
+
+/// Whether what was left out may have matched.
+fn is_incomplete(skipped: &Skipped) -> bool {
+    skipped.reason != SkipReason::FileNotIndexed
+}
+
+/// Ends a search that nobody waits for, and one that has left something out and must not.
+fn refuse_incomplete(running: Running, skipped: &[Skipped]) -> Result<(), SearchError> {
+    if running.budget.stopped() == Some(Stop::Cancelled) {
+        return Err(SearchError::Cancelled);
     }
-    Ok(buckets.into_iter().rev().flatten().collect())
+    if !running.request.require_complete {
+        return Ok(());
+    }
+    let skipped: Vec<Skipped> = skipped.iter().cloned().chain(reasons(running)).collect();
+    match skipped.iter().any(is_incomplete) {
+        true => Err(SearchError::Incomplete(skipped)),
+        false => Ok(()),
+    }
 }
 
 /// What was left out, and why.
-fn reasons(
-    query: &Compiled,
-    request: &SearchRequest,
-    snapshots: &[Arc<Snapshot>],
-    segments: &[SegmentCandidates],
-    budget: &Budget,
-) -> Vec<Skipped> {
+fn reasons(running: Running) -> Vec<Skipped> {
+    let Running { query, request, snapshots, segments, budget, .. } = running;
     let mut skipped = Vec::new();
     let mut skip = |reason, message: String, mut items: Vec<String>| {
         items.truncate(SKIPPED_ITEMS);

@@ -100,7 +100,9 @@ impl<'a> Priors<'a> {
                         .documents_of(blob)
                         .for_each(|document| documents.insert(document));
                 }
-                priors.defining.push((documents, gain));
+                if !documents.is_empty() {
+                    priors.defining.push((documents, gain));
+                }
             }
         }
         Ok(priors)
@@ -108,7 +110,7 @@ impl<'a> Priors<'a> {
 
     /// Prior of one document, up to [`MAX_PRIOR`].
     pub(crate) fn of(&self, document: u32) -> usize {
-        let mut prior = base_prior(self.flags[document as usize]);
+        let mut prior = usize::from(BASE_PRIORS[usize::from(self.flags[document as usize])]);
         for (documents, gain) in &self.defining {
             if documents.contains(document) {
                 prior += gain;
@@ -123,12 +125,24 @@ impl<'a> Priors<'a> {
     }
 }
 
-/// Prior of a document that has nothing to do with the query's terms, by its flags.
-fn base_prior(flags: u8) -> usize {
+/// Priors of documents that have nothing to do with the query's terms, by their flags.
+const BASE_PRIORS: [u8; 256] = {
     let losses =
         [(flag::VENDORED, 4), (flag::GENERATED, 4), (flag::TEST, 3), (flag::DOCUMENTATION, 1)];
-    losses.iter().filter(|(bit, _)| flags & bit != 0).fold(12, |prior, (_, loss)| prior - loss)
-}
+    let mut priors = [12; 256];
+    let mut flags = 0;
+    while flags < priors.len() {
+        let mut loss = 0;
+        while loss < losses.len() {
+            if flags as u8 & losses[loss].0 != 0 {
+                priors[flags] -= losses[loss].1;
+            }
+            loss += 1;
+        }
+        flags += 1;
+    }
+    priors
+};
 
 impl Verifier<'_> {
     /// Score of a document that matches; its atoms' findings are still at hand.

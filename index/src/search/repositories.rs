@@ -26,10 +26,11 @@ impl Collector<'_> {
         for (id, documents) in &self.repositories {
             found.entry(*id).or_default().documents = *documents;
         }
-        if self.query.options.result_type == ResultType::Repository {
-            let states = self.snapshots.iter().flat_map(|snapshot| &snapshot.manifest.repositories);
-            for (id, state) in states.filter(|(id, _)| self.request.visible.contains(id)) {
-                if holds(self.query, &self.query.expr, state) {
+        if self.running.query.options.result_type == ResultType::Repository {
+            let states =
+                self.running.snapshots.iter().flat_map(|snapshot| &snapshot.manifest.repositories);
+            for (id, state) in states.filter(|(id, _)| self.running.request.visible.contains(id)) {
+                if holds(self.running.query, &self.running.query.expr, state) {
                     found.entry(*id).or_default().named = true;
                 }
             }
@@ -37,14 +38,14 @@ impl Collector<'_> {
         let mut found: Vec<(RepositoryId, Evidence)> = found.into_iter().collect();
         found.sort_by_key(|(id, evidence)| {
             let best = std::cmp::Reverse((evidence.named, evidence.documents));
-            (best, self.name(*id).to_owned(), *id)
+            (best, self.running.name(*id).to_owned(), *id)
         });
         found.into_iter().filter_map(|(id, evidence)| self.repository(id, &evidence)).collect()
     }
 
     fn repository(&self, id: RepositoryId, evidence: &Evidence) -> Option<Match> {
-        let repository = Arc::clone(self.info(id)?);
-        let mut states = self.snapshots.iter();
+        let repository = Arc::clone(self.running.info(id)?);
+        let mut states = self.running.snapshots.iter();
         let state = states.find_map(|snapshot| snapshot.manifest.repositories.get(&id))?;
         let mut branches: Vec<String> = state.revisions.keys().cloned().collect();
         branches.sort_by_key(|name| Some(name) != repository.default_branch.as_ref());
@@ -61,6 +62,7 @@ impl Collector<'_> {
             content: None,
             language: None,
             chunks: Vec::new(),
+            ranges_cut: false,
             match_count: evidence.documents,
             symbol: None,
             score: 0.0,

@@ -39,6 +39,11 @@ pub struct Limits {
     pub documents: usize,
     /// Match ranges returned of one document; its count stays exact.
     pub ranges_per_document: usize,
+    /// Bytes of results that a search holds before it sends the first of them to an [`Output`].
+    /// What is beyond is made when its turn comes.
+    ///
+    /// [`Output`]: super::Output
+    pub held_bytes: usize,
     /// Bytes of one line that are returned; a longer line is cut around its match.
     pub line_bytes: usize,
 }
@@ -51,6 +56,7 @@ impl Default for Limits {
             matches: 50_000_000,
             documents: 1_000_000,
             ranges_per_document: 1_000,
+            held_bytes: 64 << 20,
             line_bytes: 2_048,
         }
     }
@@ -71,6 +77,8 @@ pub struct SearchRequest {
     pub chunks: bool,
     /// Whether facets are counted: exact counts need every candidate to be verified.
     pub facets: bool,
+    /// Whether an answer that leaves out something that may match is an error.
+    pub require_complete: bool,
     /// Whether the answer tells how it was found.
     pub explain: bool,
     /// Cursor of the page before.
@@ -102,7 +110,7 @@ pub struct Count {
 /// Counts of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// Match ranges, in content and paths.
+    /// Match ranges: the sum of [`Match::match_count`] over all documents.
     pub matches: Count,
     /// Lines of content with at least one match.
     pub lines: Count,
@@ -194,7 +202,9 @@ pub struct Match {
     pub indexed_at: SystemTime,
     /// Content around the matches, ascending.
     pub chunks: Vec<Chunk>,
-    /// Match ranges in the whole document, returned or not.
+    /// Whether the content has more matches than `chunks` have ranges.
+    pub ranges_cut: bool,
+    /// Match ranges in the whole content, returned or not; in the path, for [`MatchKind::Path`].
     pub match_count: u64,
     /// For [`MatchKind::Symbol`].
     pub symbol: Option<SymbolHit>,
@@ -363,6 +373,9 @@ pub enum SearchError {
     /// What the cursor was made on is gone.
     #[error("the cursor has expired, the index changed since; start again without it")]
     ExpiredCursor,
+    /// Something was left out, and [`SearchRequest::require_complete`] was asked for.
+    #[error("the answer would not be complete")]
+    Incomplete(Vec<Skipped>),
     /// Nobody waits for the answer any more: [`Cancel::cancel`] was called.
     #[error("the search was cancelled")]
     Cancelled,

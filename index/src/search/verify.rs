@@ -4,10 +4,8 @@ use std::ops::Range;
 
 use super::budget::Budget;
 use super::candidates::SegmentCandidates;
-use super::chunks::ChunkOptions;
 use super::compile::{Atom, Compiled, Expr, SymbolScope, fold};
 use super::matches::Matches;
-use super::response::Chunk;
 use crate::IndexError;
 use crate::segment::symbols::StoredSymbol;
 use crate::segment::tables::{Blob, Piece};
@@ -54,17 +52,15 @@ pub(crate) struct Verified {
     pub(crate) lines: u64,
     pub(crate) path_ranges: Vec<(u32, u32)>,
     pub(crate) score: f32,
-    /// Its lines with matches, where [`Making::chunks`] asked for them.
-    pub(crate) chunks: Option<Vec<Chunk>>,
+    /// Its result, where it was written while its text was at hand.
+    pub(crate) written: Option<Vec<u8>>,
 }
 
-/// What is made of a document that matches.
-#[derive(Clone, Copy)]
-pub(crate) struct Making {
-    /// Matches kept at most; all are counted.
-    pub(crate) keep: usize,
-    /// Whether its lines are cut at once, while its text is at hand.
-    pub(crate) chunks: Option<ChunkOptions>,
+impl Verified {
+    /// Matches in the content; without any, those in the path.
+    pub(crate) fn matches(&self) -> u64 {
+        if self.count > 0 { self.count } else { self.path_ranges.len() as u64 }
+    }
 }
 
 /// A budget ran out, or the index cannot be read.
@@ -85,7 +81,6 @@ pub(crate) struct Verifier<'a> {
     pub(crate) segments: &'a [SegmentCandidates<'a>],
     pub(crate) budget: &'a Budget,
     pub(crate) keep_hits: usize,
-    chunks: Option<ChunkOptions>,
     cache: Vec<(u32, u32, Vec<u8>)>,
     next_slot: usize,
     pub(super) whole: Vec<u8>,
@@ -95,19 +90,18 @@ pub(crate) struct Verifier<'a> {
 }
 
 impl<'a> Verifier<'a> {
-    /// With nothing read yet.
+    /// With nothing read yet. It keeps so many matches of a document; all are counted.
     pub(crate) fn new(
         query: &'a Compiled,
         segments: &'a [SegmentCandidates<'a>],
         budget: &'a Budget,
-        making: Making,
+        keep: usize,
     ) -> Self {
         Self {
             query,
             segments,
             budget,
-            keep_hits: making.keep,
-            chunks: making.chunks,
+            keep_hits: keep,
             cache: Vec::new(),
             next_slot: 0,
             whole: Vec::new(),
@@ -140,13 +134,10 @@ impl<'a> Verifier<'a> {
             lines: 0,
             path_ranges: self.path_ranges(segment, document),
             score: 0.0,
-            chunks: None,
+            written: None,
         };
         self.merge_hits(&mut verified)?;
         verified.score = self.score(&verified)?;
-        if let Some(options) = self.chunks {
-            verified.chunks = Some(self.chunks(&verified, options)?);
-        }
         Ok(Some(verified))
     }
 

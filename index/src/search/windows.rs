@@ -1,18 +1,21 @@
 //! Candidates verified in order, a window of them at a time, until a page is full.
 
 use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rayon::prelude::*;
 
-use super::budget::Budget;
 use super::candidates::SegmentCandidates;
-use super::chunks::ChunkOptions;
 use super::collect::{Collector, Page};
 use super::compile::Compiled;
 use super::cursor::Cursor;
 use super::execute::Mode;
-use super::response::SearchRequest;
-use super::verify::{Interrupted, Making, Verified, Verifier};
+use super::output::Output;
+use super::rank::{MAX_PRIOR, Priors};
+use super::response::Progress;
+use super::running::Running;
+use super::verify::{Interrupted, Verified, Verifier};
 use crate::IndexError;
 
 /// Content that the first window of candidates holds, in bytes. What is ranked against each other
@@ -27,48 +30,34 @@ const WINDOW_CANDIDATES: usize = 1 << 16;
 const CANDIDATE_COST: u64 = 512;
 /// Documents that a thread takes at a time.
 const BATCH: usize = 16;
-/// Matches kept of a document that may not be on the page.
-const RANKED_HITS: usize = 64;
+/// Matches kept of a document whose result is made later, once it is ranked.
+const KEPT_HITS: usize = 64;
 
 /// A document that may match.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Candidate {
     pub(crate) segment: u32,
     pub(crate) document: u32,
 }
 
-/// The candidates of a search, highest prior first, and what they are verified with.
+/// The candidates of a search, highest prior first, and what becomes of them.
 pub(crate) struct Windows<'a> {
-    query: &'a Compiled,
-    mode: &'a Mode,
-    segments: &'a [SegmentCandidates<'a>],
+    running: Running<'a>,
     order: &'a [Candidate],
-    budget: &'a Budget,
-    making: Making,
+    /// Where results go that are written while their text is at hand.
+    at_once: Option<&'a dyn Output>,
+    /// Bytes of them.
+    held: AtomicUsize,
 }
 
 impl<'a> Windows<'a> {
     /// With nothing verified yet.
-    pub(crate) fn new(
-        query: &'a Compiled,
-        mode: &'a Mode,
-        request: &SearchRequest,
-        segments: &'a [SegmentCandidates<'a>],
-        order: &'a [Candidate],
-        budget: &'a Budget,
-    ) -> Self {
-        // Where each document that matches is a result with its lines, they are cut while its text
-        // is at hand.
+    pub(crate) fn new(running: Running<'a>, order: &'a [Candidate]) -> Self {
+        let mode = running.mode;
+        // Each document that matches is a result, whatever its rank.
         let is_result_each = !mode.symbols && !mode.repositories && mode.page >= order.len();
-        let at_once = mode.exhaustive && request.chunks && is_result_each;
-        let making = Making {
-            keep: match mode.exhaustive && !at_once {
-                true => RANKED_HITS,
-                false => request.limits.ranges_per_document,
-            },
-            chunks: at_once.then(|| ChunkOptions::of(request, false)),
-        };
-        Self { query, mode, segments, order, budget, making }
+        let at_once = running.output.filter(|_| mode.exhaustive && is_result_each);
+        Self { running, order, at_once, held: AtomicUsize::new(0) }
     }
 
     /// Verifies windows from the cursor's on until the page is full, or nothing is left.
@@ -81,19 +70,21 @@ impl<'a> Windows<'a> {
         let mut start = usize::try_from(cursor.window).unwrap_or(usize::MAX).min(all);
         let mut within = usize::try_from(cursor.within).unwrap_or(usize::MAX);
         let mut page = Page { looked_at: start, ..Page::default() };
+        self.tell(start);
         loop {
-            let end = if self.mode.exhaustive { all } else { self.end(start) };
+            let end = if self.running.mode.exhaustive { all } else { self.end(start) };
             let found = self.verify(start..end)?;
             page.looked_at = end;
+            self.tell(end);
             let left = collector.take_window(found, within, &mut page);
             if left > 0 {
                 page.next = Some((start as u64, (within + page.from_last_window) as u64));
                 return Ok(page);
             }
-            if end == all || !self.budget.go_on() {
+            if end == all || !self.running.budget.go_on() {
                 return Ok(page);
             }
-            if page.results.len() >= self.mode.page {
+            if page.results.len() >= self.running.mode.page {
                 page.next = Some((end as u64, 0));
                 return Ok(page);
             }
@@ -101,19 +92,22 @@ impl<'a> Windows<'a> {
         }
     }
 
+    /// Tells how far the search is.
+    fn tell(&self, verified: usize) {
+        if let Some(output) = self.running.output {
+            let candidates = self.order.len() as u64;
+            output.progress(Progress { verified: verified as u64, candidates });
+        }
+    }
+
     /// The end of the window that starts at `start`.
     fn end(&self, start: usize) -> usize {
-        let reads = self.query.atoms.iter().any(|atom| atom.in_content || atom.symbol.is_some());
+        let reads = self.running.query.reads_content();
         let limit = if start == 0 { FIRST_WINDOW } else { NEXT_WINDOW };
         let mut bytes = 0;
         let mut end = start;
         while end < self.order.len() && end - start < WINDOW_CANDIDATES && bytes < limit {
-            let candidate = self.order[end];
-            bytes += CANDIDATE_COST;
-            if reads {
-                let segment = &self.segments[candidate.segment as usize];
-                bytes += u64::from(segment.blob_of(candidate.document).length);
-            }
+            bytes += cost(self.running.segments, &self.order[end], reads);
             end += 1;
         }
         end
@@ -124,7 +118,7 @@ impl<'a> Windows<'a> {
         let mut by_place: Vec<(u32, u32, u32)> = self.order[window]
             .iter()
             .map(|candidate| {
-                let segment = &self.segments[candidate.segment as usize];
+                let segment = &self.running.segments[candidate.segment as usize];
                 let first_piece = segment.blob_of(candidate.document).first_piece;
                 (candidate.segment, first_piece, candidate.document)
             })
@@ -133,11 +127,11 @@ impl<'a> Windows<'a> {
         let parts: Vec<Result<Vec<Verified>, IndexError>> = by_place
             .par_chunks(BATCH)
             .map_init(
-                || Verifier::new(self.query, self.segments, self.budget, self.making),
+                || self.running.verifier(self.running.request.limits.ranges_per_document),
                 |verifier, batch| {
                     let mut found = Vec::new();
                     for (segment, _, document) in batch {
-                        match verifier.verify(*segment, *document) {
+                        match self.verify_one(verifier, *segment, *document) {
                             Ok(verified) => found.extend(verified),
                             Err(Interrupted::Budget) => break,
                             Err(Interrupted::Index(error)) => return Err(error),
@@ -153,4 +147,82 @@ impl<'a> Windows<'a> {
         }
         Ok(all)
     }
+
+    fn verify_one(
+        &self,
+        verifier: &mut Verifier,
+        segment: u32,
+        document: u32,
+    ) -> Result<Option<Verified>, Interrupted> {
+        let Some(mut verified) = verifier.verify(segment, document)? else { return Ok(None) };
+        let room = self.held.load(Relaxed) < self.running.request.limits.held_bytes;
+        match self.at_once {
+            Some(output) if room => {
+                if let Some(result) = self.running.results_of(verifier, &verified)?.pop() {
+                    let mut written = Vec::new();
+                    output.write(result, &mut written);
+                    self.held.fetch_add(written.len(), Relaxed);
+                    verified.written = Some(written);
+                }
+                verified.hits = Vec::new();
+            }
+            // Of all that is found before the page is known, little can be kept of each.
+            _ if self.running.mode.exhaustive => {
+                verified.hits.truncate(KEPT_HITS);
+                verified.hits.shrink_to_fit();
+            }
+            _ => {}
+        }
+        Ok(Some(verified))
+    }
+}
+
+/// Every candidate, highest prior first, then in the order of segments and documents; where all are
+/// verified before any is returned, in that order alone.
+pub(crate) fn in_order(
+    query: &Compiled,
+    mode: &Mode,
+    segments: &[SegmentCandidates],
+) -> Result<Vec<Candidate>, IndexError> {
+    let all = || {
+        segments.iter().zip(0..).flat_map(|(segment, number)| {
+            segment.may.iter().map(move |document| Candidate { segment: number, document })
+        })
+    };
+    let mut room = FIRST_WINDOW;
+    let reads = query.reads_content();
+    let fits = |candidate| {
+        room = room.saturating_sub(cost(segments, &candidate, reads));
+        room > 0
+    };
+    if mode.exhaustive || all().all(fits) {
+        return Ok(all().collect());
+    }
+    let mut priors = Vec::new();
+    let mut starts = [0; MAX_PRIOR + 1];
+    for segment in segments.iter().filter(|segment| !segment.may.is_empty()) {
+        let of = Priors::new(query, segment)?;
+        priors.extend(segment.may.iter().map(|document| of.of(document)));
+    }
+    for prior in &priors {
+        starts[*prior] += 1;
+    }
+    // From how many have a prior to where the first of them goes.
+    let mut before = 0;
+    for start in starts.iter_mut().rev() {
+        before += std::mem::replace(start, before);
+    }
+    let mut order = vec![Candidate::default(); priors.len()];
+    for (candidate, prior) in all().zip(priors) {
+        order[starts[prior]] = candidate;
+        starts[prior] += 1;
+    }
+    Ok(order)
+}
+
+/// What a candidate counts in a window.
+fn cost(segments: &[SegmentCandidates], candidate: &Candidate, reads: bool) -> u64 {
+    let segment = &segments[candidate.segment as usize];
+    let content = if reads { segment.blob_of(candidate.document).length } else { 0 };
+    CANDIDATE_COST + u64::from(content)
 }

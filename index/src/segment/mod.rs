@@ -10,6 +10,7 @@ pub(crate) mod postings;
 pub(crate) mod read_symbols;
 pub(crate) mod symbols;
 pub(crate) mod tables;
+mod unit_documents;
 mod write;
 
 use std::ops::Range;
@@ -24,6 +25,7 @@ use self::tables::{
     Blob, CONTENT_LISTS, Document, Meta, PATH_BLOCK, PATH_LISTS, Piece, Record, Table, Unit,
     section,
 };
+use self::unit_documents::UnitDocuments;
 use crate::IndexError;
 use crate::bits::Bits;
 use crate::document::{ContentId, OmitReason, RepositoryId};
@@ -50,6 +52,8 @@ pub(crate) struct Segment {
     omitted: OnceLock<Vec<(OmitReason, Bits)>>,
     /// The documents' flags, once a search has asked for them.
     flags: OnceLock<Vec<u8>>,
+    /// Documents of each unit, once a search has asked for them.
+    unit_documents: OnceLock<UnitDocuments>,
     /// Ranges of units, for patterns that stay in a line and for those that cross lines.
     wide: [OnceLock<Vec<(u32, u32)>>; 2],
 }
@@ -74,6 +78,7 @@ impl Segment {
             languages,
             omitted: OnceLock::new(),
             flags: OnceLock::new(),
+            unit_documents: OnceLock::new(),
             wide: Default::default(),
         };
         segment.check_lengths()?;
@@ -145,6 +150,11 @@ impl Segment {
         self.flags.get_or_init(|| {
             (0..view.documents.len()).map(|number| view.documents.get(number).flags).collect()
         })
+    }
+
+    /// The documents of each unit.
+    pub(crate) fn unit_documents(&self, view: &View) -> &UnitDocuments {
+        self.unit_documents.get_or_init(|| UnitDocuments::new(view))
     }
 
     /// Unit ranges of blobs in which a match may reach from one unit into another: of every blob
@@ -265,7 +275,7 @@ impl<'a> View<'a> {
         at(first)..at(last)
     }
 
-    /// Decompresses a unit.
+    /// Decompresses a unit into `into`, in place of what it held.
     pub(crate) fn read_unit(&self, unit: u32, into: &mut Vec<u8>) -> Result<(), IndexError> {
         let record = self.units.get(unit);
         let start = self.content.start + record.offset as usize;

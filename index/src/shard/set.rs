@@ -10,7 +10,7 @@ use super::Shard;
 use crate::IndexError;
 use crate::document::RepositoryId;
 use crate::options::ShardOptions;
-use crate::search::{SearchError, SearchRequest, SearchResponse, Searcher};
+use crate::search::{Output, SearchError, SearchRequest, SearchResponse, Searcher};
 
 const COUNT_FILE: &str = "shards";
 const LOCK_FILE: &str = "lock";
@@ -57,7 +57,23 @@ impl ShardSet {
     /// # Errors
     /// When the query is wrong, or the cursor, or nothing could be read.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchResponse, SearchError> {
-        self.searcher.search(&self.shards, request)
+        self.searcher.search(&self.shards, request, None)
+    }
+
+    /// Searches every shard, and sends the results to `output` as they are made: the answer has
+    /// everything else. Of a page that is larger than [`Limits::held_bytes`] only a part is in memory
+    /// at a time. It blocks, and uses the set's own threads for all but [`Output::send`].
+    ///
+    /// # Errors
+    /// As [`Self::search`], also after results were sent.
+    ///
+    /// [`Limits::held_bytes`]: crate::search::Limits::held_bytes
+    pub fn search_into(
+        &self,
+        request: &SearchRequest,
+        output: &dyn Output,
+    ) -> Result<SearchResponse, SearchError> {
+        self.searcher.search(&self.shards, request, Some(output))
     }
 }
 

@@ -8,7 +8,7 @@ use aeterna_index::search::{
 };
 
 use crate::naive::{Expected, Naive};
-use crate::support::{request, search};
+use crate::support::{request, search, sent};
 use crate::world::Doc;
 
 /// What tells two documents apart: repository, path, content, and whether it is a file.
@@ -39,11 +39,14 @@ pub fn check(set: &ShardSet, docs: &[Doc], query: &str, page_size: usize) -> Opt
     };
     let expected: BTreeMap<Key, (&Doc, Expected)> =
         docs.iter().filter_map(|doc| Some((key_of(doc), (doc, naive.expect(doc)?)))).collect();
-    let every = search(
-        set,
-        &SearchRequest { facets: true, context_lines: 2, ..request(&format!("{query} count:all")) },
-    )
-    .unwrap();
+    let all = request(&format!("{query} count:all"));
+    let all = SearchRequest { facets: true, context_lines: 2, ..all };
+    let every = search(set, &all).unwrap();
+    let results: Vec<String> = every.results.iter().map(|found| format!("{found:?}")).collect();
+    // Written while they are verified, some of them, or none.
+    for held_bytes in [usize::MAX, 1_000, 0] {
+        assert_eq!(sent(set, &all, held_bytes), results, "{query}: sent, {held_bytes} bytes held");
+    }
     compare(query, &expected, &every.results, 2);
     check_totals(query, &expected, &every);
     check_facets(query, &expected, &every);
@@ -107,8 +110,13 @@ fn compare(
     }
 }
 
+/// Matches that are counted: those in the path only where there are no others.
+fn matches(found: &Expected) -> usize {
+    if found.hits.is_empty() { found.path.len() } else { found.hits.len() }
+}
+
 fn check_result(place: &str, result: &Match, doc: &Doc, wanted: &Expected, context: usize) {
-    assert_eq!(result.match_count, wanted.hits.len() as u64, "{place}: matches");
+    assert_eq!(result.match_count, matches(wanted) as u64, "{place}: matches");
     assert_eq!(result.path_ranges, wanted.path, "{place}: path");
     assert_eq!(result.language, doc.language.map(|language| language.name()), "{place}: language");
     let kind = if wanted.hits.is_empty() { MatchKind::Path } else { MatchKind::Content };
@@ -202,7 +210,7 @@ fn check_totals(
 ) {
     let counts = &response.counts;
     let found = || expected.values().map(|(_, found)| found);
-    let matches: usize = found().map(|found| found.hits.len() + found.path.len()).sum();
+    let matches: usize = found().map(matches).sum();
     let lines: u64 = found().map(|found| found.lines).sum();
     assert_eq!(counts.documents.value, expected.len() as u64, "{query}: documents");
     assert_eq!(counts.documents.relation, Relation::Equal, "{query}: exact");

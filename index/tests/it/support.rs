@@ -1,12 +1,14 @@
 //! A source of contents in memory, a model of repositories, and shards of it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use aeterna_index::search::{
-    Cancel, Limits, Match, SearchError, SearchRequest, SearchResponse, SkipReason, Visible,
+    Cancel, Limits, Match, Output, SearchError, SearchRequest, SearchResponse, SkipReason, Visible,
 };
 use aeterna_index::{
     ContentId, ContentReader, ContentSource, FileEntry, FileKind, Maintenance, NoProgress,
@@ -166,6 +168,7 @@ pub fn request(query: &str) -> SearchRequest {
         context_lines: 0,
         chunks: true,
         facets: false,
+        require_complete: false,
         explain: false,
         cursor: None,
         cancel: Cancel::default(),
@@ -180,6 +183,32 @@ pub fn all(set: &ShardSet, query: &str) -> SearchResponse {
 
 pub fn search(set: &ShardSet, request: &SearchRequest) -> Result<SearchResponse, SearchError> {
     set.search(request)
+}
+
+/// Collects what is sent, each result as `Debug` has it.
+#[derive(Default)]
+struct Sent(Mutex<Vec<Vec<u8>>>);
+
+impl Output for Sent {
+    fn write(&self, found: Match, into: &mut Vec<u8>) {
+        write!(into, "{found:?}").unwrap();
+    }
+
+    fn send(&self, written: Vec<Vec<u8>>) -> ControlFlow<()> {
+        self.0.lock().unwrap().extend(written);
+        ControlFlow::Continue(())
+    }
+}
+
+/// What a search sends, each result as `Debug` has it, when it may hold so many bytes.
+pub fn sent(set: &ShardSet, request: &SearchRequest, held_bytes: usize) -> Vec<String> {
+    let limits = Limits { held_bytes, ..request.limits.clone() };
+    let output = Sent::default();
+    let request = SearchRequest { limits, ..request.clone() };
+    let response = set.search_into(&request, &output).unwrap();
+    assert!(response.results.is_empty(), "{}: sent, and given back too", request.query);
+    let sent = output.0.into_inner().unwrap();
+    sent.into_iter().map(|result| String::from_utf8(result).unwrap()).collect()
 }
 
 /// The paths of the results, as text, sorted.

@@ -3,6 +3,7 @@
 
 pub mod problem;
 pub mod repos;
+pub mod result;
 pub mod search;
 pub mod zoekt;
 

@@ -1,13 +1,8 @@
 //! The answer of a search.
 
-use std::time::SystemTime;
-
 use aeterna_index::search as engine;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use utoipa::ToSchema;
-
-use super::{text_of, time_of};
 
 /// The answer of a search.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -78,7 +73,10 @@ pub struct SearchResult {
     pub indexed_at: String,
     /// Content around the matches.
     pub chunks: Vec<Chunk>,
-    /// Matches in the whole document, returned or not.
+    /// Whether the content has more matches than `chunks` have ranges.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ranges_cut: bool,
+    /// Matches in the whole content, returned or not; for `path`, those in the path.
     pub match_count: u64,
     /// The definition, for `symbol`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,7 +152,7 @@ pub struct Symbol {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// Matches, in content and paths.
+    /// Matches: the sum of the results' own counts.
     pub match_count: Count,
     /// Lines with at least one match.
     pub line_count: Count,
@@ -276,7 +274,10 @@ pub struct Step {
 }
 
 impl SearchAnswer {
-    /// The engine's answer for the wire. `shards` is how many there are.
+    /// The engine's answer for the wire, without its results: [`write_result`] writes those.
+    /// `shards` is how many there are.
+    ///
+    /// [`write_result`]: super::result::write_result
     pub fn new(response: engine::SearchResponse, shards: u64) -> Self {
         let failed = failed_shards(&response.skipped).min(shards);
         let steps: Vec<Step> = response
@@ -288,7 +289,7 @@ impl SearchAnswer {
             })
             .collect();
         Self {
-            results: response.results.into_iter().map(SearchResult::from).collect(),
+            results: Vec::new(),
             stats: Stats {
                 match_count: response.counts.matches.into(),
                 line_count: response.counts.lines.into(),
@@ -325,88 +326,9 @@ fn milliseconds(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-fn rfc3339(at: SystemTime) -> String {
-    time_of(OffsetDateTime::from(at))
-}
-
-impl From<engine::Match> for SearchResult {
-    fn from(found: engine::Match) -> Self {
-        let (path, path_base64) = text_of(found.path);
-        Self {
-            kind: found.kind.into(),
-            repository: found.repository.name.clone(),
-            repository_id: found.repository.id.to_string(),
-            commit: found.commit,
-            branches: found.branches,
-            path,
-            path_base64,
-            path_ranges: found
-                .path_ranges
-                .iter()
-                .map(|(start, end)| Span { start: u64::from(*start), end: u64::from(*end) })
-                .collect(),
-            object: found.content.map(|id| id.to_string()),
-            language: found.language.map(str::to_owned),
-            indexed_at: rfc3339(found.indexed_at),
-            chunks: found.chunks.into_iter().map(Chunk::from).collect(),
-            match_count: found.match_count,
-            symbol: found.symbol.map(Symbol::from),
-            score: found.score,
-        }
-    }
-}
-
-impl From<engine::MatchKind> for ResultType {
-    fn from(kind: engine::MatchKind) -> Self {
-        match kind {
-            engine::MatchKind::Content => Self::Content,
-            engine::MatchKind::Path => Self::Path,
-            engine::MatchKind::Symbol => Self::Symbol,
-            engine::MatchKind::Repository => Self::Repository,
-        }
-    }
-}
-
-impl From<engine::Chunk> for Chunk {
-    fn from(chunk: engine::Chunk) -> Self {
-        let (content, content_base64) = text_of(chunk.content);
-        Self {
-            content,
-            content_base64,
-            start: chunk.start.into(),
-            ranges: chunk.ranges.into_iter().map(Range::from).collect(),
-            symbols: chunk.symbols.into_iter().map(Symbol::from).collect(),
-            cut: chunk.cut,
-        }
-    }
-}
-
-impl From<engine::Position> for Position {
-    fn from(at: engine::Position) -> Self {
-        Self { offset: at.offset, line: at.line, column: at.column }
-    }
-}
-
-impl From<engine::MatchRange> for Range {
-    fn from(range: engine::MatchRange) -> Self {
-        Self { start: range.start.into(), end: range.end.into() }
-    }
-}
-
 impl From<(usize, usize)> for Span {
     fn from((start, end): (usize, usize)) -> Self {
         Self { start: start as u64, end: end as u64 }
-    }
-}
-
-impl From<engine::SymbolHit> for Symbol {
-    fn from(symbol: engine::SymbolHit) -> Self {
-        Self {
-            name: symbol.name,
-            kind: symbol.kind.to_owned(),
-            container: symbol.container,
-            range: symbol.range.into(),
-        }
     }
 }
 

@@ -82,6 +82,8 @@ settings! {
     max_body_bytes: u64 = 2 * MIB, "http.max_body_bytes", "AETERNA_HTTP_MAX_BODY_BYTES", Some((KIB, GIB));
     /// Seconds for a client to send a request's head, and again for its body.
     read_timeout_seconds: u64 = 15, "http.read_timeout_seconds", "AETERNA_HTTP_READ_TIMEOUT_SECONDS", Some((1, 3600));
+    /// Seconds for a client to take the next 256 KiB of an answer.
+    write_timeout_seconds: u64 = 30, "http.write_timeout_seconds", "AETERNA_HTTP_WRITE_TIMEOUT_SECONDS", Some((1, 3600));
     /// Seconds that a shutdown waits for running requests and work.
     shutdown_timeout_seconds: u64 = 30, "http.shutdown_timeout_seconds", "AETERNA_HTTP_SHUTDOWN_TIMEOUT_SECONDS", Some((1, 3600));
     /// Bytes of one file that the file endpoint returns.
@@ -93,6 +95,9 @@ settings! {
     max_page_size: u64 = 1000, "search.max_page_size", "AETERNA_SEARCH_MAX_PAGE_SIZE", Some((1, 10_000));
     /// Results that `count:all` returns at most.
     max_results: u64 = 100_000, "search.max_results", "AETERNA_SEARCH_MAX_RESULTS", Some((1, 10_000_000));
+    /// Bytes of results that a search with `count:all` holds while it still looks for better ones;
+    /// results beyond are made when their turn comes.
+    held_bytes: u64 = 64 * MIB, "search.held_bytes", "AETERNA_SEARCH_HELD_BYTES", Some((0, 64 * GIB));
     /// Bytes of a query.
     max_query_bytes: u64 = 8 * KIB, "search.max_query_bytes", "AETERNA_SEARCH_MAX_QUERY_BYTES", Some((16, 8 * KIB));
     /// Lines of context above and below a match at most.

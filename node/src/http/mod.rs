@@ -1,5 +1,7 @@
 //! The HTTP API: routes, and the layers that every request passes.
 
+mod answer;
+mod body;
 pub mod context;
 mod extract;
 mod files;
@@ -94,7 +96,7 @@ fn described() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
         .routes(routes!(health::shutdown))
-        .routes(routes!(zoekt::search))
+        .routes(routes!(zoekt::zoekt_search))
         .routes(routes!(openapi::describe))
 }
 

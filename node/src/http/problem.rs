@@ -178,6 +178,9 @@ impl From<SearchError> for Problem {
                 problem
             }
             SearchError::ExpiredCursor => Self::new(StatusCode::GONE, "cursor-expired", message),
+            SearchError::Incomplete(skipped) => {
+                Self::incomplete(skipped.into_iter().map(Skipped::from).collect())
+            }
             // Nobody is there to read it.
             SearchError::Cancelled => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "cancelled", message)

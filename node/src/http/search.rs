@@ -4,21 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aeterna_index::query::{LanguageNames, ParseOptions, parse};
-use aeterna_index::search::{Alert, Cancel, Limits, SearchError, SearchRequest, SearchResponse};
+use aeterna_index::search::{
+    Alert, Cancel, Limits, Output, SearchError, SearchRequest, SearchResponse,
+};
 use aeterna_repo::DEFAULT_TENANT;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 use utoipa::{IntoParams, ToSchema};
 
 use super::AppState;
+use super::answer::Answer;
+use super::body;
 use super::extract::{JsonBody, Parameters};
 use super::problem::Problem;
 use crate::api::problem::ProblemBody;
-use crate::api::search::{SearchAnswer, Skipped};
+use crate::api::search::SearchAnswer;
 use crate::config::Config;
+use crate::telemetry::Metrics;
 
 /// A search.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams, ToSchema)]
@@ -87,29 +92,15 @@ pub async fn post_search(
 }
 
 async fn answer(state: &Arc<AppState>, parameters: SearchParameters) -> Result<Response, Problem> {
-    let require_complete = parameters.require_complete == Some(true);
     let request = request_of(state, parameters)?;
-    let shards = state.manager.index().shards().len() as u64;
-    let json: Bytes = execute(state, request, move |response| {
-        complete_enough(&response, require_complete)?;
-        let answer = SearchAnswer::new(response, shards);
-        serde_json::to_vec(&answer).map(Bytes::from).map_err(|error| {
-            tracing::error!(%error, "an answer could not be written as JSON");
-            Problem::internal()
-        })
-    })
-    .await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
-}
-
-/// Refuses an answer that left something out, where that was asked for.
-pub fn complete_enough(response: &SearchResponse, required: bool) -> Result<(), Problem> {
-    if required && !response.complete {
-        return Err(Problem::incomplete(
-            response.skipped.iter().cloned().map(Skipped::from).collect(),
-        ));
-    }
-    Ok(())
+    let (blocks, body) = body::channel(Duration::from_secs(state.config.write_timeout_seconds));
+    let search = start(state, request, move |state, request| {
+        let answer = Answer::new(blocks);
+        let response = search(state, request, Some(&answer))?;
+        answer.end(SearchAnswer::new(response, state.manager.index().shards().len() as u64));
+        Ok(())
+    })?;
+    body.response(search).await
 }
 
 /// The engine's request, with every number checked against its limit.
@@ -136,12 +127,14 @@ pub fn request_of(
         context_lines: usize::try_from(context_lines).unwrap_or(usize::MAX),
         chunks: parameters.chunks != Some(false),
         facets: parameters.facets == Some(true),
+        require_complete: parameters.require_complete == Some(true),
         explain: parameters.explain == Some(true),
         cursor: parameters.cursor,
         cancel: Cancel::default(),
         limits: Limits {
             deadline,
             documents: usize::try_from(config.max_results).unwrap_or(usize::MAX),
+            held_bytes: usize::try_from(config.held_bytes).unwrap_or(usize::MAX),
             ..Limits::default()
         },
     })
@@ -213,22 +206,38 @@ fn within(name: &str, value: i64, low: u64, high: u64) -> Result<u64, Problem> {
     })
 }
 
-/// Ends a search when what waits for it goes away, as it does with its connection.
-struct CancelOnDrop(Cancel);
+/// A search on a thread that may block. It ends when this is dropped, as it is with the connection
+/// that waits for it.
+pub struct Started<T> {
+    task: JoinHandle<Result<T, Problem>>,
+    cancel: Cancel,
+    metrics: Arc<Metrics>,
+}
 
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
+impl<T> Started<T> {
+    /// Waits for its end.
+    pub async fn finish(mut self) -> Result<T, Problem> {
+        (&mut self.task).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a search ended without an answer");
+            self.metrics.search_ended("failed");
+            Err(Problem::internal())
+        })
     }
 }
 
-/// Runs a search and what makes its answer on a thread that may block, within the limit on how
+impl<T> Drop for Started<T> {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Starts a search and what makes its answer on a thread that may block, within the limit on how
 /// many run.
-pub async fn execute<T: Send + 'static>(
+pub fn start<T: Send + 'static>(
     state: &Arc<AppState>,
     request: SearchRequest,
-    finish: impl FnOnce(SearchResponse) -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
+    run: impl FnOnce(&AppState, &SearchRequest) -> Result<T, Problem> + Send + 'static,
+) -> Result<Started<T>, Problem> {
     let Ok(permit) = Arc::clone(&state.searches).try_acquire_owned() else {
         state.metrics.search_ended("busy");
         return Err(Problem::too_many(format!(
@@ -244,18 +253,23 @@ pub async fn execute<T: Send + 'static>(
         let _permit = permit;
         let _running = shared.metrics.search_running();
         let _entered = span.enter();
-        search(&shared, &request).and_then(finish)
+        run(&shared, &request)
     });
-    let _cancel = CancelOnDrop(cancel);
-    task.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a search ended without an answer");
-        state.metrics.search_ended("failed");
-        Err(Problem::internal())
-    })
+    Ok(Started { task, cancel, metrics: Arc::clone(&state.metrics) })
 }
 
-fn search(state: &AppState, request: &SearchRequest) -> Result<SearchResponse, Problem> {
-    match state.manager.index().search(request) {
+/// Searches. With an output, the results go there.
+pub fn search(
+    state: &AppState,
+    request: &SearchRequest,
+    output: Option<&dyn Output>,
+) -> Result<SearchResponse, Problem> {
+    let index = state.manager.index();
+    let answer = match output {
+        Some(output) => index.search_into(request, output),
+        None => index.search(request),
+    };
+    match answer {
         Ok(mut response) => {
             response.alerts.extend(shortened(request));
             let steps: Vec<_> =

@@ -1,83 +1,154 @@
 //! `/api/v1/search/stream`: a search as server-sent events.
 
-use std::convert::Infallible;
+use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use aeterna_index::search::SearchResponse;
+use aeterna_index::search::{Match, Output, Progress};
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, stream};
 use serde::Serialize;
 use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use super::AppState;
+use super::answer::json as written;
 use super::extract::Parameters;
 use super::problem::Problem;
-use super::search::{SearchParameters, complete_enough, execute, request_of};
+use super::search::{SearchParameters, request_of, search, start};
 use crate::api::problem::ProblemBody;
+use crate::api::result::write_result;
 use crate::api::search::SearchAnswer;
 
 /// Results of one `matches` event at most.
 const BATCH: usize = 50;
+/// Events that wait for the client.
+const EVENTS_AHEAD: usize = 64;
 
-/// Searches, and answers as server-sent events: `progress` (`{"verified","candidates"}`), `matches`
-/// (a list of results), `facets`, `alert` (one each), and `done` always last, with what `/search`
-/// has beside its results.
+/// Searches, and answers as server-sent events while it searches: `progress`
+/// (`{"verified","candidates"}`), `matches` (a list of results), `facets`, `alert` (one each), and
+/// `done` always last, with what `/search` has beside its results. A stream that ends without `done`
+/// was broken off.
 #[utoipa::path(get, path = "/api/v1/search/stream", tag = "search", params(SearchParameters), responses(
     (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
     (status = 400, description = "A parameter is wrong", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 410, description = "What the cursor was made on is gone", body = ProblemBody, content_type = "application/problem+json"),
     (status = 429, description = "Too many searches run", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 503, description = "`requireComplete` was asked for and something was left out", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn stream(
     State(state): State<Arc<AppState>>,
     Parameters(parameters): Parameters<SearchParameters>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let require_complete = parameters.require_complete == Some(true);
-    let explain = parameters.explain == Some(true);
-    let mut request = request_of(&state, parameters)?;
-    // Progress is told from what the engine counted.
-    request.explain = true;
-    let shards = state.manager.index().shards().len() as u64;
-    let events = execute(&state, request, move |response| {
-        complete_enough(&response, require_complete)?;
-        Ok(events(response, shards, explain))
-    })
-    .await?;
-    Ok(Sse::new(stream::iter(events).map(Ok)).keep_alive(KeepAlive::default()))
+) -> Result<Sse<impl Stream<Item = Result<Event, io::Error>>>, Problem> {
+    let request = request_of(&state, parameters)?;
+    let (sender, mut receiver) = mpsc::channel(EVENTS_AHEAD);
+    let events = Events {
+        sender,
+        runtime: Handle::current(),
+        patience: Duration::from_secs(state.config.write_timeout_seconds),
+        // An answer that may yet be refused has not begun.
+        begun: AtomicBool::new(!request.require_complete),
+    };
+    let search = start(&state, request, move |state, request| {
+        let response = search(state, request, Some(&events))?;
+        let shards = state.manager.index().shards().len() as u64;
+        let _ = events.end(SearchAnswer::new(response, shards));
+        Ok(())
+    })?;
+    let Some(first) = receiver.recv().await else {
+        search.finish().await?;
+        return Err(Problem::internal());
+    };
+    let events = stream::unfold(
+        (Some(first), receiver, Some(search)),
+        |(first, mut receiver, mut search)| async move {
+            let next = match first {
+                Some(first) => Some(first),
+                None => receiver.recv().await,
+            };
+            let event = match next {
+                Some(event) => Ok(event),
+                None => match search.take()?.finish().await {
+                    Ok(()) => return None,
+                    Err(problem) => Err(io::Error::other(problem.detail().to_owned())),
+                },
+            };
+            Some((event, (None, receiver, search)))
+        },
+    );
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 
-fn events(response: SearchResponse, shards: u64, explain: bool) -> Vec<Event> {
-    let mut answer = SearchAnswer::new(response, shards);
-    let mut events = Vec::new();
-    if let Some(told) = &answer.explain {
-        let progress = json!({"verified": told.verified, "candidates": told.candidates});
-        events.push(event("progress", &progress));
-    }
-    let results = std::mem::take(&mut answer.results);
-    for batch in results.chunks(BATCH) {
-        events.push(event("matches", &batch));
-    }
-    if let Some(facets) = answer.facets.take() {
-        events.push(event("facets", &facets));
-    }
-    for alert in std::mem::take(&mut answer.alerts) {
-        events.push(event("alert", &alert));
-    }
-    if !explain {
-        answer.explain = None;
-    }
-    let done = json!({
-        "stats": answer.stats,
-        "complete": answer.complete,
-        "skipped": answer.skipped,
-        "explain": answer.explain,
-        "nextCursor": answer.next_cursor,
-    });
-    events.push(event("done", &done));
-    events
+/// Sends a search's results as events.
+struct Events {
+    sender: mpsc::Sender<Event>,
+    runtime: Handle,
+    patience: Duration,
+    begun: AtomicBool,
 }
 
-fn event(name: &str, data: &impl Serialize) -> Event {
-    // The types have text keys and finite numbers alone: writing them as JSON cannot fail.
-    Event::default().event(name).data(serde_json::to_string(data).unwrap_or_default())
+impl Events {
+    /// Sends an event; it waits for the client.
+    fn event(&self, name: &str, data: impl AsRef<str>) -> ControlFlow<()> {
+        self.begun.store(true, Ordering::Relaxed);
+        let event = Event::default().event(name).data(data);
+        let send = tokio::time::timeout(self.patience, self.sender.send(event));
+        match self.runtime.block_on(send) {
+            Ok(Ok(())) => ControlFlow::Continue(()),
+            Ok(Err(_)) => ControlFlow::Break(()),
+            Err(_) => {
+                tracing::warn!(patience = ?self.patience, "a client takes its events too slowly; they are broken off");
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// Sends what is told after the results.
+    fn end(&self, mut answer: SearchAnswer) -> ControlFlow<()> {
+        if let Some(facets) = answer.facets.take() {
+            self.event("facets", text(&facets))?;
+        }
+        for alert in std::mem::take(&mut answer.alerts) {
+            self.event("alert", text(&alert))?;
+        }
+        let done = json!({
+            "stats": answer.stats,
+            "complete": answer.complete,
+            "skipped": answer.skipped,
+            "explain": answer.explain,
+            "nextCursor": answer.next_cursor,
+        });
+        self.event("done", text(&done))
+    }
+}
+
+impl Output for Events {
+    fn write(&self, found: Match, into: &mut Vec<u8>) {
+        write_result(&found, into);
+    }
+
+    fn send(&self, results: Vec<Vec<u8>>) -> ControlFlow<()> {
+        for batch in results.chunks(BATCH) {
+            let list = [&b"["[..], &batch.join(&b','), b"]"].concat();
+            self.event("matches", String::from_utf8_lossy(&list))?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn progress(&self, progress: Progress) {
+        if self.begun.load(Ordering::Relaxed) {
+            let Progress { verified, candidates } = progress;
+            let data = json!({"verified": verified, "candidates": candidates}).to_string();
+            // One that does not fit is not missed: another follows.
+            let _ = self.sender.try_send(Event::default().event("progress").data(data));
+        }
+    }
+}
+
+fn text(data: &impl Serialize) -> String {
+    String::from_utf8_lossy(&written(data)).into_owned()
 }

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::AppState;
 use super::extract::JsonBody;
 use super::problem::Problem;
-use super::search::{SearchParameters, execute, request_of};
+use super::search::{SearchParameters, request_of, search, start};
 use crate::api::zoekt::{ZoektError, ZoektOptions, ZoektReply, ZoektRequest};
 
 /// Zoekt's defaults, which an option in the query itself overrides: words are regular expressions,
@@ -26,7 +26,7 @@ const HABITS: &str = "patterntype:regexp case:auto ";
     (status = 400, body = ZoektError),
     (status = 429, body = ZoektError),
 ))]
-pub async fn search(
+pub async fn zoekt_search(
     State(state): State<Arc<AppState>>,
     body: Result<JsonBody<ZoektRequest>, Problem>,
 ) -> Response {
@@ -43,21 +43,24 @@ pub async fn search(
     }
 }
 
-async fn run(state: &Arc<AppState>, request: ZoektRequest) -> Result<ZoektReply, Problem> {
-    let options = request.opts.unwrap_or_default();
-    check(&request.q, request.repo_ids.is_some(), &options)?;
+async fn run(state: &Arc<AppState>, asked: ZoektRequest) -> Result<ZoektReply, Problem> {
+    let options = asked.opts.unwrap_or_default();
+    check(&asked.q, asked.repo_ids.is_some(), &options)?;
     let parameters = SearchParameters {
-        q: format!("{HABITS}{}", request.q),
+        q: format!("{HABITS}{}", asked.q),
         // Zoekt's statistics are made from these.
         explain: Some(true),
         ..SearchParameters::default()
     };
-    let mut search = request_of(state, parameters)?;
-    apply(state, &options, &mut search);
+    let mut request = request_of(state, parameters)?;
+    apply(state, &options, &mut request);
     let chunks = options.chunk_matches;
-    execute(state, search, move |response| Ok(ZoektReply::new(response, chunks)))
-        .await
-        .map_err(|problem| problem.shift_position(HABITS.len() as u64))
+    start(state, request, move |state, request| {
+        Ok(ZoektReply::new(search(state, request, None)?, chunks))
+    })?
+    .finish()
+    .await
+    .map_err(|problem| problem.shift_position(HABITS.len() as u64))
 }
 
 /// Refuses what cannot be honoured, rather than answer something else than was asked.

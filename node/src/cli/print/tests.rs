@@ -31,6 +31,7 @@ fn result(path: &str, content: &str, start: (u64, u32), ranges: &[(u64, u64)]) -
             symbols: Vec::new(),
             cut: false,
         }],
+        ranges_cut: false,
         match_count: ranges.len() as u64,
         symbol: None,
         score: 0.0,

@@ -1,0 +1,61 @@
+//! The JSON answer of a search, sent while it is made.
+
+use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
+
+use aeterna_index::search::{Match, Output};
+
+use super::body::Writer;
+use crate::api::result::write_result;
+use crate::api::search::SearchAnswer;
+
+/// How an answer without results begins.
+const START: &[u8] = b"{\"results\":[";
+
+/// Writes an answer as [`SearchAnswer`] would be written.
+pub struct Answer(Mutex<Parts>);
+
+struct Parts {
+    writer: Writer,
+    results: u64,
+}
+
+impl Answer {
+    /// With nothing written yet.
+    pub fn new(writer: Writer) -> Self {
+        Self(Mutex::new(Parts { writer, results: 0 }))
+    }
+
+    /// Writes what stands after the results.
+    pub fn end(self, rest: SearchAnswer) {
+        debug_assert!(rest.results.is_empty());
+        let rest = json(&rest);
+        let Parts { mut writer, results } =
+            self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let from = if results == 0 { 0 } else { START.len() };
+        // A client that is gone reads no end.
+        let _ = writer.write(&rest[from..]).is_continue() && writer.flush().is_continue();
+    }
+}
+
+impl Output for Answer {
+    fn write(&self, found: Match, into: &mut Vec<u8>) {
+        write_result(&found, into);
+    }
+
+    fn send(&self, written: Vec<Vec<u8>>) -> ControlFlow<()> {
+        let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for result in written {
+            let before = if parts.results == 0 { START } else { b"," };
+            parts.writer.write(before)?;
+            parts.writer.write(&result)?;
+            parts.results += 1;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The types of answers have text keys and finite numbers alone: writing them as JSON cannot fail.
+pub fn json(data: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(data).unwrap_or_default()
+}
