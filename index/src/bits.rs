@@ -82,6 +82,13 @@ impl Bits {
         }
     }
 
+    /// Takes the members of the other out.
+    pub(crate) fn and_not(&mut self, other: &Self) {
+        for (word, without) in self.words.iter_mut().zip(&other.words) {
+            *word &= !without;
+        }
+    }
+
     /// Everything that was not a member.
     pub(crate) fn complement(mut self) -> Self {
         for word in &mut self.words {
@@ -103,8 +110,18 @@ impl Bits {
 
     /// The members, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.words.iter().enumerate().flat_map(|(index, word)| {
+        self.iter_from(0)
+    }
+
+    /// The members but for the first `skipped`, ascending.
+    pub(crate) fn iter_from(&self, mut skipped: usize) -> impl Iterator<Item = u32> + '_ {
+        self.words.iter().enumerate().flat_map(move |(index, word)| {
             let mut rest = *word;
+            if skipped > 0 {
+                let here = (rest.count_ones() as usize).min(skipped);
+                skipped -= here;
+                (0..here).for_each(|_| rest &= rest - 1);
+            }
             std::iter::from_fn(move || {
                 (rest != 0).then(|| {
                     let bit = rest.trailing_zeros();
@@ -131,5 +148,20 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), [3, 69]);
         assert_eq!(Bits::all(70).count(), 70);
         assert_eq!(Bits::all(64).count(), 64);
+    }
+
+    #[test]
+    fn members_are_skipped_and_taken_out() {
+        let mut set = Bits::none(200);
+        let members = [0, 5, 63, 64, 70, 128, 199];
+        members.iter().for_each(|member| set.insert(*member));
+        for skipped in 0..=members.len() + 1 {
+            let left = members.iter().copied().skip(skipped);
+            assert!(set.iter_from(skipped).eq(left), "{skipped}");
+        }
+        let mut others = Bits::none(200);
+        [5, 6, 199].iter().for_each(|member| others.insert(*member));
+        set.and_not(&others);
+        assert!(set.iter().eq([0, 63, 64, 70, 128]));
     }
 }

@@ -29,4 +29,7 @@ pub use document::{
 };
 pub use error::IndexError;
 pub use options::{NoProgress, ProgressSink, ShardOptions, release_memory, yield_to_searches};
-pub use shard::{Applied, Damage, Maintenance, OmittedFile, Shard, ShardSet, ShardStats};
+pub use shard::{
+    Applied, Changed, Damage, History, HistoryUpdate, LastChange, Maintenance, OmittedFile, Shard,
+    ShardSet, ShardStats,
+};

@@ -17,7 +17,6 @@ use crate::cli::repos::{absolute, ready_line};
 use crate::cli::terminal::printable;
 use crate::cli::{program, shell_quoted};
 use crate::config::ListenAddress;
-use crate::telemetry::IndexingTimes;
 
 /// A search that finds something in most repositories of the language.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -38,14 +37,8 @@ const EXAMPLES: &[(&str, &str)] = &[
 ];
 
 /// Adds or syncs each, waits for them, and prints the command.
-pub async fn run(
-    manager: Arc<RepoManager>,
-    times: IndexingTimes,
-    urls: Vec<String>,
-    address: SocketAddr,
-) {
-    let jobs =
-        urls.into_iter().map(|url| tokio::spawn(one(Arc::clone(&manager), times.clone(), url)));
+pub async fn run(manager: Arc<RepoManager>, urls: Vec<String>, address: SocketAddr) {
+    let jobs = urls.into_iter().map(|url| tokio::spawn(one(Arc::clone(&manager), url)));
     let mut ready = Vec::new();
     for job in jobs.collect::<Vec<_>>() {
         ready.extend(job.await.ok().flatten());
@@ -59,8 +52,8 @@ pub async fn run(
 }
 
 /// The name of the repository, once it can be searched.
-async fn one(manager: Arc<RepoManager>, times: IndexingTimes, url: String) -> Option<String> {
-    let started = start(&manager, &times, &url).await;
+async fn one(manager: Arc<RepoManager>, url: String) -> Option<String> {
+    let started = start(&manager, &url).await;
     let mut follower = Follower::new();
     let (mut changes, before) = match started {
         Ok(started) => started,
@@ -95,7 +88,6 @@ async fn one(manager: Arc<RepoManager>, times: IndexingTimes, url: String) -> Op
 /// Follows the repository from here; with its `updatedAt` from before, where it existed.
 async fn start(
     manager: &RepoManager,
-    times: &IndexingTimes,
     url: &str,
 ) -> Result<(Receiver<aeterna_repo::Repository>, Option<String>), ManagerError> {
     let added = manager
@@ -111,7 +103,6 @@ async fn start(
     if !added.created {
         manager.sync(id).await?;
     }
-    times.follow(id);
     Ok((manager.watch(id).await?, before))
 }
 

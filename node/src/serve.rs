@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_repo::{ManagerError, RepoManager};
+use aeterna_repo::{ManagerError, Observer, RepoManager};
 use tokio::net::TcpListener;
 
 use crate::cli::args::ServeArgs;
@@ -15,7 +15,7 @@ use crate::first_index;
 use crate::http::listener::{self, ListenerLimits};
 use crate::http::{self, AppState};
 use crate::stop::Stop;
-use crate::telemetry::{self, IndexingTimes, Metrics};
+use crate::telemetry::{self, Metrics};
 
 /// Name of the file in the data folder that says where a running server listens.
 const SERVER_FILE: &str = "server.json";
@@ -99,24 +99,19 @@ async fn serve(loaded: Loaded, index: Vec<String>) -> Result<(), ServeError> {
     let listener = listen(config.listen.0).await?;
     let address = listener.local_addr().map_err(ServeError::System)?;
     let metrics = Arc::new(Metrics::default());
-    let manager = RepoManager::open(config.manager())
+    let mut opening = config.manager();
+    let measured = Arc::clone(&metrics);
+    opening.indexed = Observer::new(move |elapsed| measured.indexed(elapsed));
+    let manager = RepoManager::open(opening)
         .await
         .map_err(|source| ServeError::Open { data: data.clone(), source })?;
     let server_file = ServerFile::write(&config.data, address).map_err(unusable)?;
     announce(address);
     let limits = limits_of(&config);
-    let times = IndexingTimes::new(&manager, &metrics);
-    tokio::spawn(times.clone().follow_all());
-    let state = Arc::new(AppState::new(
-        Arc::clone(&manager),
-        config,
-        metrics,
-        times.clone(),
-        address,
-        stop.clone(),
-    ));
+    let state =
+        Arc::new(AppState::new(Arc::clone(&manager), config, metrics, address, stop.clone()));
     let router = http::router(state);
-    let indexing = tokio::spawn(first_index::run(Arc::clone(&manager), times, index, address));
+    let indexing = tokio::spawn(first_index::run(Arc::clone(&manager), index, address));
     let ending = end(Arc::clone(&manager), stop.clone(), limits.shutdown_timeout);
     tokio::join!(listener::serve(listener, router, limits, &stop.asked, &stop.hurry), ending);
     indexing.abort();

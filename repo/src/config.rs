@@ -1,6 +1,7 @@
 //! What a [`crate::RepoManager`] is opened with; each limit has a name and a default.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aeterna_index::ShardOptions;
@@ -38,7 +39,11 @@ pub struct ManagerConfig {
     pub batch_entries: usize,
     /// Events kept for each repository.
     pub max_events: u32,
-    /// Niceness of the thread that merges segments and reads symbols.
+    /// Told of every indexing how long it took, from what was fetched until it could be searched.
+    pub indexed: Observer,
+    /// Commits of one repository that are read at most for the last changes of its files.
+    pub history_commits: u64,
+    /// Niceness of the threads that merge segments, read symbols and read last changes.
     pub maintenance_nice: i32,
 }
 
@@ -61,8 +66,33 @@ impl ManagerConfig {
             max_revisions: 10_000,
             batch_entries: 1_000_000,
             max_events: 500,
+            indexed: Observer::default(),
+            history_commits: 2_000_000,
             maintenance_nice: 10,
         }
+    }
+}
+
+/// Someone who wants to know how long something took.
+#[derive(Clone, Default)]
+pub struct Observer(Option<Arc<dyn Fn(Duration) + Send + Sync>>);
+
+impl Observer {
+    /// Calls `tell` each time; it must not wait.
+    pub fn new(tell: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+
+    pub(crate) fn tell(&self, elapsed: Duration) {
+        if let Some(tell) = &self.0 {
+            tell(elapsed);
+        }
+    }
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Observer" } else { "nobody" })
     }
 }
 

@@ -43,6 +43,17 @@ pub enum ManagerError {
         /// Where the repository that has it comes from.
         url: String,
     },
+    /// The repository exists, and other branches of it are indexed than were asked for.
+    #[error(
+        "{name} is indexed already, but other branches of it: {branches}; remove it first to index \
+         these"
+    )]
+    OtherBranches {
+        /// The repository.
+        name: String,
+        /// Its globs, or that it is the default branch.
+        branches: String,
+    },
     /// No repository of the tenant is what was asked for.
     #[error("no repository {what}; list them to see what there is")]
     NotFound {
@@ -144,6 +155,7 @@ impl ManagerError {
             Self::InvalidName { .. } => "invalid-name",
             Self::InvalidGlob { .. } => "invalid-branch-glob",
             Self::NameTaken { .. } => "name-taken",
+            Self::OtherBranches { .. } => "other-branches",
             Self::NotFound { .. } => "repository-not-found",
             Self::NotCloned { .. } => "repository-not-cloned",
             Self::RevisionNotIndexed { .. } => "revision-not-indexed",

@@ -15,7 +15,7 @@ pub mod manager;
 pub mod repository;
 mod secrets;
 
-pub use config::{DatabaseUrl, GitConfig, ManagerConfig, RetryConfig};
+pub use config::{DatabaseUrl, GitConfig, ManagerConfig, Observer, RetryConfig};
 pub use error::ManagerError;
 pub use manager::{
     AddRepository, Added, FileContent, Health, ListFilter, NotIndexed, Pause, RepoManager,

@@ -251,6 +251,8 @@ pub enum EventKind {
     Indexed,
     /// Its symbols can be searched.
     SymbolsReady,
+    /// The authors and dates of its files' last changes can be searched.
+    HistoryReady,
     /// An attempt failed.
     Failed,
     /// Indexing waits, as the disk is full.
@@ -265,12 +267,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Added,
         Self::Queued,
         Self::Fetched,
         Self::Indexed,
         Self::SymbolsReady,
+        Self::HistoryReady,
         Self::Failed,
         Self::Paused,
         Self::Recovered,
@@ -286,6 +289,7 @@ impl EventKind {
             Self::Fetched => "fetched",
             Self::Indexed => "indexed",
             Self::SymbolsReady => "symbols-ready",
+            Self::HistoryReady => "history-ready",
             Self::Failed => "failed",
             Self::Paused => "paused",
             Self::Recovered => "recovered",

@@ -1,5 +1,7 @@
 //! The HTTP API on good requests.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Git, Request, Server, ServerOptions};
@@ -303,4 +305,33 @@ fn a_large_answer_is_sent_in_parts_and_is_whole() {
         assert_eq!(result["rangesCut"].as_bool().unwrap_or(false), all > 1_000);
     }
     assert_eq!(sorted(results), sorted(by_pages(&server, "needle")));
+}
+
+#[test]
+fn files_are_found_by_who_changed_them_last_and_when() {
+    let git = Git::with_files("team", &[("one.txt", b"needle"), ("two.txt", b"needle")]);
+    git.write("two.txt", b"needle again");
+    let ada = ["commit", "-q", "-a", "-m", "two", "--author", "Ada Lovelace <ada@example.org>"];
+    git.git(&ada);
+    let server = Server::start();
+    let repository = server.add(&git.url());
+    // What is not known yet is told.
+    let until = Instant::now() + Duration::from_secs(60);
+    let paths = |query: &str| loop {
+        let answer = server.search(query, "").json();
+        if answer["complete"] == true {
+            let results = answer["results"].as_array().unwrap();
+            let paths = results.iter().map(|result| result["path"].as_str().unwrap().to_owned());
+            return paths.collect::<Vec<_>>();
+        }
+        assert_eq!(answer["skipped"][0]["reason"], "indexStale", "{answer}");
+        assert!(Instant::now() < until, "{answer}");
+    };
+    assert_eq!(paths("needle author:lovelace"), ["two.txt"]);
+    assert_eq!(paths("needle -author:ada"), ["one.txt"]);
+    assert_eq!(paths("needle updated:<1h"), ["one.txt", "two.txt"]);
+    assert!(paths("needle updated:<2020").is_empty());
+    let id = repository["id"].as_str().unwrap();
+    let events = server.get(&format!("/api/v1/repos/{id}/events")).text();
+    assert!(events.contains("history-ready"), "{events}");
 }

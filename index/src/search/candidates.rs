@@ -4,21 +4,22 @@
 //! do. NOT swaps and complements them, so that a trigram expression, which only ever says "may",
 //! is never taken for an answer.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use super::compile::{Atom, Compiled, Expr, Ready};
+use super::compile::{Atom, Compiled, Expr, Ready, fold};
 use super::repositories::info_passes;
 use super::response::{SearchError, Visible};
 use crate::IndexError;
 use crate::bits::Bits;
-use crate::document::{OmitReason, RepositoryInfo};
+use crate::document::{OmitReason, RepositoryId, RepositoryInfo};
 use crate::plan::GramExpr;
 use crate::query::tree::Filter;
 use crate::segment::View;
 use crate::segment::postings::{ListReader, Place};
 use crate::segment::tables::{Blob, PATH_BLOCK, flag};
-use crate::shard::Snapshot;
 use crate::shard::snapshot::Loaded;
+use crate::shard::{Changed, History, Snapshot};
 
 /// An intersection this small is not narrowed further: reading a list costs more.
 const FEW_UNITS: u32 = 4;
@@ -139,12 +140,12 @@ impl Finder<'_, '_> {
             Ready::Revision(name, _) => self.of_revisions(|default, revision| {
                 name.is_match(revision) || default == Some(revision) && name.is_match("HEAD")
             }),
-            Ready::Other(filter) => self.other_filter(filter),
+            Ready::Other(filter) => self.other_filter(filter)?,
         })
     }
 
-    fn other_filter(&self, filter: &Filter) -> Bits {
-        match filter {
+    fn other_filter(&self, filter: &Filter) -> Result<Bits, IndexError> {
+        Ok(match filter {
             Filter::Organisation(_)
             | Filter::Archived(_)
             | Filter::Fork(_)
@@ -163,12 +164,46 @@ impl Finder<'_, '_> {
             Filter::Generated => {
                 self.of_documents(|document| document.flags & flag::GENERATED != 0)
             }
-            // Compiling a query turns these into matchers, or refuses them.
-            Filter::Repository(_)
-            | Filter::Revision(_)
-            | Filter::Author(_)
-            | Filter::Updated(_) => Bits::none(self.documents()),
+            Filter::Author(part) => return self.by_author(part),
+            Filter::Updated(range) => {
+                return self.of_changes(|_, change| range.contains(change.seconds));
+            }
+            // Compiling a query turns these into matchers.
+            Filter::Repository(_) | Filter::Revision(_) => Bits::none(self.documents()),
+        })
+    }
+
+    /// Documents whose last change's author has a part in the name or address, whatever its case.
+    fn by_author(&self, part: &str) -> Result<Bits, IndexError> {
+        let part = fold(part);
+        let is_wanted = |id: &RepositoryId| {
+            let history: &Arc<History> = self.snapshot.histories.get(id)?;
+            let authors = history.authors().iter();
+            Some((*id, authors.map(|author| fold(author).contains(&part)).collect()))
+        };
+        let repositories = &self.loaded.segment.meta.repositories;
+        let wanted: HashMap<RepositoryId, Vec<bool>> =
+            repositories.iter().filter_map(is_wanted).collect();
+        self.of_changes(|id, change| {
+            wanted.get(&id).is_some_and(|wanted| wanted[change.author as usize])
+        })
+    }
+
+    /// Documents whose last change is known, and one to keep.
+    fn of_changes(
+        &self,
+        keep: impl Fn(RepositoryId, &Changed) -> bool,
+    ) -> Result<Bits, IndexError> {
+        let changes = self.snapshot.changes(self.loaded, &self.view)?;
+        let mut set = Bits::none(self.documents());
+        for id in &self.loaded.segment.meta.repositories {
+            for document in self.view.documents_in(*id) {
+                if changes[document as usize].is_some_and(|change| keep(*id, &change)) {
+                    set.insert(document);
+                }
+            }
         }
+        Ok(set)
     }
 
     fn of_documents(&self, keep: impl Fn(&crate::segment::tables::Document) -> bool) -> Bits {

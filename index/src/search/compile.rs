@@ -142,13 +142,46 @@ pub(crate) fn compile_query(text: &str) -> Result<Compiled, SearchError> {
         tree: root.to_string(),
     };
     compiled.expr = compiled.lower(root, true)?;
+    compiled.every_symbol()?;
     Ok(compiled)
 }
 
 impl Compiled {
+    /// Whether it asks for last changes.
+    pub(crate) fn asks_for_changes(&self) -> bool {
+        let asks =
+            |ready: &Ready| matches!(ready, Ready::Other(Filter::Author(_) | Filter::Updated(_)));
+        self.filters.iter().any(asks)
+    }
+
     /// Whether content is looked at.
     pub(crate) fn reads_content(&self) -> bool {
         self.atoms.iter().any(|atom| atom.in_content || atom.symbol.is_some())
+    }
+
+    /// Whether results are definitions.
+    pub(crate) fn wants_symbols(&self) -> bool {
+        matches!(self.options.result_type, ResultType::Symbol)
+            || matches!(self.options.select, Some(Select::Symbol(_)))
+    }
+
+    /// Definitions that qualifiers alone select are all of a file's.
+    fn every_symbol(&mut self) -> Result<(), SearchError> {
+        let is_named = |atom: &Atom| atom.positive && atom.symbol.is_some();
+        if !self.wants_symbols() || self.atoms.iter().any(is_named) {
+            return Ok(());
+        }
+        let every = Pattern {
+            matcher: Matcher::Regex(String::new()),
+            case: Case::Sensitive,
+            scope: Scope::Symbol { container: None },
+            position: 0..0,
+        };
+        let atom = self.atom(every, true)?;
+        self.atoms.push(atom);
+        let selected = std::mem::replace(&mut self.expr, Expr::All);
+        self.expr = Expr::And(vec![selected, Expr::Atom(self.atoms.len() - 1)]);
+        Ok(())
     }
 
     fn lower(&mut self, node: Node, positive: bool) -> Result<Expr, SearchError> {
@@ -180,8 +213,7 @@ impl Compiled {
             Some(text) => Finds::Needle(Box::new(Finder::new(text).into_owned())),
             None => Finds::Regex(compile(&pattern)?),
         };
-        let wants_symbols = matches!(self.options.result_type, ResultType::Symbol)
-            || matches!(self.options.select, Some(Select::Symbol(_)));
+        let wants_symbols = self.wants_symbols();
         let symbol = match &pattern.scope {
             Scope::Symbol { container } => Some(SymbolScope { container: container.clone() }),
             Scope::Either | Scope::Content if wants_symbols => {
@@ -249,17 +281,6 @@ fn ready(filter: Filter) -> Result<Ready, SearchError> {
                 | crate::query::NameMatch::Regex(text) => text,
             };
             Ready::Revision(matcher, written)
-        }
-        Filter::Author(_) | Filter::Updated(_) => {
-            return Err(SearchError::Query {
-                code: "not-supported-here".to_owned(),
-                message:
-                    "the authors and dates of files are not in the index; leave out `author:` \
-                          and `updated:`"
-                        .to_owned(),
-                position: None,
-                rewrite: None,
-            });
         }
         other => Ready::Other(other),
     })

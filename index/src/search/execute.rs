@@ -20,7 +20,8 @@ use super::response::{
     Explain, Match, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped, StepTime,
 };
 use super::running::Running;
-use super::windows::{Windows, in_order};
+use super::units::Units;
+use super::windows::{Windows, order_of};
 use crate::IndexError;
 use crate::document::{OmitReason, RepositoryId};
 use crate::query::tree::{Count as Wanted, ResultType, Select};
@@ -57,8 +58,7 @@ impl Mode {
         };
         let repositories = query.options.result_type == ResultType::Repository
             || query.options.select == Some(Select::Repository);
-        let symbols = query.options.result_type == ResultType::Symbol
-            || matches!(query.options.select, Some(Select::Symbol(_)));
+        let symbols = query.wants_symbols();
         Self { exhaustive: all || request.facets || repositories, page, repositories, symbols }
     }
 }
@@ -115,6 +115,7 @@ impl Searcher {
         let mut query = compile_query(&request.query)?;
         let mode = Mode::of(&query, request);
         let budget = Budget::start(&request.limits, query.options.timeout, request.cancel.clone());
+        let units = Units::default();
         let (snapshots, cursor) = pinned(shards, request)?;
         steps.end("plan");
 
@@ -122,7 +123,7 @@ impl Searcher {
         let (segments, order) = self.pool.install(|| {
             let segments = all_candidates(&query, shards, &snapshots, request, &mut skipped)?;
             sort_by_cost(&mut query.expr, &segments);
-            let order = in_order(&query, &mode, &segments)?;
+            let order = order_of(&query, &mode, &segments)?;
             Ok::<_, SearchError>((segments, order))
         })?;
         steps.end("candidates");
@@ -134,6 +135,7 @@ impl Searcher {
             snapshots: &snapshots,
             segments: &segments,
             budget: &budget,
+            units: &units,
             output,
         };
         let mut collector = Collector::new(running);
@@ -398,6 +400,22 @@ fn reasons(running: Running) -> Vec<Skipped> {
                 .map(|(reason, count)| format!("{count}: {}", reason.explain()))
                 .collect(),
         );
+    }
+    if query.asks_for_changes() {
+        let pending = snapshots.iter().flat_map(|snapshot| {
+            let visible = snapshot.infos.values().filter(|info| request.visible.contains(&info.id));
+            visible.filter(move |info| snapshot.history_pending(info.id))
+        });
+        let pending: Vec<String> = pending.map(|info| info.name.clone()).collect();
+        if !pending.is_empty() {
+            skip(
+                SkipReason::IndexStale,
+                "who changed the files of these repositories last is still being read; ask again \
+                 in a moment"
+                    .to_owned(),
+                pending,
+            );
+        }
     }
     let wants_symbols = query.atoms.iter().any(|atom| atom.symbol.is_some());
     if wants_symbols && segments.iter().any(|segment| segment.loaded.symbols.is_none()) {

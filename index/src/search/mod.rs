@@ -10,11 +10,13 @@ mod deliver;
 mod execute;
 mod matches;
 mod merge;
+mod order;
 mod output;
 mod rank;
 mod repositories;
 mod response;
 mod running;
+mod units;
 mod verify;
 mod windows;
 

@@ -1,23 +1,15 @@
-//! Order: which candidates are looked at first, and how what matches is scored.
-//!
-//! A *prior* is known before a document is read: whether it defines a symbol that the query names,
-//! whether its base name has a term, whether it is vendored, generated or a test. A *score* adds
-//! what the matches are: definitions, whole words, terms close together. Weights were set on the
+//! How what matches is scored: by the path and what kind of file it is, as before it was read, and
+//! by what the matches are: definitions, whole words, terms close together. Weights were set on the
 //! first half of the labelled set in `benches/relevance/` alone.
 
-use super::candidates::SegmentCandidates;
-use super::compile::{Atom, Compiled, fold};
+use super::compile::{Atom, fold};
 use super::verify::{Found, Hit, Interrupted, Verified, Verifier};
-use crate::IndexError;
-use crate::bits::Bits;
-use crate::segment::symbols::{StoredSymbol, folded_name};
+use crate::segment::symbols::StoredSymbol;
 use crate::segment::tables::flag;
 use crate::symbols::SymbolKind;
 
 /// Matches of one document that are weighed at most.
 const WEIGHED_HITS: usize = 512;
-/// Highest prior.
-pub(crate) const MAX_PRIOR: usize = 63;
 
 /// What the score is made of.
 mod weight {
@@ -62,87 +54,6 @@ fn kind_factor(kind: SymbolKind) -> f32 {
         SymbolKind::Impl => 0.4,
     }
 }
-
-/// Priors of the candidates of a segment.
-pub(crate) struct Priors<'a> {
-    flags: &'a [u8],
-    defining: Vec<(Bits, usize)>,
-    stems: Vec<Bits>,
-}
-
-impl<'a> Priors<'a> {
-    /// Looks up what the query's terms define in the segment.
-    pub(crate) fn new(
-        query: &Compiled,
-        candidates: &'a SegmentCandidates,
-    ) -> Result<Self, IndexError> {
-        let flags = candidates.loaded.segment.flags(&candidates.view);
-        let mut priors = Self { flags, defining: Vec::new(), stems: Vec::new() };
-        for (number, atom) in query.atoms.iter().enumerate() {
-            if !atom.positive {
-                continue;
-            }
-            if atom.in_path && !candidates.paths[number].is_empty() {
-                priors.stems.push(candidates.paths[number].clone());
-            }
-            let Some(symbols) = &candidates.loaded.symbols else { continue };
-            let Some(name) = atom.folded.as_deref().and_then(|text| folded_name(text.as_bytes()))
-            else {
-                continue;
-            };
-            for (blobs, gain) in
-                [(symbols.defining(&name)?, 24), (symbols.defining_prefix(&name)?, 6)]
-            {
-                let mut documents = Bits::none(candidates.view.documents.len());
-                for blob in blobs {
-                    candidates
-                        .view
-                        .documents_of(blob)
-                        .for_each(|document| documents.insert(document));
-                }
-                if !documents.is_empty() {
-                    priors.defining.push((documents, gain));
-                }
-            }
-        }
-        Ok(priors)
-    }
-
-    /// Prior of one document, up to [`MAX_PRIOR`].
-    pub(crate) fn of(&self, document: u32) -> usize {
-        let mut prior = usize::from(BASE_PRIORS[usize::from(self.flags[document as usize])]);
-        for (documents, gain) in &self.defining {
-            if documents.contains(document) {
-                prior += gain;
-            }
-        }
-        for paths in &self.stems {
-            if paths.contains(document) {
-                prior += 5;
-            }
-        }
-        prior.min(MAX_PRIOR)
-    }
-}
-
-/// Priors of documents that have nothing to do with the query's terms, by their flags.
-const BASE_PRIORS: [u8; 256] = {
-    let losses =
-        [(flag::VENDORED, 4), (flag::GENERATED, 4), (flag::TEST, 3), (flag::DOCUMENTATION, 1)];
-    let mut priors = [12; 256];
-    let mut flags = 0;
-    while flags < priors.len() {
-        let mut loss = 0;
-        while loss < losses.len() {
-            if flags as u8 & losses[loss].0 != 0 {
-                priors[flags] -= losses[loss].1;
-            }
-            loss += 1;
-        }
-        flags += 1;
-    }
-    priors
-};
 
 impl Verifier<'_> {
     /// Score of a document that matches; its atoms' findings are still at hand.

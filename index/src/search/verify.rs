@@ -1,18 +1,23 @@
 //! Checking candidates on their content: what is returned equals what a scan would return.
 
+use std::mem;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::budget::Budget;
 use super::candidates::SegmentCandidates;
 use super::compile::{Atom, Compiled, Expr, SymbolScope, fold};
 use super::matches::Matches;
+use super::units::{Key, Units};
 use crate::IndexError;
 use crate::segment::symbols::StoredSymbol;
 use crate::segment::tables::{Blob, Piece};
 
 /// Decompressed units that a thread keeps: documents next to each other share them, and the
 /// patterns of one query are searched in the same ones.
-const CACHED_UNITS: usize = 16;
+const CACHED_UNITS: usize = 64;
+/// The key of a slot without a unit.
+const NO_UNIT: Key = (u32::MAX, u32::MAX);
 /// Matches after which the budget is asked, within one unit.
 const MATCHES_PER_CHECK: u64 = 4_096;
 
@@ -81,12 +86,24 @@ pub(crate) struct Verifier<'a> {
     pub(crate) segments: &'a [SegmentCandidates<'a>],
     pub(crate) budget: &'a Budget,
     pub(crate) keep_hits: usize,
-    cache: Vec<(u32, u32, Vec<u8>)>,
+    units: &'a Units,
+    /// Whether units are left to whoever comes next.
+    leaves_units: bool,
+    cache: Vec<(Key, Arc<Vec<u8>>)>,
     next_slot: usize,
     pub(super) whole: Vec<u8>,
     /// Which content `whole` is.
     whole_of: Option<(u32, u32)>,
     pub(super) found: Vec<Option<Found>>,
+}
+
+impl Drop for Verifier<'_> {
+    fn drop(&mut self) {
+        if self.leaves_units {
+            let cached = self.cache.drain(..).filter(|(key, _)| *key != NO_UNIT);
+            self.units.extend(cached);
+        }
+    }
 }
 
 impl<'a> Verifier<'a> {
@@ -95,6 +112,8 @@ impl<'a> Verifier<'a> {
         query: &'a Compiled,
         segments: &'a [SegmentCandidates<'a>],
         budget: &'a Budget,
+        units: &'a Units,
+        leaves_units: bool,
         keep: usize,
     ) -> Self {
         Self {
@@ -102,6 +121,8 @@ impl<'a> Verifier<'a> {
             segments,
             budget,
             keep_hits: keep,
+            units,
+            leaves_units,
             cache: Vec::new(),
             next_slot: 0,
             whole: Vec::new(),
@@ -227,8 +248,8 @@ impl<'a> Verifier<'a> {
 
     /// Loads a unit and returns its place in the cache.
     pub(crate) fn load(&mut self, segment: u32, unit: u32) -> Result<usize, Interrupted> {
-        let is_it = |entry: &(u32, u32, Vec<u8>)| entry.0 == segment && entry.1 == unit;
-        if let Some(slot) = self.cache.iter().position(is_it) {
+        let key = (segment, unit);
+        if let Some(slot) = self.cache.iter().position(|(cached, _)| *cached == key) {
             return Ok(slot);
         }
         let view = &self.segments[segment as usize].view;
@@ -238,13 +259,20 @@ impl<'a> Verifier<'a> {
         let slot = self.next_slot;
         self.next_slot = (slot + 1) % CACHED_UNITS;
         if slot == self.cache.len() {
-            self.cache.push((segment, unit, Vec::new()));
+            self.cache.push((NO_UNIT, Arc::default()));
         }
         let entry = &mut self.cache[slot];
         // Should reading fail, the slot must not pass for the unit that it held.
-        (entry.0, entry.1) = (u32::MAX, u32::MAX);
-        view.read_unit(unit, &mut entry.2)?;
-        (entry.0, entry.1) = (segment, unit);
+        entry.0 = NO_UNIT;
+        match self.units.get(key) {
+            Some(text) => entry.1 = text,
+            None => {
+                let mut text = Arc::try_unwrap(mem::take(&mut entry.1)).unwrap_or_default();
+                view.read_unit(unit, &mut text)?;
+                entry.1 = Arc::new(text);
+            }
+        }
+        entry.0 = key;
         Ok(slot)
     }
 
@@ -256,7 +284,7 @@ impl<'a> Verifier<'a> {
         piece: &Piece,
     ) -> Result<&[u8], Interrupted> {
         let range = piece.start as usize..piece.start as usize + piece.length as usize;
-        self.cache[slot].2.get(range).ok_or_else(|| {
+        self.cache[slot].1.get(range).ok_or_else(|| {
             let file = self.segments[segment as usize].loaded.segment.file();
             Interrupted::Index(file.damaged("a piece reaches out of its unit"))
         })
@@ -274,7 +302,7 @@ impl<'a> Verifier<'a> {
             let piece = view.pieces.get(piece);
             let slot = self.load(segment, piece.unit)?;
             let range = piece.start as usize..piece.start as usize + piece.length as usize;
-            let Some(text) = self.cache[slot].2.get(range) else {
+            let Some(text) = self.cache[slot].1.get(range) else {
                 let file = self.segments[segment as usize].loaded.segment.file();
                 return Err(file.damaged("a piece reaches out of its unit").into());
             };

@@ -1,6 +1,5 @@
 //! Candidates verified in order, a window of them at a time, until a page is full.
 
-use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,8 +10,8 @@ use super::collect::{Collector, Page};
 use super::compile::Compiled;
 use super::cursor::Cursor;
 use super::execute::Mode;
+use super::order::{Candidate, Order};
 use super::output::Output;
-use super::rank::{MAX_PRIOR, Priors};
 use super::response::Progress;
 use super::running::Running;
 use super::verify::{Interrupted, Verified, Verifier};
@@ -33,17 +32,10 @@ const BATCH: usize = 16;
 /// Matches kept of a document whose result is made later, once it is ranked.
 const KEPT_HITS: usize = 64;
 
-/// A document that may match.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Candidate {
-    pub(crate) segment: u32,
-    pub(crate) document: u32,
-}
-
 /// The candidates of a search, highest prior first, and what becomes of them.
 pub(crate) struct Windows<'a> {
     running: Running<'a>,
-    order: &'a [Candidate],
+    order: &'a Order,
     /// Where results go that are written while their text is at hand.
     at_once: Option<&'a dyn Output>,
     /// Bytes of them.
@@ -52,7 +44,7 @@ pub(crate) struct Windows<'a> {
 
 impl<'a> Windows<'a> {
     /// With nothing verified yet.
-    pub(crate) fn new(running: Running<'a>, order: &'a [Candidate]) -> Self {
+    pub(crate) fn new(running: Running<'a>, order: &'a Order) -> Self {
         let mode = running.mode;
         // Each document that matches is a result, whatever its rank.
         let is_result_each = !mode.symbols && !mode.repositories && mode.page >= order.len();
@@ -72,14 +64,19 @@ impl<'a> Windows<'a> {
         let mut page = Page { looked_at: start, ..Page::default() };
         self.tell(start);
         loop {
-            let end = if self.running.mode.exhaustive { all } else { self.end(start) };
-            let found = self.verify(start..end)?;
+            let window = self.window(start);
+            let end = start + window.len();
+            let found = self.verify(&window)?;
             page.looked_at = end;
             self.tell(end);
             let left = collector.take_window(found, within, &mut page);
             if left > 0 {
                 page.next = Some((start as u64, (within + page.from_last_window) as u64));
                 return Ok(page);
+            }
+            // Few of a page's results are of windows before its last.
+            if end < all && page.results.len() < self.running.mode.page {
+                self.running.units.clear();
             }
             if end == all || !self.running.budget.go_on() {
                 return Ok(page);
@@ -100,22 +97,28 @@ impl<'a> Windows<'a> {
         }
     }
 
-    /// The end of the window that starts at `start`.
-    fn end(&self, start: usize) -> usize {
+    /// The candidates of the window that starts at `start`.
+    fn window(&self, start: usize) -> Vec<Candidate> {
+        if self.running.mode.exhaustive {
+            return self.order.from(start).collect();
+        }
         let reads = self.running.query.reads_content();
         let limit = if start == 0 { FIRST_WINDOW } else { NEXT_WINDOW };
         let mut bytes = 0;
-        let mut end = start;
-        while end < self.order.len() && end - start < WINDOW_CANDIDATES && bytes < limit {
-            bytes += cost(self.running.segments, &self.order[end], reads);
-            end += 1;
+        let mut window = Vec::new();
+        for candidate in self.order.from(start) {
+            bytes += cost(self.running.segments, &candidate, reads);
+            window.push(candidate);
+            if window.len() == WINDOW_CANDIDATES || bytes >= limit {
+                break;
+            }
         }
-        end
+        window
     }
 
     /// Verifies candidates in parallel; those of one unit by one thread.
-    fn verify(&self, window: Range<usize>) -> Result<Vec<Verified>, IndexError> {
-        let mut by_place: Vec<(u32, u32, u32)> = self.order[window]
+    fn verify(&self, window: &[Candidate]) -> Result<Vec<Verified>, IndexError> {
+        let mut by_place: Vec<(u32, u32, u32)> = window
             .iter()
             .map(|candidate| {
                 let segment = &self.running.segments[candidate.segment as usize];
@@ -177,47 +180,23 @@ impl<'a> Windows<'a> {
     }
 }
 
-/// Every candidate, highest prior first, then in the order of segments and documents; where all are
-/// verified before any is returned, in that order alone.
-pub(crate) fn in_order(
+/// The order that a search needs.
+pub(crate) fn order_of(
     query: &Compiled,
     mode: &Mode,
     segments: &[SegmentCandidates],
-) -> Result<Vec<Candidate>, IndexError> {
-    let all = || {
-        segments.iter().zip(0..).flat_map(|(segment, number)| {
-            segment.may.iter().map(move |document| Candidate { segment: number, document })
-        })
-    };
+) -> Result<Order, IndexError> {
+    let plain = Order::plain(segments);
     let mut room = FIRST_WINDOW;
     let reads = query.reads_content();
-    let fits = |candidate| {
+    let fits = |candidate: Candidate| {
         room = room.saturating_sub(cost(segments, &candidate, reads));
         room > 0
     };
-    if mode.exhaustive || all().all(fits) {
-        return Ok(all().collect());
+    if mode.exhaustive || plain.from(0).all(fits) {
+        return Ok(plain);
     }
-    let mut priors = Vec::new();
-    let mut starts = [0; MAX_PRIOR + 1];
-    for segment in segments.iter().filter(|segment| !segment.may.is_empty()) {
-        let of = Priors::new(query, segment)?;
-        priors.extend(segment.may.iter().map(|document| of.of(document)));
-    }
-    for prior in &priors {
-        starts[*prior] += 1;
-    }
-    // From how many have a prior to where the first of them goes.
-    let mut before = 0;
-    for start in starts.iter_mut().rev() {
-        before += std::mem::replace(start, before);
-    }
-    let mut order = vec![Candidate::default(); priors.len()];
-    for (candidate, prior) in all().zip(priors) {
-        order[starts[prior]] = candidate;
-        starts[prior] += 1;
-    }
-    Ok(order)
+    Order::by_prior(query, segments)
 }
 
 /// What a candidate counts in a window.

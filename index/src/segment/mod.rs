@@ -13,6 +13,7 @@ pub(crate) mod tables;
 mod unit_documents;
 mod write;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -22,7 +23,7 @@ use self::compression::decompress;
 use self::file::SectionFile;
 use self::postings::ListReader;
 use self::tables::{
-    Blob, CONTENT_LISTS, Document, Meta, PATH_BLOCK, PATH_LISTS, Piece, Record, Table, Unit,
+    Blob, CONTENT_LISTS, Document, Meta, PATH_BLOCK, PATH_LISTS, Piece, Record, Table, Unit, flag,
     section,
 };
 use self::unit_documents::UnitDocuments;
@@ -50,8 +51,8 @@ pub(crate) struct Segment {
     pub(crate) languages: Vec<Option<Language>>,
     /// Documents whose content is left out, by reason.
     omitted: OnceLock<Vec<(OmitReason, Bits)>>,
-    /// The documents' flags, once a search has asked for them.
-    flags: OnceLock<Vec<u8>>,
+    /// The documents with each prior, once a search has asked for them.
+    base_priors: OnceLock<Vec<(u8, Bits)>>,
     /// Documents of each unit, once a search has asked for them.
     unit_documents: OnceLock<UnitDocuments>,
     /// Ranges of units, for patterns that stay in a line and for those that cross lines.
@@ -77,7 +78,7 @@ impl Segment {
             meta,
             languages,
             omitted: OnceLock::new(),
-            flags: OnceLock::new(),
+            base_priors: OnceLock::new(),
             unit_documents: OnceLock::new(),
             wide: Default::default(),
         };
@@ -145,10 +146,17 @@ impl Segment {
         })
     }
 
-    /// The documents' flags, next to each other: each search looks at those of every candidate.
-    pub(crate) fn flags(&self, view: &View) -> &[u8] {
-        self.flags.get_or_init(|| {
-            (0..view.documents.len()).map(|number| view.documents.get(number).flags).collect()
+    /// The documents with each prior that a document can have by itself.
+    pub(crate) fn base_priors(&self, view: &View) -> &[(u8, Bits)] {
+        self.base_priors.get_or_init(|| {
+            let mut classes: BTreeMap<u8, Bits> = BTreeMap::new();
+            for number in 0..view.documents.len() {
+                let prior = base_prior(view.documents.get(number).flags);
+                let class =
+                    classes.entry(prior).or_insert_with(|| Bits::none(view.documents.len()));
+                class.insert(number);
+            }
+            classes.into_iter().collect()
         })
     }
 
@@ -316,4 +324,11 @@ impl<'a> View<'a> {
         }
         Ok(())
     }
+}
+
+/// Prior of a document that has nothing to do with a query's terms, by its flags.
+fn base_prior(flags: u8) -> u8 {
+    let losses =
+        [(flag::VENDORED, 4), (flag::GENERATED, 4), (flag::TEST, 3), (flag::DOCUMENTATION, 1)];
+    losses.iter().filter(|(bit, _)| flags & bit != 0).fold(12, |prior, (_, loss)| prior - loss)
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::history::HistoryEntry;
 use crate::IndexError;
 use crate::document::{RepositoryId, RepositoryInfo, RevisionName};
 
@@ -53,6 +54,20 @@ pub(crate) struct RepositoryState {
     /// answers say that it is not complete.
     #[serde(default)]
     pub(crate) damaged: bool,
+    /// The last changes of its files, once they were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) history: Option<HistoryEntry>,
+}
+
+impl RepositoryState {
+    /// Whether it holds commits whose last changes were not read yet.
+    pub(crate) fn history_pending(&self) -> bool {
+        let read = self.history.as_ref().map(|history| &history.commits);
+        let is_read = |(name, revision): (&RevisionName, &RevisionState)| {
+            read.is_some_and(|commits| commits.get(name) == Some(&revision.commit))
+        };
+        !self.revisions.iter().all(is_read)
+    }
 }
 
 /// A revision in the index.
@@ -152,9 +167,16 @@ impl Manifest {
         Ok(())
     }
 
+    /// Every file that it names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = String> {
+        let histories = self.repositories.values().filter_map(|state| state.history.as_ref());
+        let segments = self.segments.iter().flat_map(SegmentEntry::files);
+        segments.chain(histories.map(HistoryEntry::file))
+    }
+
     /// Whether a file of the folder belongs to the shard.
     pub(crate) fn names(&self, file: &str) -> bool {
-        file == MANIFEST || self.segments.iter().any(|entry| entry.files().any(|name| name == file))
+        file == MANIFEST || self.files().any(|name| name == file)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod apply;
 mod damage;
+mod history;
 mod live;
 mod maintain;
 pub(crate) mod manifest;
@@ -23,6 +24,7 @@ use roaring::{MultiOps, RoaringBitmap};
 
 use self::apply::Changes;
 pub use self::damage::Damage;
+pub use self::history::{Changed, History, HistoryUpdate, LastChange};
 use self::live::Live;
 pub use self::maintain::Maintenance;
 use self::manifest::{Manifest, RepositoryState, RevisionState, SegmentEntry, sync_folder};
@@ -338,7 +340,7 @@ impl Shard {
         manifest: Manifest,
         written: Result<(), IndexError>,
     ) -> Result<(), IndexError> {
-        let files: Vec<String> = manifest.segments.iter().flat_map(SegmentEntry::files).collect();
+        let files: Vec<String> = manifest.files().collect();
         let committed = written.and_then(|()| self.commit_manifest(manifest));
         if committed.is_err() {
             self.discard_unnamed(files.iter().map(|name| self.folder.join(name)));
@@ -374,8 +376,7 @@ impl Shard {
         self.keep_past(Arc::clone(&before));
         // Before that is durable, a crash can bring the old manifest back, and it needs its files.
         sync_folder(&self.folder)?;
-        let old = before.manifest.segments.iter().flat_map(SegmentEntry::files);
-        self.discard_unnamed(old.map(|name| self.folder.join(name)));
+        self.discard_unnamed(before.manifest.files().map(|name| self.folder.join(name)));
         Ok(())
     }
 
@@ -559,6 +560,7 @@ fn update_revisions(manifest: &mut Manifest, update: &RepositoryUpdate) {
             info: update.repository.clone(),
             revisions: BTreeMap::new(),
             damaged: false,
+            history: None,
         });
     state.info = update.repository.clone();
     manifest.lost.remove(&update.repository.id);

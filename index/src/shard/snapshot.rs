@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::history::{self, Changed, History};
 use super::live::Live;
 use super::manifest::{Manifest, SegmentEntry};
 use crate::IndexError;
 use crate::bits::Bits;
 use crate::document::{RepositoryId, RepositoryInfo};
-use crate::segment::Segment;
 use crate::segment::symbols::SymbolFile;
+use crate::segment::{Segment, View};
 
 /// A segment with its live documents and, where it has them, its symbols.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub(crate) struct Loaded {
     /// Documents that some revision holds.
     pub(crate) alive: Arc<Bits>,
     pub(crate) symbols: Option<Arc<SymbolFile>>,
+    /// The documents' last changes in this snapshot, once a search has asked for them.
+    changes: Arc<OnceLock<Vec<Option<Changed>>>>,
 }
 
 /// A consistent state of a shard.
@@ -28,6 +31,7 @@ pub struct Snapshot {
     pub(crate) manifest: Manifest,
     pub(crate) segments: Vec<Loaded>,
     pub(crate) infos: BTreeMap<RepositoryId, Arc<RepositoryInfo>>,
+    pub(crate) histories: BTreeMap<RepositoryId, Arc<History>>,
 }
 
 /// A part of a snapshot that could not be opened.
@@ -55,6 +59,7 @@ impl Snapshot {
                 Err(error) => return Err(error),
             }
         }
+        let histories = histories(folder, &manifest, before);
         let infos = manifest
             .repositories
             .iter()
@@ -67,7 +72,7 @@ impl Snapshot {
                 (*id, info)
             })
             .collect();
-        Ok((Self { manifest, segments, infos }, broken))
+        Ok((Self { manifest, segments, infos, histories }, broken))
     }
 
     /// Number of the commit that made it.
@@ -75,10 +80,58 @@ impl Snapshot {
         self.manifest.generation
     }
 
+    /// Whether a repository holds commits whose last changes were not read yet, or cannot be read.
+    pub(crate) fn history_pending(&self, id: RepositoryId) -> bool {
+        let Some(state) = self.manifest.repositories.get(&id) else { return false };
+        state.history_pending() || !state.revisions.is_empty() && !self.histories.contains_key(&id)
+    }
+
+    /// The last change of each document of one of its segments.
+    pub(crate) fn changes<'a>(
+        &self,
+        loaded: &'a Loaded,
+        view: &View,
+    ) -> Result<&'a [Option<Changed>], IndexError> {
+        if let Some(changes) = loaded.changes.get() {
+            return Ok(changes);
+        }
+        let repositories = &loaded.segment.meta.repositories;
+        let changes = history::of_documents(view, repositories, &self.histories)?;
+        Ok(loaded.changes.get_or_init(|| changes))
+    }
+
     /// The segment with this number.
     pub(crate) fn segment(&self, id: u64) -> Option<&Loaded> {
         self.segments.iter().find(|loaded| loaded.entry.id == id)
     }
+}
+
+/// The histories that a manifest names. One that is damaged is left out, and made again as if it had
+/// never been there.
+fn histories(
+    folder: &Path,
+    manifest: &Manifest,
+    before: Option<&Snapshot>,
+) -> BTreeMap<RepositoryId, Arc<History>> {
+    let mut histories = BTreeMap::new();
+    for (id, state) in &manifest.repositories {
+        let Some(entry) = &state.history else { continue };
+        let known = before.and_then(|before| before.histories.get(id));
+        match known {
+            Some(known) if known.is(entry) => {
+                histories.insert(*id, Arc::clone(known));
+            }
+            _ => match History::read(folder, entry) {
+                Ok(history) => {
+                    histories.insert(*id, Arc::new(history));
+                }
+                Err(error) => {
+                    tracing::error!(repository = %id, %error, "its last changes are read anew");
+                }
+            },
+        }
+    }
+    histories
 }
 
 /// Whether an error means that a file must be set aside, rather than tried again.
@@ -117,6 +170,7 @@ impl Loaded {
             (_, Some(name)) => Some(Arc::new(SymbolFile::open(&path(name))?)),
             (_, None) => None,
         };
-        Ok(Self { entry: entry.clone(), segment, live, alive, symbols })
+        let changes = Arc::default();
+        Ok(Self { entry: entry.clone(), segment, live, alive, symbols, changes })
     }
 }

@@ -111,6 +111,11 @@ fn results_can_be_definitions() {
     assert_eq!(definitions(&set, "sym:area select:symbol"), areas);
     assert_eq!(definitions(&set, "area select:symbol.function"), [areas[1]]);
     assert_eq!(definitions(&set, "sym:Square::area type:symbol"), [areas[0]]);
+    // Qualifiers alone select every definition of a file.
+    let methods = definitions(&set, "file:shapes select:symbol.method");
+    assert_eq!(methods, [areas[0], areas[2]]);
+    let all_of_main = definitions(&set, "file:src/main.rs type:symbol");
+    assert!(all_of_main.contains(&"src/main.rs:3 function -.main".to_owned()), "{all_of_main:?}");
     assert_eq!(
         definitions(&set, "main type:symbol"),
         [

@@ -58,6 +58,7 @@ async fn text(args: &SearchArgs, client: &Client, query: &str) -> Result<Exit, C
     let out = BufWriter::new(io::stdout().lock());
     let mut printer = Printer::new(out, form, use_colors(args.color), terminal);
     let mut shown = 0;
+    let mut cut = Vec::new();
     let mut cursor = args.cursor.clone();
     loop {
         let left = args.limit.map(|limit| (limit - shown).min(PAGE));
@@ -72,6 +73,9 @@ async fn text(args: &SearchArgs, client: &Client, query: &str) -> Result<Exit, C
         }
         for result in &answer.results {
             printer.result(result)?;
+            if result.ranges_cut && matches!(form, Form::Grouped | Form::Plain) {
+                cut.push(format!("{}:{}", result.repository, result.path));
+            }
         }
         shown += answer.results.len() as u64;
         let more = args.limit.is_some_and(|limit| shown < limit) && !answer.results.is_empty();
@@ -79,6 +83,7 @@ async fn text(args: &SearchArgs, client: &Client, query: &str) -> Result<Exit, C
             Some(next) if more => cursor = Some(next),
             next => {
                 printer.finish()?;
+                cut_files(&cut);
                 if next.is_some() {
                     rest(&answer, shown);
                 }
@@ -147,6 +152,19 @@ pub fn skipped_line(skipped: &Skipped) -> String {
         skipped.reason,
         printable(format!("{}{items}", skipped.message).as_bytes())
     )
+}
+
+/// Says that files have more matches than an answer has of each.
+fn cut_files(files: &[String]) {
+    match files {
+        [] => {}
+        [file] => eprintln!("{} has more matches than are shown", printable(file.as_bytes())),
+        [file, ..] => eprintln!(
+            "{} files have more matches than are shown, such as {}",
+            files.len(),
+            printable(file.as_bytes())
+        ),
+    }
 }
 
 fn rest(answer: &SearchAnswer, shown: u64) {

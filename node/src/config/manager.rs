@@ -16,6 +16,7 @@ impl Config {
         config.shards = narrow(self.shards);
         config.workers = size(self.workers);
         config.max_revisions = size(self.max_revisions);
+        config.history_commits = self.history_commits;
         config.retry.attempts = narrow(self.attempts);
         config.index.max_file_bytes = self.max_file_bytes;
         if self.indexing_threads > 0 {

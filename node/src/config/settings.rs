@@ -122,6 +122,9 @@ settings! {
     max_revisions: u64 = 10_000, "indexing.max_revisions", "AETERNA_INDEXING_MAX_REVISIONS", Some((1, 1_000_000));
     /// Seconds after which a repository is synced by itself; 0 is never.
     sync_interval_seconds: u64 = 0, "indexing.sync_interval_seconds", "AETERNA_INDEXING_SYNC_INTERVAL_SECONDS", Some((0, 31_536_000));
+    /// Commits of one repository that are read at most for the authors and dates of its files' last
+    /// changes.
+    history_commits: u64 = 2_000_000, "indexing.history_commits", "AETERNA_INDEXING_HISTORY_COMMITS", Some((1, 1_000_000_000));
     /// Attempts at indexing a repository before it stays in error.
     attempts: u64 = 8, "indexing.attempts", "AETERNA_INDEXING_ATTEMPTS", Some((1, 1000));
 

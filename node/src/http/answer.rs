@@ -12,6 +12,9 @@ use crate::api::search::SearchAnswer;
 /// How an answer without results begins.
 const START: &[u8] = b"{\"results\":[";
 
+/// About what stands after the results.
+const END_BYTES: usize = 1_024;
+
 /// Writes an answer as [`SearchAnswer`] would be written.
 pub struct Answer(Mutex<Parts>);
 
@@ -45,6 +48,9 @@ impl Output for Answer {
 
     fn send(&self, written: Vec<Vec<u8>>) -> ControlFlow<()> {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts
+            .writer
+            .expect(written.iter().map(|result| result.len() + 1).sum::<usize>() + END_BYTES);
         for result in written {
             let before = if parts.results == 0 { START } else { b"," };
             parts.writer.write(before)?;

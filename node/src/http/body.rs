@@ -25,7 +25,9 @@ const BLOCKS_AHEAD: usize = 16;
 /// Where a body is written to.
 pub struct Writer {
     block: Vec<u8>,
+    /// Bytes from which it is sent.
     limit: usize,
+    expected: usize,
     sender: mpsc::Sender<Bytes>,
     runtime: Handle,
     patience: Duration,
@@ -41,14 +43,23 @@ pub struct Receiver(mpsc::Receiver<Bytes>);
 pub fn channel(patience: Duration) -> (Writer, Receiver) {
     let (sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
     let runtime = Handle::current();
-    let writer = Writer { block: Vec::new(), limit: WHOLE_BYTES, sender, runtime, patience };
+    let (block, limit) = (Vec::new(), WHOLE_BYTES);
+    let writer = Writer { block, limit, expected: 0, sender, runtime, patience };
     (writer, Receiver(receiver))
 }
 
 impl Writer {
+    /// Says that about so many bytes follow.
+    pub fn expect(&mut self, bytes: usize) {
+        self.expected = bytes;
+    }
+
     /// Adds bytes, and sends what is a block: it waits for the client, and is for threads that may.
     /// `Break` when the client is gone or too slow.
     pub fn write(&mut self, bytes: &[u8]) -> ControlFlow<()> {
+        if self.block.capacity() == 0 {
+            self.block.reserve(self.expected.clamp(bytes.len(), self.limit + bytes.len()));
+        }
         self.block.extend_from_slice(bytes);
         if self.block.len() < self.limit { ControlFlow::Continue(()) } else { self.flush() }
     }
@@ -56,8 +67,7 @@ impl Writer {
     /// Sends what is left.
     pub fn flush(&mut self) -> ControlFlow<()> {
         self.limit = BLOCK_BYTES;
-        let next = Vec::with_capacity(BLOCK_BYTES + BLOCK_BYTES / 4);
-        let block = Bytes::from(std::mem::replace(&mut self.block, next));
+        let block = Bytes::from(std::mem::take(&mut self.block));
         let send = tokio::time::timeout(self.patience, self.sender.send(block));
         match self.runtime.block_on(send) {
             Ok(Ok(())) => ControlFlow::Continue(()),

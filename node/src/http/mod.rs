@@ -32,7 +32,7 @@ use utoipa_axum::routes;
 
 use crate::config::Config;
 use crate::stop::Stop;
-use crate::telemetry::{IndexingTimes, Metrics};
+use crate::telemetry::Metrics;
 
 /// What handlers share.
 pub struct AppState {
@@ -42,8 +42,6 @@ pub struct AppState {
     pub config: Config,
     /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Measures the work on repositories.
-    pub indexing: IndexingTimes,
     /// Address that the server listens on.
     pub address: SocketAddr,
     /// One permit for each search that may run.
@@ -60,22 +58,12 @@ impl AppState {
         manager: Arc<RepoManager>,
         config: Config,
         metrics: Arc<Metrics>,
-        indexing: IndexingTimes,
         address: SocketAddr,
         stop: Stop,
     ) -> Self {
         let searches = usize::try_from(config.concurrent_searches).unwrap_or(usize::MAX);
         let searches = Arc::new(Semaphore::new(searches.min(Semaphore::MAX_PERMITS)));
-        Self {
-            manager,
-            config,
-            metrics,
-            indexing,
-            address,
-            searches,
-            stop,
-            started: Instant::now(),
-        }
+        Self { manager, config, metrics, address, searches, stop, started: Instant::now() }
     }
 }
 
@@ -136,9 +124,8 @@ mod tests {
         let config = Config { data: data.to_owned(), ..Config::default() };
         let manager = RepoManager::open(aeterna_repo::ManagerConfig::new(data)).await.unwrap();
         let metrics = Arc::new(Metrics::default());
-        let times = IndexingTimes::new(&manager, &metrics);
         let address = "127.0.0.1:8080".parse().unwrap();
-        Arc::new(AppState::new(manager, config, metrics, times, address, Stop::default()))
+        Arc::new(AppState::new(manager, config, metrics, address, Stop::default()))
     }
 
     #[tokio::test(flavor = "multi_thread")]

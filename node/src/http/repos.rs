@@ -140,9 +140,6 @@ pub async fn add(
             branches: request.branches,
         })
         .await?;
-    if added.created {
-        state.indexing.follow(added.repository.id);
-    }
     Ok((StatusCode::ACCEPTED, Json(added.repository.into())))
 }
 

@@ -1,6 +1,5 @@
 //! Logs and metrics.
 
-mod indexing;
 mod metrics;
 
 use std::io::{IsTerminal, Write};
@@ -8,7 +7,6 @@ use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-pub use indexing::IndexingTimes;
 pub use metrics::{Metrics, RepositoryGauges};
 
 use crate::config::{Config, LogFormat};

@@ -5,6 +5,7 @@
 
 mod error;
 mod fetch;
+mod history;
 mod local;
 mod mapping;
 mod mirror;
@@ -20,6 +21,7 @@ mod url;
 pub use error::GitError;
 pub(crate) use fetch::remove_folder;
 pub use fetch::{FetchContext, Fetched, MirrorPlace, fetch};
+pub use history::{File, LastChanges, Wanted, last_changes};
 pub use mirror::Mirror;
 
 pub use objects::{ObjectDb, ObjectReader};

@@ -42,19 +42,20 @@ pub struct Difference {
 
 /// One entry of a tree object.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Entry {
-    kind: EntryKind,
-    id: ObjectId,
+pub(super) struct Entry {
+    pub(super) kind: EntryKind,
+    pub(super) id: ObjectId,
 }
 
 impl Entry {
     /// Executable files are files.
-    fn same_content(&self, other: &Self) -> bool {
+    pub(super) fn same_content(&self, other: &Self) -> bool {
         self.id == other.id && file_kind(self.kind) == file_kind(other.kind)
     }
 }
 
-type Entries = Vec<(Vec<u8>, Entry)>;
+/// Entries by name.
+pub(super) type Entries = Vec<(Vec<u8>, Entry)>;
 
 /// Lists and compares trees through a reader.
 pub struct Trees<'r, 'a> {
@@ -105,6 +106,18 @@ impl<'r, 'a> Trees<'r, 'a> {
                 .tree_id()
                 .map_err(|error| unreadable(commit, error)),
             kind => Err(unreadable(commit, format!("it is a {kind}, where a commit should be"))),
+        }
+    }
+
+    /// An object that is no content; `None` when it is not there.
+    pub(super) fn object(&mut self, id: &oid) -> Result<Option<(Kind, &[u8])>, GitError> {
+        if (self.stop)() {
+            return Err(GitError::Cancelled);
+        }
+        match self.reader.read(id, MAX_STRUCTURE, &mut self.buffer) {
+            Ok(kind) => Ok(Some((kind, self.buffer.as_slice()))),
+            Err(ReadError::Missing) => Ok(None),
+            Err(error) => Err(unreadable(id, error)),
         }
     }
 
@@ -242,7 +255,7 @@ impl<'r, 'a> Trees<'r, 'a> {
     }
 
     /// A tree's entries by name; `None` when it cannot be read.
-    fn entries(&mut self, id: &oid) -> Result<Option<Entries>, GitError> {
+    pub(super) fn entries(&mut self, id: &oid) -> Result<Option<Entries>, GitError> {
         match self.reader.read(id, MAX_STRUCTURE, &mut self.buffer) {
             Ok(Kind::Tree) => {}
             Ok(_) | Err(ReadError::Missing | ReadError::Corrupt(_) | ReadError::TooLarge(_)) => {
@@ -334,7 +347,7 @@ fn unreadable(id: &oid, detail: impl ToString) -> GitError {
     GitError::Object { id: id.to_string(), detail: detail.to_string() }
 }
 
-fn file_kind(kind: EntryKind) -> Option<FileKind> {
+pub(super) fn file_kind(kind: EntryKind) -> Option<FileKind> {
     match kind {
         EntryKind::Tree => None,
         EntryKind::Blob | EntryKind::BlobExecutable => Some(FileKind::File),
@@ -355,7 +368,7 @@ fn attach(files: &mut [FileEntry], rules: &Attributes) {
     }
 }
 
-fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(folder.len() + 1 + name.len());
     path.extend_from_slice(folder);
     if !folder.is_empty() {
@@ -373,7 +386,7 @@ fn ends_in_attributes(path: &[u8]) -> bool {
     path.strip_suffix(b".gitattributes").is_some_and(|rest| rest.is_empty() || rest.ends_with(b"/"))
 }
 
-fn named<'e>(entries: &'e Entries, name: &[u8]) -> Option<&'e Entry> {
+pub(super) fn named<'e>(entries: &'e Entries, name: &[u8]) -> Option<&'e Entry> {
     let at = entries.binary_search_by(|(other, _)| other.as_slice().cmp(name)).ok()?;
     Some(&entries[at].1)
 }

@@ -1,6 +1,6 @@
 //! What the manager's parts share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -65,6 +65,10 @@ pub(crate) struct Inner {
     pub(crate) wake: Notify,
     /// Wakes the maintenance thread.
     pub(crate) maintain: Signal,
+    /// Repositories whose last changes are to be read.
+    pub(crate) history_pending: Mutex<BTreeSet<RepositoryId>>,
+    /// Wakes the thread that reads them.
+    pub(crate) history: Signal,
     /// Repositories whose symbols are not searchable yet.
     pub(crate) symbols_pending: Mutex<HashSet<RepositoryId>>,
 }
@@ -87,6 +91,8 @@ impl Inner {
             stopping: AtomicBool::new(false),
             wake: Notify::new(),
             maintain: Signal::default(),
+            history_pending: Mutex::default(),
+            history: Signal::default(),
             symbols_pending: Mutex::default(),
         }
     }
@@ -103,6 +109,15 @@ impl Inner {
         }
         self.wake.notify_one();
         self.maintain.raise();
+        self.history.raise();
+    }
+
+    /// Has the last changes of a repository's files read, where some are not known.
+    pub(crate) fn read_history(&self, id: RepositoryId) {
+        if self.index.shard_of(id).history_pending(id) {
+            lock(&self.history_pending).insert(id);
+            self.history.raise();
+        }
     }
 
     pub(crate) fn mirror_path(&self, id: RepositoryId) -> PathBuf {

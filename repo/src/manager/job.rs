@@ -56,7 +56,9 @@ async fn index(
     record_fetch(inner, id, &fetched).await?;
     inner.set_state(id, State::Indexing).await?;
     let Some(record) = inner.catalog.record(id).await? else { return Ok(()) };
+    let started = Instant::now();
     let outcome = apply(inner, &record, &fetched, job.kind, cancel).await?;
+    inner.config.indexed.tell(started.elapsed());
     crate::failpoint!("job-indexed");
     if inner.index.shard_of(id).symbols_pending(id) {
         lock(&inner.symbols_pending).insert(id);
@@ -66,6 +68,7 @@ async fn index(
     inner.event(id, EventKind::Indexed, &summary(&outcome)).await;
     let facts = IndexedFacts { revisions: outcome.revisions, document_count: outcome.documents };
     inner.catalog.set_indexed(id, &facts, job.request).await?;
+    inner.read_history(id);
     // The old commits were needed to compare with; now nothing reads what the source repacked.
     if let Err(error) = blocking::run("prune", move || Ok(fetched.prune()?)).await {
         tracing::warn!(repository = %id, %error, "old packs of a mirror stay");

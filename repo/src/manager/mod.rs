@@ -5,6 +5,7 @@
 
 mod blocking;
 mod browse;
+mod history;
 mod indexing;
 mod inner;
 mod job;
@@ -48,7 +49,8 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(20);
 pub struct RepoManager {
     inner: Arc<Inner>,
     scheduler: Mutex<Option<JoinHandle<()>>>,
-    maintenance: Mutex<Option<thread::JoinHandle<()>>>,
+    /// Threads that work behind everything else.
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 impl RepoManager {
@@ -73,12 +75,15 @@ impl RepoManager {
             Catalog::open(&config.database, config.database_connections, config.max_events).await?;
         let inner = Arc::new(Inner::new(config, catalog, Arc::new(index)));
         reconcile::reconcile(&inner).await?;
-        let maintenance = start_maintenance(&inner)?;
+        let threads = vec![
+            start_thread("maintenance", &inner, maintenance::run)?,
+            start_thread("history", &inner, history::run)?,
+        ];
         let scheduler = start_scheduler(&inner);
         Ok(Arc::new(Self {
             inner,
             scheduler: Mutex::new(Some(scheduler)),
-            maintenance: Mutex::new(Some(maintenance)),
+            threads: Mutex::new(threads),
         }))
     }
 
@@ -107,6 +112,7 @@ impl RepoManager {
             match self.inner.catalog.insert(&new).await? {
                 Inserted::New(record) => return self.added(record).await,
                 Inserted::SameUrl(record) => {
+                    check_branches(&record.repository, &new.branches)?;
                     let repository = self.complete(record).await?;
                     return Ok(Added { repository, created: false });
                 }
@@ -343,17 +349,18 @@ impl RepoManager {
     pub async fn shutdown(&self) {
         self.inner.stop();
         let scheduler = lock(&self.scheduler).take();
-        let maintenance = lock(&self.maintenance).take();
+        let threads = std::mem::take(&mut *lock(&self.threads));
         let stopped = async {
             if let Some(scheduler) = scheduler
                 && let Err(error) = scheduler.await
             {
                 tracing::error!(%error, "the scheduler ended badly");
             }
-            if let Some(thread) = maintenance {
+            for thread in threads {
+                let name = thread.thread().name().unwrap_or_default().to_owned();
                 let joined = blocking::run("join", move || Ok(thread.join().is_ok())).await;
                 if !matches!(joined, Ok(true)) {
-                    tracing::error!("the maintenance of the index ended badly");
+                    tracing::error!(name, "a thread ended badly");
                 }
             }
         };
@@ -376,6 +383,18 @@ impl std::fmt::Debug for RepoManager {
     }
 }
 
+/// Refuses to answer with a repository that has other branches than were asked for.
+fn check_branches(existing: &Repository, wanted: &[String]) -> Result<(), ManagerError> {
+    if wanted.is_empty() || wanted == existing.branches {
+        return Ok(());
+    }
+    let branches = match existing.branches.as_slice() {
+        [] => "its default one".to_owned(),
+        globs => globs.join(", "),
+    };
+    Err(ManagerError::OtherBranches { name: existing.name.clone(), branches })
+}
+
 fn name_taken(other: &Record) -> ManagerError {
     let Repository { name, url, .. } = &other.repository;
     ManagerError::NameTaken { name: name.clone(), url: url.clone() }
@@ -389,16 +408,23 @@ fn create_folder(path: &Path) -> Result<(), ManagerError> {
     })
 }
 
-fn start_maintenance(inner: &Arc<Inner>) -> Result<thread::JoinHandle<()>, ManagerError> {
+/// Starts a thread whose end before the manager's is told of in [`Health`].
+fn start_thread(
+    name: &'static str,
+    inner: &Arc<Inner>,
+    run: fn(&Arc<Inner>, &tokio::runtime::Handle),
+) -> Result<thread::JoinHandle<()>, ManagerError> {
     let (inner, runtime) = (inner.clone(), tokio::runtime::Handle::current());
     let work = move || {
-        let run = std::panic::AssertUnwindSafe(|| maintenance::run(&inner, &runtime));
+        let run = std::panic::AssertUnwindSafe(|| run(&inner, &runtime));
         if std::panic::catch_unwind(run).is_err() {
-            lock(&inner.failed_tasks).push("maintenance".to_owned());
+            lock(&inner.failed_tasks).push(name.to_owned());
         }
     };
-    thread::Builder::new().name("maintenance".to_owned()).spawn(work).map_err(|source| {
-        ManagerError::Io { action: "cannot start the thread", path: "maintenance".into(), source }
+    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|source| ManagerError::Io {
+        action: "cannot start the thread",
+        path: name.into(),
+        source,
     })
 }
 

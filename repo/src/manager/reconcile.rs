@@ -105,6 +105,7 @@ async fn repository(inner: &Inner, record: &Record) -> Result<(), ManagerError> 
         inner.event(id, EventKind::Recovered, message).await;
         inner.catalog.request_job(id, kind).await?;
     }
+    inner.read_history(id);
     if inner.index.shard_of(id).symbols_pending(id) {
         super::inner::lock(&inner.symbols_pending).insert(id);
     }

@@ -4,6 +4,7 @@
 mod browse;
 mod catalog;
 mod fetch;
+mod history;
 mod manager;
 mod recovery;
 mod remote;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use aeterna_index::search::{Cancel, Limits, SearchRequest, Visible};
 use aeterna_repo::{
-    DEFAULT_TENANT, EventKind, ListFilter, ManagerError, RepoManager, Repository, State,
+    AddRepository, DEFAULT_TENANT, EventKind, ListFilter, ManagerError, RepoManager, Repository,
+    State,
 };
 
 use crate::support::{Node, Origin, add, adding, gone, ready, sync, wait};
@@ -94,6 +95,9 @@ async fn a_taken_name_is_refused_and_a_made_one_changed() {
     third.name = Some("same/name".to_owned());
     let error = manager.add(third).await.unwrap_err();
     assert_eq!(error.code(), "name-taken");
+    let others =
+        AddRepository { branches: vec!["release/*".to_owned()], ..adding(&url(&origins[0])) };
+    assert_eq!(manager.add(others).await.unwrap_err().code(), "other-branches");
     for name in ["noowner", "a//b", "../b", "a/-b", "a/b c", "a/b\n"] {
         let mut odd = adding(&origins[1].url());
         odd.name = Some(name.to_owned());
