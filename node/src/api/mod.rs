@@ -7,9 +7,13 @@ pub mod result;
 pub mod search;
 pub mod zoekt;
 
+use std::num::NonZeroU8;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
+use time::format_description::well_known::Iso8601;
+use time::format_description::well_known::iso8601::{Config, EncodedConfig, TimePrecision};
 
 /// Bytes as JSON can hold them: a text, and the exact bytes in base64 where they are not UTF-8.
 pub fn text_of(bytes: Vec<u8>) -> (String, Option<String>) {
@@ -29,15 +33,29 @@ pub fn bytes_of(text: &str, base64: Option<&str>) -> Vec<u8> {
         .unwrap_or_else(|| text.as_bytes().to_vec())
 }
 
+/// RFC 3339 to the millisecond: all times are equally long, and sort as text.
+const MILLISECONDS: EncodedConfig = Config::DEFAULT
+    .set_time_precision(TimePrecision::Second { decimal_digits: NonZeroU8::new(3) })
+    .encode();
+
 /// A time as the API writes it.
 pub fn time_of(at: OffsetDateTime) -> String {
     // A time before year 0 or after 9999 has no RFC 3339 form; nothing here makes one.
-    at.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+    at.format(&Iso8601::<MILLISECONDS>).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_equally_long() {
+        for (millis, text) in [(1_140, "1970-01-01T00:00:01.140Z"), (0, "1970-01-01T00:00:00.000Z")]
+        {
+            let at = OffsetDateTime::UNIX_EPOCH + time::Duration::milliseconds(millis);
+            assert_eq!(time_of(at), text);
+        }
+    }
 
     #[test]
     fn bytes_survive_whatever_they_are() {
