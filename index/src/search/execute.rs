@@ -20,7 +20,6 @@ use super::response::{
     Explain, Match, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped, StepTime,
 };
 use super::running::Running;
-use super::units::Units;
 use super::windows::{Windows, order_of};
 use crate::IndexError;
 use crate::document::{OmitReason, RepositoryId};
@@ -115,7 +114,6 @@ impl Searcher {
         let mut query = compile_query(&request.query)?;
         let mode = Mode::of(&query, request);
         let budget = Budget::start(&request.limits, query.options.timeout, request.cancel.clone());
-        let units = Units::default();
         let (snapshots, cursor) = pinned(shards, request)?;
         steps.end("plan");
 
@@ -135,7 +133,6 @@ impl Searcher {
             snapshots: &snapshots,
             segments: &segments,
             budget: &budget,
-            units: &units,
             output,
         };
         let mut collector = Collector::new(running);

@@ -16,7 +16,6 @@ mod rank;
 mod repositories;
 mod response;
 mod running;
-mod units;
 mod verify;
 mod windows;
 

@@ -12,7 +12,6 @@ use super::compile::Compiled;
 use super::execute::Mode;
 use super::output::Output;
 use super::response::{Chunk, Match, MatchKind, SearchRequest, SymbolHit};
-use super::units::Units;
 use super::verify::{Interrupted, Verified, Verifier};
 use crate::IndexError;
 use crate::document::{RepositoryId, RepositoryInfo};
@@ -29,7 +28,6 @@ pub(crate) struct Running<'a> {
     pub(crate) snapshots: &'a [Arc<Snapshot>],
     pub(crate) segments: &'a [SegmentCandidates<'a>],
     pub(crate) budget: &'a Budget,
-    pub(crate) units: &'a Units,
     pub(crate) output: Option<&'a dyn Output>,
 }
 
@@ -56,9 +54,7 @@ impl<'a> Running<'a> {
 
     /// With nothing read yet. It keeps so many matches of a document; all are counted.
     pub(super) fn verifier(&self, keep: usize) -> Verifier<'a> {
-        // Who reads everything would leave more than fits.
-        let leaves_units = !self.mode.exhaustive;
-        Verifier::new(self.query, self.segments, self.budget, self.units, leaves_units, keep)
+        Verifier::new(self.query, self.segments, self.budget, keep)
     }
 
     /// Matches that a result has at most.

@@ -1,21 +1,20 @@
 //! Checking candidates on their content: what is returned equals what a scan would return.
 
-use std::mem;
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::budget::Budget;
 use super::candidates::SegmentCandidates;
 use super::compile::{Atom, Compiled, Expr, SymbolScope, fold};
 use super::matches::Matches;
-use super::units::{Key, Units};
 use crate::IndexError;
 use crate::segment::symbols::StoredSymbol;
 use crate::segment::tables::{Blob, Piece};
 
 /// Decompressed units that a thread keeps: documents next to each other share them, and the
 /// patterns of one query are searched in the same ones.
-const CACHED_UNITS: usize = 64;
+const CACHED_UNITS: usize = 16;
+/// A segment, by its place among those of the search, and the number of a unit of it.
+type Key = (u32, u32);
 /// The key of a slot without a unit.
 const NO_UNIT: Key = (u32::MAX, u32::MAX);
 /// Matches after which the budget is asked, within one unit.
@@ -86,24 +85,12 @@ pub(crate) struct Verifier<'a> {
     pub(crate) segments: &'a [SegmentCandidates<'a>],
     pub(crate) budget: &'a Budget,
     pub(crate) keep_hits: usize,
-    units: &'a Units,
-    /// Whether units are left to whoever comes next.
-    leaves_units: bool,
-    cache: Vec<(Key, Arc<Vec<u8>>)>,
+    cache: Vec<(Key, Vec<u8>)>,
     next_slot: usize,
     pub(super) whole: Vec<u8>,
     /// Which content `whole` is.
     whole_of: Option<(u32, u32)>,
     pub(super) found: Vec<Option<Found>>,
-}
-
-impl Drop for Verifier<'_> {
-    fn drop(&mut self) {
-        if self.leaves_units {
-            let cached = self.cache.drain(..).filter(|(key, _)| *key != NO_UNIT);
-            self.units.extend(cached);
-        }
-    }
 }
 
 impl<'a> Verifier<'a> {
@@ -112,8 +99,6 @@ impl<'a> Verifier<'a> {
         query: &'a Compiled,
         segments: &'a [SegmentCandidates<'a>],
         budget: &'a Budget,
-        units: &'a Units,
-        leaves_units: bool,
         keep: usize,
     ) -> Self {
         Self {
@@ -121,8 +106,6 @@ impl<'a> Verifier<'a> {
             segments,
             budget,
             keep_hits: keep,
-            units,
-            leaves_units,
             cache: Vec::new(),
             next_slot: 0,
             whole: Vec::new(),
@@ -259,19 +242,12 @@ impl<'a> Verifier<'a> {
         let slot = self.next_slot;
         self.next_slot = (slot + 1) % CACHED_UNITS;
         if slot == self.cache.len() {
-            self.cache.push((NO_UNIT, Arc::default()));
+            self.cache.push((NO_UNIT, Vec::new()));
         }
         let entry = &mut self.cache[slot];
         // Should reading fail, the slot must not pass for the unit that it held.
         entry.0 = NO_UNIT;
-        match self.units.get(key) {
-            Some(text) => entry.1 = text,
-            None => {
-                let mut text = Arc::try_unwrap(mem::take(&mut entry.1)).unwrap_or_default();
-                view.read_unit(unit, &mut text)?;
-                entry.1 = Arc::new(text);
-            }
-        }
+        view.read_unit(unit, &mut entry.1)?;
         entry.0 = key;
         Ok(slot)
     }

@@ -74,10 +74,6 @@ impl<'a> Windows<'a> {
                 page.next = Some((start as u64, (within + page.from_last_window) as u64));
                 return Ok(page);
             }
-            // Few of a page's results are of windows before its last.
-            if end < all && page.results.len() < self.running.mode.page {
-                self.running.units.clear();
-            }
             if end == all || !self.running.budget.go_on() {
                 return Ok(page);
             }

@@ -100,6 +100,7 @@ fn a_crash_at_any_point_loses_nothing() {
         ("manifest-after-rename", 1, 8),
         ("symbols-before-commit", 1, 3),
         ("merge-before-commit", 1, 2),
+        ("history-before-commit", 1, 2),
         ("segment-write", 19, 8),
     ] {
         let deaths = check_point(point, step, &states);

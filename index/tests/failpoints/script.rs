@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use aeterna_index::{
-    IndexError, NoProgress, RepositoryId, RepositoryInfo, RepositoryUpdate, RevisionChange,
-    ShardSet,
+    FileEntry, HistoryUpdate, IndexError, LastChange, NoProgress, RepositoryId, RepositoryInfo,
+    RepositoryUpdate, RevisionChange, ShardSet,
 };
 
 use crate::support::{Memory, all, file, files_of, info, options, settle};
 
 /// Operations of the script.
-pub const OPERATIONS: usize = 9;
+pub const OPERATIONS: usize = 11;
 
 pub fn open(folder: &Path) -> Result<ShardSet, IndexError> {
     ShardSet::open(folder, 1, options())
@@ -22,11 +22,11 @@ fn text(name: &str, version: u32) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-fn listing(source: &Memory, names: &[&str], version: u32) -> Vec<aeterna_index::FileEntry> {
+fn listing(source: &Memory, names: &[&str], version: u32) -> Vec<FileEntry> {
     names.iter().map(|name| file(format!("{name}.rs"), source.put(&text(name, version)))).collect()
 }
 
-fn replace(name: &str, commit: &str, files: Vec<aeterna_index::FileEntry>) -> RevisionChange {
+fn replace(name: &str, commit: &str, files: Vec<FileEntry>) -> RevisionChange {
     RevisionChange::Replace { name: name.to_owned(), commit: commit.to_owned(), files }
 }
 
@@ -75,8 +75,27 @@ pub fn operation(set: &ShardSet, source: &Memory, number: usize) -> Result<(), I
             let info = RepositoryInfo { name: "b/renamed".to_owned(), ..one() };
             set.shards()[0].set_repository(info)
         }
-        _ => set.shards()[0].remove_repository(two().id),
+        7 => set.shards()[0].remove_repository(two().id),
+        9 => set_history(set, source, &["a"]),
+        _ => set_history(set, source, &["a", "new"]),
     }
+}
+
+/// Someone changed these files of the first repository last.
+fn set_history(set: &ShardSet, source: &Memory, names: &[&str]) -> Result<(), IndexError> {
+    let change = |entry: FileEntry| LastChange {
+        path: entry.path,
+        content: entry.content,
+        seconds: 1,
+        author: 0,
+    };
+    let update = HistoryUpdate {
+        commits: set.shards()[0].revisions(one().id).unwrap_or_default(),
+        authors: vec!["Someone".to_owned()],
+        changes: listing(source, names, 2).into_iter().map(change).collect(),
+        ..HistoryUpdate::default()
+    };
+    set.shards()[0].set_history(one().id, &update)
 }
 
 /// `main` of the first repository goes on from its first commit.
@@ -91,7 +110,7 @@ fn change(source: &Memory) -> RevisionChange {
     }
 }
 
-fn dev(source: &Memory) -> Vec<aeterna_index::FileEntry> {
+fn dev(source: &Memory) -> Vec<FileEntry> {
     listing(source, &["c", "d", "z"], 1)
 }
 
@@ -101,6 +120,8 @@ pub struct State {
     found: Vec<String>,
     repositories: Vec<RepositoryInfo>,
     revisions: BTreeMap<RepositoryId, BTreeMap<String, String>>,
+    /// How many last changes are known of the repositories that have a history.
+    changes: BTreeMap<RepositoryId, usize>,
 }
 
 pub fn state(set: &ShardSet) -> State {
@@ -123,7 +144,9 @@ pub fn state(set: &ShardSet) -> State {
     let repositories = shard.repositories();
     let revisions =
         repositories.iter().map(|info| (info.id, shard.revisions(info.id).unwrap())).collect();
-    State { found, repositories, revisions }
+    let known = |info: &RepositoryInfo| Some((info.id, shard.history(info.id)?.len()));
+    let changes = repositories.iter().filter_map(known).collect();
+    State { found, repositories, revisions, changes }
 }
 
 /// The state after each number of operations.
@@ -148,7 +171,9 @@ pub fn check_files(folder: &Path, set: &ShardSet) {
     let with_symbols = stats.segments - stats.segments_without_symbols;
     assert_eq!(count(".symbols"), with_symbols, "{:?}", files.keys());
     let manifest = u64::from(files.contains_key("manifest"));
-    let named = 2 * stats.segments + with_symbols + manifest;
+    let histories = state(set).changes.len() as u64;
+    assert_eq!(count(".history"), histories, "{:?}", files.keys());
+    let named = 2 * stats.segments + with_symbols + histories + manifest;
     assert_eq!(files.len() as u64, named, "{:?}", files.keys());
 }
 

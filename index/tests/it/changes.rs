@@ -42,13 +42,17 @@ fn prepared(set: &ShardSet, source: &Memory) -> RepositoryInfo {
 }
 
 fn told(set: &ShardSet, source: &Memory, repository: &RepositoryInfo) {
+    told_of(set, source, repository, "c0ffee");
+}
+
+fn told_of(set: &ShardSet, source: &Memory, repository: &RepositoryInfo, commit: &str) {
     let changes = vec![
         change("ada.rs", source.put(b"needle a"), MARCH, 0),
         change("bob.rs", source.put(b"needle b"), JULY, 1),
         // Nothing that is indexed.
         change("gone.rs", source.put(b"needle b"), MARCH, 1),
     ];
-    set.shard_of(repository.id).set_history(repository.id, &history("c0ffee", changes)).unwrap();
+    set.shard_of(repository.id).set_history(repository.id, &history(commit, changes)).unwrap();
 }
 
 fn check(set: &ShardSet) {
@@ -117,11 +121,7 @@ fn merges_and_new_commits_keep_what_is_known() {
     let response = all(&set, "needle author:ada");
     assert_eq!((paths(&response), response.complete), (vec!["ada.rs".to_owned()], false));
     assert!(shard.history_pending(repository.id));
-    let changes = vec![
-        change("ada.rs", source.put(b"needle a"), MARCH, 0),
-        change("bob.rs", source.put(b"needle b"), JULY, 1),
-    ];
-    shard.set_history(repository.id, &history("000003", changes)).unwrap();
+    told_of(&set, &source, &repository, "000003");
     check(&set);
 }
 

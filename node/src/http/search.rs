@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::AppState;
 use super::answer::Answer;
-use super::body;
+use super::body::{self, Writer};
 use super::extract::{JsonBody, Parameters};
 use super::problem::Problem;
 use crate::api::problem::ProblemBody;
@@ -93,9 +93,9 @@ pub async fn post_search(
 
 async fn answer(state: &Arc<AppState>, parameters: SearchParameters) -> Result<Response, Problem> {
     let request = request_of(state, parameters)?;
-    let (blocks, body) = body::channel(Duration::from_secs(state.config.write_timeout_seconds));
+    let (sender, body) = body::channel(Duration::from_secs(state.config.write_timeout_seconds));
     let search = start(state, request, move |state, request| {
-        let answer = Answer::new(blocks);
+        let answer = Answer::new(Writer::new(sender));
         let response = search(state, request, Some(&answer))?;
         answer.end(SearchAnswer::new(response, state.manager.index().shards().len() as u64));
         Ok(())

@@ -9,14 +9,13 @@ use std::time::Duration;
 use aeterna_index::search::{Match, Output, Progress};
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::{Stream, stream};
+use futures_util::Stream;
 use serde::Serialize;
 use serde_json::json;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
 use super::AppState;
 use super::answer::json as written;
+use super::body::{self, Sender};
 use super::extract::Parameters;
 use super::problem::Problem;
 use super::search::{SearchParameters, request_of, search, start};
@@ -26,8 +25,6 @@ use crate::api::search::SearchAnswer;
 
 /// Results of one `matches` event at most.
 const BATCH: usize = 50;
-/// Events that wait for the client.
-const EVENTS_AHEAD: usize = 64;
 
 /// Searches, and answers as server-sent events while it searches: `progress`
 /// (`{"verified","candidates"}`), `matches` (a list of results), `facets`, `alert` (one each), and
@@ -45,49 +42,22 @@ pub async fn stream(
     Parameters(parameters): Parameters<SearchParameters>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, io::Error>>>, Problem> {
     let request = request_of(&state, parameters)?;
-    let (sender, mut receiver) = mpsc::channel(EVENTS_AHEAD);
-    let events = Events {
-        sender,
-        runtime: Handle::current(),
-        patience: Duration::from_secs(state.config.write_timeout_seconds),
-        // An answer that may yet be refused has not begun.
-        begun: AtomicBool::new(!request.require_complete),
-    };
+    let (sender, parts) = body::channel(Duration::from_secs(state.config.write_timeout_seconds));
+    // An answer that may yet be refused has not begun.
+    let events = Events { sender, begun: AtomicBool::new(!request.require_complete) };
     let search = start(&state, request, move |state, request| {
         let response = search(state, request, Some(&events))?;
         let shards = state.manager.index().shards().len() as u64;
+        // A client that is gone reads no end.
         let _ = events.end(SearchAnswer::new(response, shards));
         Ok(())
     })?;
-    let Some(first) = receiver.recv().await else {
-        search.finish().await?;
-        return Err(Problem::internal());
-    };
-    let events = stream::unfold(
-        (Some(first), receiver, Some(search)),
-        |(first, mut receiver, mut search)| async move {
-            let next = match first {
-                Some(first) => Some(first),
-                None => receiver.recv().await,
-            };
-            let event = match next {
-                Some(event) => Ok(event),
-                None => match search.take()?.finish().await {
-                    Ok(()) => return None,
-                    Err(problem) => Err(io::Error::other(problem.detail().to_owned())),
-                },
-            };
-            Some((event, (None, receiver, search)))
-        },
-    );
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(parts.parts(search).await?).keep_alive(KeepAlive::default()))
 }
 
 /// Sends a search's results as events.
 struct Events {
-    sender: mpsc::Sender<Event>,
-    runtime: Handle,
-    patience: Duration,
+    sender: Sender<Event>,
     begun: AtomicBool,
 }
 
@@ -95,16 +65,7 @@ impl Events {
     /// Sends an event; it waits for the client.
     fn event(&self, name: &str, data: impl AsRef<str>) -> ControlFlow<()> {
         self.begun.store(true, Ordering::Relaxed);
-        let event = Event::default().event(name).data(data);
-        let send = tokio::time::timeout(self.patience, self.sender.send(event));
-        match self.runtime.block_on(send) {
-            Ok(Ok(())) => ControlFlow::Continue(()),
-            Ok(Err(_)) => ControlFlow::Break(()),
-            Err(_) => {
-                tracing::warn!(patience = ?self.patience, "a client takes its events too slowly; they are broken off");
-                ControlFlow::Break(())
-            }
-        }
+        self.sender.send(Event::default().event(name).data(data))
     }
 
     /// Sends what is told after the results.
@@ -143,8 +104,8 @@ impl Output for Events {
         if self.begun.load(Ordering::Relaxed) {
             let Progress { verified, candidates } = progress;
             let data = json!({"verified": verified, "candidates": candidates}).to_string();
-            // One that does not fit is not missed: another follows.
-            let _ = self.sender.try_send(Event::default().event("progress").data(data));
+            // Another follows where this one does not fit.
+            self.sender.try_send(Event::default().event("progress").data(data));
         }
     }
 }

@@ -45,10 +45,9 @@ pub struct LastChanges {
     pub authors: Vec<String>,
     /// Commits read.
     pub commits: u64,
-    /// Files that were not found.
+    /// Files that were not found: the limit was reached, commits that would tell are known or not
+    /// there, as in a shallow clone, or cannot be read.
     pub missing: Vec<File>,
-    /// Whether the limit was reached, or commits are not there, as in a shallow clone.
-    pub cut: bool,
 }
 
 /// A commit that waits for its turn.
@@ -92,7 +91,8 @@ struct Met {
 /// Reads commits from the newest on.
 ///
 /// # Errors
-/// When an object that is there cannot be read, or on a stop.
+/// When the mirror cannot be read at all, or on a stop. Objects that are damaged are as if they were
+/// not there.
 pub fn last_changes(
     trees: &mut Trees,
     wanted: Wanted,
@@ -163,35 +163,24 @@ impl Walk<'_, '_, '_> {
             }
             return Ok(true);
         }
-        let Some(commit) = self.read(id)? else {
-            // Whoever knows of a commit that is gone knows nothing of what is there.
-            self.changes.cut |= !is_known;
-            return Ok(false);
-        };
+        let Some(commit) = self.read(id)? else { return Ok(false) };
         self.met.insert(id, Met { tree: commit.tree, is_known, is_queued: true });
         self.unknown += u64::from(!is_known);
         self.queue.push(commit);
         Ok(true)
     }
 
-    /// Reads a commit; `None` when it is not there.
+    /// Reads a commit; `None` when it is not there, or damaged.
     fn read(&mut self, id: ObjectId) -> Result<Option<Commit>, GitError> {
-        match self.trees.object(&id)? {
-            Some((Kind::Commit, bytes)) => {
-                let unreadable =
-                    |error: String| GitError::Object { id: id.to_string(), detail: error };
-                let commit = CommitRef::from_bytes(bytes, id.kind())
-                    .map_err(|error| unreadable(error.to_string()))?;
-                let author = match commit.author() {
-                    Ok(author) => format!("{} <{}>", author.name, author.email),
-                    Err(_) => String::new(),
-                };
-                let seconds = commit.committer().map_or(0, |committer| committer.seconds());
-                let (tree, parents) = (commit.tree(), commit.parents().collect());
-                Ok(Some(Commit { id, tree, parents, seconds, author }))
-            }
-            _ => Ok(None),
-        }
+        let Some((Kind::Commit, bytes)) = self.trees.object(&id)? else { return Ok(None) };
+        let Ok(commit) = CommitRef::from_bytes(bytes, id.kind()) else { return Ok(None) };
+        let author = match commit.author() {
+            Ok(author) => format!("{} <{}>", author.name, author.email),
+            Err(_) => String::new(),
+        };
+        let seconds = commit.committer().map_or(0, |committer| committer.seconds());
+        let (tree, parents) = (commit.tree(), commit.parents().collect());
+        Ok(Some(Commit { id, tree, parents, seconds, author }))
     }
 
     fn run(&mut self, limit: u64, report: &dyn Fn(u64)) -> Result<(), GitError> {
@@ -211,7 +200,6 @@ impl Walk<'_, '_, '_> {
                 continue;
             }
             if self.changes.commits == limit {
-                self.changes.cut = true;
                 return Ok(());
             }
             self.changes.commits += 1;
@@ -236,11 +224,16 @@ impl Walk<'_, '_, '_> {
             }
             let Some(entries) = self.entries(tree)? else { continue };
             let mut before = Vec::with_capacity(parents.len());
+            let mut is_whole = true;
             for parent in parents {
                 match self.entries(parent)? {
                     Some(entries) => before.push(entries),
-                    None => self.changes.cut = true,
+                    None => is_whole = false,
                 }
+            }
+            // What a damaged folder held, nobody can tell apart from what is new.
+            if !is_whole {
+                continue;
             }
             for (name, entry) in entries.iter() {
                 let was = before.iter().filter_map(|entries| named(entries, name));

@@ -109,15 +109,15 @@ impl<'r, 'a> Trees<'r, 'a> {
         }
     }
 
-    /// An object that is no content; `None` when it is not there.
+    /// An object that is no content; `None` when it is not there, or damaged.
     pub(super) fn object(&mut self, id: &oid) -> Result<Option<(Kind, &[u8])>, GitError> {
         if (self.stop)() {
             return Err(GitError::Cancelled);
         }
         match self.reader.read(id, MAX_STRUCTURE, &mut self.buffer) {
             Ok(kind) => Ok(Some((kind, self.buffer.as_slice()))),
-            Err(ReadError::Missing) => Ok(None),
-            Err(error) => Err(unreadable(id, error)),
+            Err(ReadError::Missing | ReadError::Corrupt(_) | ReadError::TooLarge(_)) => Ok(None),
+            Err(error @ ReadError::Failed(_)) => Err(unreadable(id, error)),
         }
     }
 

@@ -3,11 +3,11 @@
 //! A repository's text is searched long before: this reads commits back until every file is
 //! accounted for, which in an old repository takes minutes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_index::{ContentId, History, HistoryUpdate, IndexError, LastChange, RepositoryId};
+use aeterna_index::{ContentId, History, HistoryUpdate, LastChange, RepositoryId};
 use gix::hash::ObjectId;
 use tokio::runtime::Handle;
 
@@ -16,31 +16,32 @@ use crate::ManagerError;
 use crate::git::{File, GitError, LastChanges, Mirror, ObjectDb, Trees, Wanted, last_changes};
 use crate::repository::EventKind;
 
-/// How long to wait when nothing is due.
-const IDLE: Duration = Duration::from_secs(60);
+/// Time without work after which what failed is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Files of which more is kept than need be.
 const SMALL: u64 = 1_000;
 
 /// Runs until the manager stops.
 pub(crate) fn run(inner: &Arc<Inner>, runtime: &Handle) {
     aeterna_index::yield_to_searches(inner.config.maintenance_nice);
+    let mut failed = BTreeSet::new();
     while !inner.stopping() {
         let next = lock(&inner.history_pending).pop_first();
         let Some(id) = next else {
-            inner.history.wait(IDLE);
+            if !inner.history.wait(AGAIN_AFTER) {
+                std::mem::take(&mut failed).into_iter().for_each(|id| inner.read_history(id));
+            }
             continue;
         };
-        let told = match (Reading { inner, id }).run() {
-            Ok(Some(summary)) => Some((EventKind::HistoryReady, summary)),
-            Ok(None) | Err(ManagerError::Git(GitError::Cancelled)) => None,
-            Err(ManagerError::Index(IndexError::Cancelled)) => None,
-            Err(error) => {
-                let message = format!("the last changes of its files cannot be read: {error}");
-                Some((EventKind::Notice, message))
+        match (Reading { inner, id }).run() {
+            Ok(Some(summary)) => {
+                runtime.block_on(inner.event(id, EventKind::HistoryReady, &summary));
             }
-        };
-        if let Some((kind, message)) = told {
-            runtime.block_on(inner.event(id, kind, &message));
+            Ok(None) | Err(ManagerError::Git(GitError::Cancelled)) => {}
+            Err(error) => {
+                tracing::warn!(repository = %id, %error, "last changes cannot be read; tried again");
+                failed.insert(id);
+            }
         }
     }
 }
@@ -105,30 +106,29 @@ impl Reading<'_> {
         commits: &BTreeMap<String, String>,
         before: Option<&History>,
     ) -> Result<HistoryUpdate, ManagerError> {
+        let mut update = HistoryUpdate::default();
         let Some(before) = before else {
             let tips = ids(commits.values());
             let files = self.files(objects, &tips)?;
-            let mut changes = Changes::default();
-            let complete = changes.add(self.walk(objects, &tips, &[], files)?).is_empty();
-            return Ok(HistoryUpdate { complete, ..changes.update() });
+            update.complete = add(&mut update, self.walk(objects, &tips, &[], files)?).is_empty();
+            return Ok(update);
         };
         let is_new =
             |(name, commit): &(&String, &String)| before.commits().get(*name) != Some(*commit);
         let tips = ids(commits.iter().filter(is_new).map(|(_, commit)| commit));
         let known = ids(before.commits().values());
         let files = self.files(objects, &tips)?;
-        let mut changes = Changes::default();
-        let mut left = changes.add(self.walk(objects, &tips, &known, files)?);
+        let mut left = add(&mut update, self.walk(objects, &tips, &known, files)?);
         left.retain(|(path, id)| {
             let content = ContentId::from_bytes(id.as_bytes());
             content.is_none_or(|content| before.of(path, &content).is_none())
         });
         // What an incomplete reading did not find, another one will not find either.
         if !left.is_empty() && before.is_complete() {
-            left = changes.add(self.walk(objects, &tips, &[], left)?);
+            left = add(&mut update, self.walk(objects, &tips, &[], left)?);
         }
-        let complete = left.is_empty() && before.is_complete();
-        Ok(HistoryUpdate { complete, keep: true, ..changes.update() })
+        (update.complete, update.keep) = (left.is_empty() && before.is_complete(), true);
+        Ok(update)
     }
 
     fn walk(
@@ -148,43 +148,16 @@ impl Reading<'_> {
     }
 }
 
-/// Last changes from several readings, with one list of authors.
-#[derive(Default)]
-struct Changes {
-    changes: Vec<LastChange>,
-    authors: Vec<String>,
-    numbers: HashMap<String, u32>,
-}
-
-impl Changes {
-    fn number(&mut self, author: &str) -> u32 {
-        if let Some(number) = self.numbers.get(author) {
-            return *number;
-        }
-        let number = self.authors.len() as u32;
-        self.authors.push(author.to_owned());
-        self.numbers.insert(author.to_owned(), number);
-        number
-    }
-
-    fn push(&mut self, (path, id): &File, seconds: i64, author: &str) {
+/// Takes what was found into an update, and gives back what was not.
+fn add(update: &mut HistoryUpdate, found: LastChanges) -> Vec<File> {
+    let first = update.authors.len() as u32;
+    update.authors.extend(found.authors);
+    for ((path, id), (seconds, author)) in found.found {
         if let Some(content) = ContentId::from_bytes(id.as_bytes()) {
-            let author = self.number(author);
-            self.changes.push(LastChange { path: path.clone(), content, seconds, author });
+            update.changes.push(LastChange { path, content, seconds, author: first + author });
         }
     }
-
-    /// Takes in what was found, and gives back what was not.
-    fn add(&mut self, found: LastChanges) -> Vec<File> {
-        for (file, (seconds, author)) in &found.found {
-            self.push(file, *seconds, &found.authors[*author as usize]);
-        }
-        found.missing
-    }
-
-    fn update(self) -> HistoryUpdate {
-        HistoryUpdate { authors: self.authors, changes: self.changes, ..HistoryUpdate::default() }
-    }
+    found.missing
 }
 
 fn ids<'c>(commits: impl Iterator<Item = &'c String>) -> Vec<ObjectId> {

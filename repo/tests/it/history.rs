@@ -146,7 +146,7 @@ fn last_changes_are_those_of_git_log() {
         let origin = random_history(seed, 30);
         let tip = origin.head();
         let (changes, files) = read(&Place::new(), &origin.url(), &tip, &[], u64::MAX);
-        assert_eq!((changes.found.len(), changes.cut), (files, false), "seed {seed}: {changes:?}");
+        assert_eq!(changes.found.len(), files, "seed {seed}: {changes:?}");
         for ((path, _), (seconds, author)) in &changes.found {
             let path = std::str::from_utf8(path).unwrap();
             let log = origin.git(&["log", "-1", "--format=%ct %an <%ae>", &tip, "--", path]);
@@ -167,13 +167,13 @@ fn known_commits_are_not_read() {
     let (changes, _) = read(&place, &origin.url(), &tip, &[&old], u64::MAX);
     let found: Vec<&[u8]> = changes.found.keys().map(|(path, _)| path.as_slice()).collect();
     assert_eq!(found, [b"a"]);
-    assert_eq!((changes.commits, changes.missing.len(), changes.cut), (1, 1, false));
+    assert_eq!((changes.commits, changes.missing.len()), (1, 1));
     // What is not there is known to nobody.
     let gone = "5".repeat(40);
     let (changes, _) = read(&place, &origin.url(), &tip, &[&gone], u64::MAX);
-    assert_eq!((changes.found.len(), changes.cut), (2, false));
+    assert_eq!((changes.found.len(), changes.missing.len()), (2, 0));
     let (changes, _) = read(&place, &origin.url(), &tip, &[], 1);
-    assert_eq!((changes.found.len(), changes.cut), (1, true));
+    assert_eq!((changes.found.len(), changes.missing.len()), (1, 1));
 }
 
 #[test]
@@ -186,7 +186,22 @@ fn a_shallow_clone_tells_of_what_it_has() {
     let source = format!("file://{}", origin.url());
     git(folder.path(), &["clone", "-q", "--depth=1", &source, shallow.to_str().unwrap()]);
     let (changes, files) = read(&Place::new(), shallow.to_str().unwrap(), &tip, &[], u64::MAX);
-    assert_eq!((files, changes.found.len(), changes.cut), (2, 0, true));
+    assert_eq!((files, changes.found.len(), changes.missing.len()), (2, 0, 2));
+}
+
+#[test]
+fn a_damaged_commit_hides_what_came_before_it() {
+    let origin = Origin::with_file("old", "1");
+    origin.write("middle", b"1");
+    let middle = origin.commit("second");
+    origin.write("new", b"1");
+    let tip = origin.commit("third");
+    let loose = origin.loose(&middle);
+    std::fs::remove_file(&loose).unwrap();
+    std::fs::write(&loose, b"this is no object").unwrap();
+    let (changes, _) = read(&Place::new(), &origin.url(), &tip, &[], u64::MAX);
+    // The commit before is not there for whoever cannot read this one; nor is what `tip` changed.
+    assert_eq!((changes.found.len(), changes.missing.len()), (0, 3));
 }
 
 /// Waits until the last changes of a repository are known.
