@@ -44,16 +44,21 @@ impl Cancel {
     }
 }
 
+/// Time to cut the lines of what was found, once the search itself has stopped.
+const RESULTS_TIME: Duration = Duration::from_millis(500);
+
 /// The budget of one search, shared by its threads.
 pub(crate) struct Budget {
     start: Instant,
     /// Nanoseconds from the start to the end; waiting for a reader adds to them.
     time: AtomicU64,
-    bytes_limit: u64,
-    matches_limit: u64,
+    bytes_limit: AtomicU64,
+    matches_limit: AtomicU64,
     bytes: AtomicU64,
     matches: AtomicU64,
-    stopped: AtomicU8,
+    /// The first reason to stop.
+    reason: AtomicU8,
+    halted: AtomicBool,
     cancel: Cancel,
 }
 
@@ -64,11 +69,12 @@ impl Budget {
         Self {
             start: Instant::now(),
             time: AtomicU64::new(nanoseconds(time)),
-            bytes_limit: limits.bytes,
-            matches_limit: limits.matches,
+            bytes_limit: AtomicU64::new(limits.bytes),
+            matches_limit: AtomicU64::new(limits.matches),
             bytes: AtomicU64::new(0),
             matches: AtomicU64::new(0),
-            stopped: AtomicU8::new(0),
+            reason: AtomicU8::new(0),
+            halted: AtomicBool::new(false),
             cancel,
         }
     }
@@ -76,7 +82,7 @@ impl Budget {
     /// Counts bytes that were read; whether to go on.
     pub(crate) fn read(&self, bytes: usize) -> bool {
         let before = self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        if before + bytes as u64 > self.bytes_limit {
+        if before + bytes as u64 > self.bytes_limit.load(Ordering::Relaxed) {
             self.stop(Stop::Bytes);
         }
         self.go_on()
@@ -85,7 +91,7 @@ impl Budget {
     /// Counts matches; whether to go on.
     pub(crate) fn matched(&self, matches: u64) -> bool {
         let before = self.matches.fetch_add(matches, Ordering::Relaxed);
-        if before + matches > self.matches_limit {
+        if before + matches > self.matches_limit.load(Ordering::Relaxed) {
             self.stop(Stop::Matches);
         }
         self.go_on()
@@ -93,14 +99,32 @@ impl Budget {
 
     /// Whether nothing has run out, the time included.
     pub(crate) fn go_on(&self) -> bool {
-        if self.stopped.load(Ordering::Relaxed) == 0 {
+        if !self.has_run_out() {
             if self.cancel.is_cancelled() {
                 self.stop(Stop::Cancelled);
             } else if nanoseconds(self.start.elapsed()) >= self.time.load(Ordering::Relaxed) {
                 self.stop(Stop::Time);
             }
         }
-        self.stopped.load(Ordering::Relaxed) == 0
+        !self.has_run_out()
+    }
+
+    /// Whether something has run out, as far as anyone has looked.
+    pub(crate) fn has_run_out(&self) -> bool {
+        self.halted.load(Ordering::Relaxed)
+    }
+
+    /// Where the search has stopped at a limit, gives a little time to make results of what it
+    /// found until then; [`stopped`](Self::stopped) still tells the limit.
+    pub(crate) fn allow_results(&self) {
+        if matches!(self.stopped(), None | Some(Stop::Cancelled)) {
+            return;
+        }
+        self.bytes_limit.store(u64::MAX, Ordering::Relaxed);
+        self.matches_limit.store(u64::MAX, Ordering::Relaxed);
+        let end = self.start.elapsed() + RESULTS_TIME;
+        self.time.store(nanoseconds(end), Ordering::Relaxed);
+        self.halted.store(false, Ordering::Relaxed);
     }
 
     /// Gives time that the search could not use.
@@ -116,12 +140,13 @@ impl Budget {
             Stop::Cancelled => 4,
         };
         // The first reason is the one that is told.
-        let _ = self.stopped.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.reason.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
+        self.halted.store(true, Ordering::Relaxed);
     }
 
-    /// What has run out.
+    /// What has run out first.
     pub(crate) fn stopped(&self) -> Option<Stop> {
-        match self.stopped.load(Ordering::Relaxed) {
+        match self.reason.load(Ordering::Relaxed) {
             0 => None,
             1 => Some(Stop::Time),
             2 => Some(Stop::Bytes),

@@ -14,6 +14,8 @@ pub(crate) struct Page {
     pub(crate) results: Vec<Verified>,
     /// Candidates that were looked at, from the first.
     pub(crate) looked_at: usize,
+    /// All candidates.
+    pub(crate) of: usize,
     /// Results taken from the window that was looked at last.
     pub(crate) from_last_window: usize,
     /// Where the next page starts.

@@ -16,54 +16,94 @@ const BATCH_BYTES: u64 = 8 << 20;
 const RESULT_BYTES: u64 = 512;
 const MATCH_BYTES: u64 = 256;
 
-/// Makes the results of documents on the threads of `pool`. They are given back, or sent where there
-/// is an output; `sent` tells that some were.
-pub(crate) fn deliver(
-    pool: &ThreadPool,
-    running: Running,
-    found: Vec<Verified>,
-    sent: &Cell<bool>,
-) -> Result<Vec<Match>, SearchError> {
-    let Some(output) = running.output else {
-        return Ok(pool.install(|| running.results(found, |result| result, |_| None))?);
-    };
-    let mut found = found.into_iter();
-    loop {
-        let batch = next_batch(running, &mut found);
-        if batch.is_empty() || !running.budget.go_on() {
-            return Ok(Vec::new());
+/// The results of a search on their way to whoever asked.
+pub(crate) struct Delivery<'a> {
+    running: Running<'a>,
+    /// What is made of the documents so far.
+    batch: Batch<'a>,
+    /// Documents whose results are not made yet.
+    left: std::vec::IntoIter<Verified>,
+}
+
+/// Results that are made and not delivered.
+enum Batch<'a> {
+    /// To be given back.
+    Kept(Vec<Match>),
+    /// To be sent.
+    Written(&'a dyn Output, Vec<Vec<u8>>),
+}
+
+impl<'a> Delivery<'a> {
+    /// Makes the first results of documents, or all where there is no output; for threads of the
+    /// search's pool.
+    pub(crate) fn start(running: Running<'a>, found: Vec<Verified>) -> Result<Self, SearchError> {
+        let mut left = found.into_iter();
+        let batch = match running.output {
+            Some(output) => Batch::Written(output, write_batch(running, output, &mut left)?),
+            None => Batch::Kept(running.results(left.by_ref().collect(), |made| made, |_| None)?),
+        };
+        Ok(Self { running, batch, left })
+    }
+
+    /// With results that need no content.
+    pub(crate) fn made(running: Running<'a>, results: Vec<Match>) -> Self {
+        let batch = match running.output {
+            Some(output) => {
+                let written = results.into_iter().map(|result| written(output, result));
+                Batch::Written(output, written.collect())
+            }
+            None => Batch::Kept(results),
+        };
+        Self { running, batch, left: Vec::new().into_iter() }
+    }
+
+    /// Gives the results back, or sends them, and makes and sends the others: this waits for the
+    /// client, and is for a thread that may. `sent` tells that some were sent.
+    pub(crate) fn finish(
+        mut self,
+        pool: &ThreadPool,
+        sent: &Cell<bool>,
+    ) -> Result<Vec<Match>, SearchError> {
+        let running = self.running;
+        let (output, mut batch) = match self.batch {
+            Batch::Kept(results) => return Ok(results),
+            Batch::Written(output, batch) => (output, batch),
+        };
+        loop {
+            if !batch.is_empty() {
+                sent.set(true);
+                let before = Instant::now();
+                if output.send(batch).is_break() {
+                    running.request.cancel.cancel();
+                }
+                running.budget.extend(before.elapsed());
+            }
+            if self.left.len() == 0 || !running.budget.go_on() {
+                return Ok(Vec::new());
+            }
+            batch = pool.install(|| write_batch(running, output, &mut self.left))?;
         }
-        let written = pool.install(|| {
-            running.results(
-                batch,
-                |result| written(output, result),
-                |verified| verified.written.take(),
-            )
-        })?;
-        sent.set(true);
-        send(running, output, written);
     }
 }
 
-/// Sends results that need no content.
-pub(crate) fn deliver_made(running: Running, results: Vec<Match>) -> Vec<Match> {
-    let Some(output) = running.output else { return results };
-    send(running, output, results.into_iter().map(|result| written(output, result)).collect());
-    Vec::new()
+/// Makes the next results.
+fn write_batch(
+    running: Running,
+    output: &dyn Output,
+    left: &mut impl Iterator<Item = Verified>,
+) -> Result<Vec<Vec<u8>>, SearchError> {
+    let results = running.results(
+        next_batch(running, left),
+        |result| written(output, result),
+        |verified| verified.written.take(),
+    );
+    Ok(results?)
 }
 
 fn written(output: &dyn Output, result: Match) -> Vec<u8> {
     let mut written = Vec::new();
     output.write(result, &mut written);
     written
-}
-
-fn send(running: Running, output: &dyn Output, written: Vec<Vec<u8>>) {
-    let before = Instant::now();
-    if output.send(written).is_break() {
-        running.request.cancel.cancel();
-    }
-    running.budget.extend(before.elapsed());
 }
 
 fn next_batch(running: Running, found: &mut impl Iterator<Item = Verified>) -> Vec<Verified> {

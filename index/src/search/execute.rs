@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -14,7 +14,7 @@ use super::candidates::{SegmentCandidates, candidates, unknown_revisions};
 use super::collect::{Collector, Page};
 use super::compile::{Compiled, Expr, compile_query};
 use super::cursor::Cursor;
-use super::deliver::{deliver, deliver_made};
+use super::deliver::Delivery;
 use super::output::Output;
 use super::response::{
     Explain, Match, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped, StepTime,
@@ -118,51 +118,49 @@ impl Searcher {
         steps.end("plan");
 
         let mut skipped = Vec::new();
-        let (segments, order) = self.pool.install(|| {
+        let candidates = OnceLock::new();
+        // Handing over to other threads takes longer than most steps: once must do for a page.
+        let (collector, page, delivery) = self.pool.install(|| {
             let segments = all_candidates(&query, shards, &snapshots, request, &mut skipped)?;
             sort_by_cost(&mut query.expr, &segments);
             let order = order_of(&query, &mode, &segments)?;
-            Ok::<_, SearchError>((segments, order))
+            let (query, segments, order) = candidates.get_or_init(|| (query, segments, order));
+            steps.end("candidates");
+
+            let (mode, budget, snapshots) = (&mode, &budget, &*snapshots);
+            let running = Running { query, mode, request, snapshots, segments, budget, output };
+            let mut collector = Collector::new(running);
+            let mut page = Windows::new(running, order).page(&cursor, &mut collector)?;
+            steps.end("verify");
+
+            refuse_incomplete(running, &skipped)?;
+            budget.allow_results();
+            let delivery = if mode.repositories {
+                Delivery::made(running, repositories_of_page(&collector, &cursor, &mut page))
+            } else {
+                Delivery::start(running, std::mem::take(&mut page.results))?
+            };
+            Ok::<_, SearchError>((collector, page, delivery))
         })?;
-        steps.end("candidates");
-
-        let running = Running {
-            query: &query,
-            mode: &mode,
-            request,
-            snapshots: &snapshots,
-            segments: &segments,
-            budget: &budget,
-            output,
-        };
-        let mut collector = Collector::new(running);
-        let windows = Windows::new(running, &order);
-        let mut page = self.pool.install(|| windows.page(&cursor, &mut collector))?;
-        steps.end("verify");
-
-        refuse_incomplete(running, &skipped)?;
-        let results = if mode.repositories {
-            deliver_made(running, repositories_of_page(&collector, &cursor, &mut page))
-        } else {
-            deliver(&self.pool, running, std::mem::take(&mut page.results), sent)?
-        };
+        let running = collector.running;
+        let results = delivery.finish(&self.pool, sent)?;
         steps.end("collect");
 
         refuse_incomplete(running, &skipped)?;
         skipped.extend(reasons(running));
         let stopped = budget.stopped().is_some();
-        let all_looked_at = page.looked_at == order.len() && !stopped;
+        let all_looked_at = page.looked_at == page.of && !stopped;
         let next = page.next.filter(|_| !stopped).map(|(window, within)| {
             Cursor { window, within, ..cursor_base(request, &snapshots) }.encode()
         });
         let explain = request.explain.then(|| Explain {
-            tree: query.tree.clone(),
-            plan: query.plan_text(),
-            segments: segments.len(),
-            candidates: order.len() as u64,
+            tree: running.query.tree.clone(),
+            plan: running.query.plan_text(),
+            segments: running.segments.len(),
+            candidates: page.of as u64,
             verified: page.looked_at as u64,
             bytes_read: budget.bytes(),
-            posting_bytes: segments.iter().map(|segment| segment.posting_bytes).sum(),
+            posting_bytes: running.segments.iter().map(|segment| segment.posting_bytes).sum(),
         });
         Ok(SearchResponse {
             counts: collector.counts(all_looked_at && cursor.window == 0),
@@ -170,7 +168,7 @@ impl Searcher {
             results,
             complete: !stopped && !skipped.iter().any(is_incomplete),
             skipped,
-            alerts: query.alerts.clone(),
+            alerts: running.query.alerts.clone(),
             next,
             explain,
             steps: steps.times,
@@ -316,7 +314,7 @@ fn is_incomplete(skipped: &Skipped) -> bool {
 
 /// Ends a search that nobody waits for, and one that has left something out and must not.
 fn refuse_incomplete(running: Running, skipped: &[Skipped]) -> Result<(), SearchError> {
-    if running.budget.stopped() == Some(Stop::Cancelled) {
+    if running.request.cancel.is_cancelled() {
         return Err(SearchError::Cancelled);
     }
     if !running.request.require_complete {

@@ -154,6 +154,6 @@ impl Verifier<'_> {
                 break;
             }
         }
-        if self.budget.stopped().is_some() { Err(Interrupted::Budget) } else { Ok(()) }
+        if self.budget.has_run_out() { Err(Interrupted::Budget) } else { Ok(()) }
     }
 }

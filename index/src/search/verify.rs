@@ -518,7 +518,7 @@ impl Scan<'_> {
                 unchecked = 0;
             }
         }
-        if unchecked > 0 && !budget.matched(unchecked) || budget.stopped().is_some() {
+        if unchecked > 0 && !budget.matched(unchecked) || budget.has_run_out() {
             return Err(Interrupted::Budget);
         }
         Ok(())

@@ -20,8 +20,9 @@ use crate::IndexError;
 /// Content that the first window of candidates holds, in bytes. What is ranked against each other
 /// is a window: large enough to find the best of a common word, small enough for a few
 /// milliseconds.
-const FIRST_WINDOW: u64 = 4 << 20;
-/// Content of each window that follows.
+const FIRST_WINDOW: u64 = 1 << 20;
+/// Content of each window that follows, at most. It has as many candidates as those before it
+/// together: a page that is nearly full does not wait for much more than it needs.
 const NEXT_WINDOW: u64 = 16 << 20;
 /// Candidates of one window.
 const WINDOW_CANDIDATES: usize = 1 << 16;
@@ -61,7 +62,7 @@ impl<'a> Windows<'a> {
         let all = self.order.len();
         let mut start = usize::try_from(cursor.window).unwrap_or(usize::MAX).min(all);
         let mut within = usize::try_from(cursor.within).unwrap_or(usize::MAX);
-        let mut page = Page { looked_at: start, ..Page::default() };
+        let mut page = Page { looked_at: start, of: all, ..Page::default() };
         self.tell(start);
         loop {
             let window = self.window(start);
@@ -99,13 +100,16 @@ impl<'a> Windows<'a> {
             return self.order.from(start).collect();
         }
         let reads = self.running.query.reads_content();
-        let limit = if start == 0 { FIRST_WINDOW } else { NEXT_WINDOW };
+        let (limit, most) = match start {
+            0 => (FIRST_WINDOW, WINDOW_CANDIDATES),
+            _ => (NEXT_WINDOW, WINDOW_CANDIDATES.min(start)),
+        };
         let mut bytes = 0;
         let mut window = Vec::new();
         for candidate in self.order.from(start) {
             bytes += cost(self.running.segments, &candidate, reads);
             window.push(candidate);
-            if window.len() == WINDOW_CANDIDATES || bytes >= limit {
+            if window.len() == most || bytes >= limit {
                 break;
             }
         }

@@ -185,6 +185,36 @@ fn the_time_limit_holds_within_one_long_line() {
     assert!(!response.complete && skips(&response, SkipReason::ShardTimeout), "{response:?}");
 }
 
+#[test]
+fn what_was_found_before_a_limit_is_returned() {
+    let folder = tempfile::tempdir().unwrap();
+    let (set, source) = (open(folder.path()), Memory::default());
+    let text = b"needle in the hay\n".repeat(1_000);
+    let names: Vec<String> = (0..200).map(|number| format!("file-{number}")).collect();
+    // Each its own content: the same one would be verified once.
+    let texts: Vec<Vec<u8>> =
+        names.iter().map(|name| [name.as_bytes(), b"\n", text.as_slice()].concat()).collect();
+    let files: Vec<(&str, &[u8])> =
+        names.iter().zip(&texts).map(|(name, text)| (name.as_str(), text.as_slice())).collect();
+    index(&set, &source, &info(1, "a/b"), &files);
+    for query in ["needle count:all", "needle"] {
+        let mut limited = request(query);
+        limited.page_size = 150;
+        limited.limits.matches = 100_500;
+        let few_matches = search(&set, &limited).unwrap();
+        limited.limits.matches = u64::MAX;
+        limited.limits.bytes = 2 << 20;
+        let few_bytes = search(&set, &limited).unwrap();
+        for response in [few_matches, few_bytes] {
+            assert!(!response.complete && skips(&response, SkipReason::MatchLimit), "{query}");
+            let counted = usize::try_from(response.counts.documents.value).unwrap();
+            assert!((50..150).contains(&counted), "{query}: {counted}");
+            assert_eq!(response.results.len(), counted, "{query}");
+            assert!(response.results.iter().all(|result| !result.chunks.is_empty()), "{query}");
+        }
+    }
+}
+
 /// Half a million different trigrams.
 fn many_trigrams() -> Vec<u8> {
     let letters: Vec<u8> = (0x21u8..0x7f).filter(|byte| !byte.is_ascii_uppercase()).collect();
