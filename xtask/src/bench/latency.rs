@@ -22,7 +22,7 @@ pub(crate) struct Sets {
 }
 
 impl Sets {
-    /// Name, patterns, and whether every match is asked for too.
+    /// Name, patterns, and whether all of them are asked for.
     fn all(&self) -> [(&'static str, &[Pattern], bool); 3] {
         [
             ("literals", &self.literals, true),
@@ -59,74 +59,88 @@ impl Paths {
 /// One engine's complete answers, with the time of each.
 #[derive(Default)]
 pub(crate) struct Answers {
-    by_pattern: BTreeMap<Pattern, (Duration, BTreeMap<u32, u64>)>,
+    by_pattern: BTreeMap<Pattern, BTreeMap<u32, u64>>,
+    times: BTreeMap<(Want, Pattern), Duration>,
 }
 
-/// Asks `engine` everything, `repetitions` times, and keeps the better times.
+/// What was measured of one engine.
+#[derive(Default)]
+pub(crate) struct Measured {
+    pub(crate) latencies: Vec<Latency>,
+    pub(crate) answers: Answers,
+}
+
+/// Asks the engines everything, `repetitions` times, and keeps the better times. They take turns, so
+/// that what else the machine does meanwhile falls on all of them.
 pub(crate) fn measure(
-    engine: &mut dyn Engine,
+    engines: &mut [&mut dyn Engine],
     sets: &Sets,
     repetitions: usize,
     paths: &mut Paths,
-) -> Result<(Vec<Latency>, Answers)> {
-    let mut latencies = Vec::new();
-    let mut answers = Answers::default();
-    for (set, patterns, every_too) in sets.all() {
-        if engine.has_pages() {
-            let times = repeat(engine, patterns, Want::FirstPage, repetitions, |_, _| ())?;
-            latencies.push(summary(engine, set, "first page", patterns, &times));
-        }
-        if every_too || !engine.has_pages() {
-            let mut found = BTreeMap::new();
-            let times = repeat(engine, patterns, Want::Every, repetitions, |pattern, matches| {
-                let numbered = matches.into_iter().map(|(path, lines)| (paths.number(path), lines));
-                found.insert(pattern.clone(), numbered.collect());
-            })?;
-            latencies.push(summary(engine, set, "every match", patterns, &times));
-            if every_too {
-                for (pattern, time) in patterns.iter().zip(&times) {
-                    let matches = found.remove(pattern).unwrap_or_default();
-                    answers.by_pattern.insert(pattern.clone(), (*time, matches));
+) -> Result<Vec<Measured>> {
+    let mut measured: Vec<Measured> = engines.iter().map(|_| Measured::default()).collect();
+    for (set, patterns, all_too) in sets.all() {
+        for want in [Want::FirstPage, Want::Counts, Want::Every] {
+            let mut best: Vec<Option<Vec<Duration>>> = engines.iter().map(|_| None).collect();
+            for repetition in 1..=repetitions.max(1) {
+                for (place, engine) in engines.iter_mut().enumerate() {
+                    let wants = engine.wants();
+                    if !wants.contains(&want) || !(all_too || wants[0] == want) {
+                        continue;
+                    }
+                    // Where there are answers with text, those are compared.
+                    let is_last = repetition == repetitions.max(1);
+                    let compared = is_last && all_too && wants.iter().max() == Some(&want);
+                    let by_pattern = &mut measured[place].answers.by_pattern;
+                    let times = pass(*engine, patterns, want, |pattern, matches| {
+                        if compared {
+                            let matches = matches()?.into_iter();
+                            let matches = matches.map(|(path, lines)| (paths.number(path), lines));
+                            by_pattern.insert(pattern.clone(), matches.collect());
+                        }
+                        Ok(())
+                    })?;
+                    let sum = |times: &[Duration]| times.iter().sum::<Duration>();
+                    if best[place].as_ref().is_none_or(|best| sum(&times) < sum(best)) {
+                        best[place] = Some(times);
+                    }
                 }
+            }
+            for (place, times) in best.into_iter().enumerate() {
+                let (Some(times), measured) = (times, &mut measured[place]) else { continue };
+                let name = engines[place].name();
+                measured.latencies.push(summary(name, set, want, patterns, &times));
+                let of_patterns = patterns.iter().cloned().zip(times);
+                let of_patterns = of_patterns.map(|(pattern, time)| ((want, pattern), time));
+                measured.answers.times.extend(of_patterns);
             }
         }
     }
-    Ok((latencies, answers))
+    Ok(measured)
 }
 
-/// The times of the repetition that took less in sum. The last one's answers are taken apart, each
-/// after its time was taken.
-fn repeat(
+/// The times of all patterns. `keep` gets each answer, after its time was taken.
+fn pass(
     engine: &mut dyn Engine,
     patterns: &[Pattern],
     want: Want,
-    repetitions: usize,
-    mut keep: impl FnMut(&Pattern, Matches),
+    mut keep: impl FnMut(&Pattern, Box<dyn FnOnce() -> Result<Matches>>) -> Result<()>,
 ) -> Result<Vec<Duration>> {
-    let mut best: Option<Vec<Duration>> = None;
-    for repetition in 1..=repetitions.max(1) {
-        let mut times = Vec::with_capacity(patterns.len());
-        for pattern in patterns {
-            let name = engine.name();
-            let context = || format!("{name}: {}", pattern.text);
-            let found = engine.search(pattern, want).with_context(context)?;
-            times.push(found.elapsed);
-            if repetition == repetitions.max(1) && want == Want::Every {
-                keep(pattern, (found.matches)().with_context(context)?);
-            }
-        }
-        let sum = |times: &[Duration]| times.iter().sum::<Duration>();
-        if best.as_ref().is_none_or(|best| sum(&times) < sum(best)) {
-            best = Some(times);
-        }
+    let mut times = Vec::with_capacity(patterns.len());
+    for pattern in patterns {
+        let name = engine.name();
+        let context = || format!("{name}: {}", pattern.text);
+        let found = engine.search(pattern, want).with_context(context)?;
+        times.push(found.elapsed);
+        keep(pattern, found.matches).with_context(context)?;
     }
-    Ok(best.unwrap_or_default())
+    Ok(times)
 }
 
 fn summary(
-    engine: &dyn Engine,
+    engine: &str,
     set: &str,
-    want: &str,
+    want: Want,
     patterns: &[Pattern],
     times: &[Duration],
 ) -> Latency {
@@ -139,31 +153,33 @@ fn summary(
     slowest.truncate(SLOWEST_SHOWN);
     let times = Distribution::of(times);
     println!(
-        "{}, {set}, {want}: p50 {:.1}, p95 {:.1}, p99 {:.1}, max {:.1} ms",
-        engine.name(),
+        "{engine}, {set}, {}: p50 {:.1}, p95 {:.1}, p99 {:.1}, max {:.1} ms",
+        want.name(),
         times.p50,
         times.p95,
         times.p99,
         times.max
     );
-    Latency { engine: engine.name().into(), set: set.into(), want: want.into(), times, slowest }
+    Latency { engine: engine.into(), set: set.into(), want: want.name().into(), times, slowest }
 }
 
-/// Compares our time for every match with the scan's, pattern by pattern.
-pub(crate) fn against_scan(ours: &Answers, scan: &Answers) -> AgainstScan {
+/// Compares our times with the scan's, pattern by pattern.
+pub(crate) fn against_scan(ours: &Answers, want: Want, scan: &Answers) -> AgainstScan {
     let mut slower = Vec::new();
     let mut worst_ratio: f64 = 0.0;
-    for (pattern, (time, _)) in &ours.by_pattern {
-        let Some((scan_time, _)) = scan.by_pattern.get(pattern) else {
+    let mut patterns = 0;
+    for ((_, pattern), time) in ours.times.iter().filter(|((wanted, _), _)| *wanted == want) {
+        let Some(scan_time) = scan.times.get(&(Want::Counts, pattern.clone())) else {
             continue;
         };
+        patterns += 1;
         let (time, scan_time) = (time.as_secs_f64() * 1000.0, scan_time.as_secs_f64() * 1000.0);
         worst_ratio = worst_ratio.max(time / scan_time);
         if time > scan_time {
             slower.push((pattern.text.clone(), time, scan_time));
         }
     }
-    AgainstScan { patterns: ours.by_pattern.len(), slower, worst_ratio }
+    AgainstScan { want: want.name().to_owned(), patterns, slower, worst_ratio }
 }
 
 /// Compares an engine's answers with the scan's, file by file, and says why they differ.
@@ -177,8 +193,8 @@ pub(crate) fn agreement(
     let mut same = 0;
     let mut reasons: BTreeMap<String, (u64, String)> = BTreeMap::new();
     let mut known = HashMap::new();
-    for (pattern, (_, matches)) in &answers.by_pattern {
-        let Some((_, expected)) = scan.by_pattern.get(pattern) else {
+    for (pattern, matches) in &answers.by_pattern {
+        let Some(expected) = scan.by_pattern.get(pattern) else {
             continue;
         };
         if matches == expected {
@@ -258,8 +274,8 @@ mod tests {
             "fake"
         }
 
-        fn has_pages(&self) -> bool {
-            true
+        fn wants(&self) -> &'static [Want] {
+            &[Want::FirstPage, Want::Counts]
         }
 
         fn search(&mut self, pattern: &Pattern, _want: Want) -> Result<Found> {
@@ -280,15 +296,19 @@ mod tests {
     #[test]
     fn answers_are_compared_file_by_file() {
         let mut paths = Paths::default();
-        let (latencies, ours) = measure(&mut Fake(3), &sets(), 2, &mut paths).unwrap();
-        assert_eq!(latencies.iter().map(|l| l.times.p50).fold(0.0, f64::max), 3.0);
-        let (_, scan) = measure(&mut Fake(2), &sets(), 1, &mut paths).unwrap();
+        let (mut slow, mut quick) = (Fake(3), Fake(2));
+        let mut engines: [&mut dyn Engine; 2] = [&mut slow, &mut quick];
+        let measured = measure(&mut engines, &sets(), 2, &mut paths).unwrap();
+        let [ours, scan] = measured.as_slice() else { panic!("two engines were asked") };
+        let asked = ours.latencies.iter().filter(|row| row.times.count > 0);
+        assert_eq!(asked.map(|row| row.times.p50).collect::<Vec<_>>(), [3.0; 2]);
+        let (ours, scan) = (&ours.answers, &scan.answers);
         let tree = Path::new("");
-        let different = agreement("ours", &ours, &scan, &paths, tree);
+        let different = agreement("ours", ours, scan, &paths, tree);
         assert_eq!((different.patterns, different.same), (2, 0));
         assert_eq!(different.reasons["another number of lines"].0, 2);
-        assert_eq!(agreement("ours", &ours, &ours, &paths, tree).same, 2);
-        let against = against_scan(&ours, &scan);
+        assert_eq!(agreement("ours", ours, ours, &paths, tree).same, 2);
+        let against = against_scan(ours, Want::FirstPage, scan);
         assert_eq!((against.slower.len(), against.worst_ratio), (2, 1.5));
     }
 }

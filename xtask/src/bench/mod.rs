@@ -19,18 +19,18 @@ mod scale;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use clap::{Subcommand, ValueEnum};
 
 pub(crate) use self::measure::Measured;
 
 use self::corpus::{Corpus, Source};
-use self::engines::Engine;
 use self::engines::aeterna::{self, Aeterna};
 use self::engines::codesearch::Codesearch;
 use self::engines::ripgrep::Ripgrep;
 use self::engines::zoekt::{self, Zoekt};
-use self::latency::{Answers, Paths, Sets};
+use self::engines::{Engine, Want};
+use self::latency::{Answers, Measured as OfEngine, Paths, Sets};
 use self::patterns::Sampler;
 use self::results::{CorpusFacts, Run, Serving};
 use crate::{children, paths};
@@ -234,55 +234,74 @@ impl Bench<'_> {
         self.folder.join("csearchindex")
     }
 
-    /// Memory, latencies and agreement: each engine is started, asked everything, and stopped before the next.
+    /// Memory, latencies and agreement. The servers are asked in turns, with nothing else running.
     fn search(&self, run: &mut Run, mut ripgrep: Ripgrep) -> Result<()> {
         let sets = self.sets()?;
         let mut paths = Paths::default();
         run.serving.clear();
         run.latencies.clear();
         run.agreement.clear();
-        run.against_scan = None;
+        run.against_scan.clear();
 
-        let scan = self.ask(run, &mut ripgrep, &sets, 1, &mut paths)?;
-        let mut csearch = Codesearch::new(&self.corpus.tree, &self.codesearch_index())?;
-        let answers = self.ask(run, &mut csearch, &sets, 1, &mut paths)?;
-        self.compare(run, "csearch", &answers, &scan, &paths);
-        if self.zoekt {
-            let mut zoekt = Zoekt::serve(&self.zoekt_index())?;
-            let started = measure::process_state(zoekt.pid())?;
-            let answers = self.ask(run, &mut zoekt, &sets, self.options.repetitions, &mut paths)?;
-            let searched = Some(measure::process_state(zoekt.pid())?);
-            run.serving.push(Serving { name: "Zoekt".to_owned(), started, searched });
-            self.compare(run, "Zoekt", &answers, &scan, &paths);
+        let mut programs = Codesearch::new(&self.corpus.tree, &self.codesearch_index())?;
+        let engines: &mut [&mut dyn Engine] = &mut [&mut ripgrep, &mut programs];
+        let answers = self.ask(run, engines, &sets, 1, &mut paths)?;
+        let [scan, csearch] = answers.as_slice() else { bail!("two programs were asked") };
+        self.compare(run, "csearch", csearch, scan, &paths);
+
+        let mut zoekt = match self.zoekt {
+            true => Some(Zoekt::serve(&self.zoekt_index())?),
+            false => None,
+        };
+        let mut aeterna = match &self.aeterna {
+            Some(binary) => Some(Aeterna::serve(binary, &self.aeterna_data(), None)?),
+            None => None,
+        };
+        let pids = [
+            ("Zoekt", zoekt.as_ref().map(Zoekt::pid)),
+            ("Aeterna", aeterna.as_ref().map(Aeterna::pid)),
+        ];
+        let states = || -> Result<Vec<_>> {
+            let running = pids.into_iter().filter_map(|(name, pid)| Some((name, pid?)));
+            running.map(|(name, pid)| Ok((name, measure::process_state(pid)?))).collect()
+        };
+        let started = states()?;
+        let mut servers: Vec<&mut dyn Engine> = Vec::new();
+        servers.extend(zoekt.as_mut().map(|zoekt| zoekt as &mut dyn Engine));
+        servers.extend(aeterna.as_mut().map(|aeterna| aeterna as &mut dyn Engine));
+        let answers = self.ask(run, &mut servers, &sets, self.options.repetitions, &mut paths)?;
+        for (((name, started), (_, searched)), answers) in
+            started.into_iter().zip(states()?).zip(&answers)
+        {
+            let searched = Some(searched);
+            run.serving.push(Serving { name: name.to_owned(), started, searched });
+            self.compare(run, name, answers, scan, &paths);
+            if name == "Aeterna" {
+                for want in [Want::Counts, Want::Every] {
+                    run.against_scan.push(latency::against_scan(answers, want, scan));
+                }
+            }
         }
-        if let Some(binary) = &self.aeterna {
-            let mut aeterna = Aeterna::serve(binary, &self.aeterna_data(), None)?;
-            let started = aeterna.state()?;
-            let answers =
-                self.ask(run, &mut aeterna, &sets, self.options.repetitions, &mut paths)?;
-            let searched = Some(aeterna.state()?);
-            run.serving.push(Serving { name: "Aeterna".to_owned(), started, searched });
-            aeterna.stop()?;
-            self.compare(run, "Aeterna", &answers, &scan, &paths);
-            run.against_scan = Some(latency::against_scan(&answers, &scan));
-        }
-        Ok(())
+        aeterna.map_or(Ok(()), Aeterna::stop)
     }
 
     fn ask(
         &self,
         run: &mut Run,
-        engine: &mut dyn Engine,
+        engines: &mut [&mut dyn Engine],
         sets: &Sets,
         repetitions: usize,
         paths: &mut Paths,
-    ) -> Result<Answers> {
-        let section = children::section(&format!("bench: searching with {}", engine.name()));
-        let (latencies, answers) = latency::measure(engine, sets, repetitions, paths)
-            .with_context(|| format!("searching with {}", engine.name()))?;
-        run.latencies.extend(latencies);
+    ) -> Result<Vec<Answers>> {
+        let names: Vec<&str> = engines.iter().map(|engine| engine.name()).collect();
+        let section = children::section(&format!("bench: searching with {}", names.join(" and ")));
+        let measured = latency::measure(engines, sets, repetitions, paths)?;
         section.done();
-        Ok(answers)
+        let keep = |of: OfEngine| {
+            run.latencies.extend(of.latencies);
+            of.answers
+        };
+        Ok(measured.into_iter().map(keep).collect())
     }
 
     fn compare(

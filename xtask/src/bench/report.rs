@@ -196,11 +196,12 @@ fn latencies(text: &mut String, run: &Run) -> Result<()> {
             )?;
         }
     }
-    if let Some(against) = &run.against_scan {
+    for against in &run.against_scan {
         writeln!(
             text,
-            "\nEvery match, pattern by pattern, against ripgrep's scan: {} of {} are slower; the worst takes {:.2} \
-             of the scan's time.",
+            "\nAeterna's {}, pattern by pattern, against ripgrep's scan that counts lines: {} of {} are slower; the worst \
+             takes {:.2} of the scan's time.\n",
+            against.want,
             against.slower.len(),
             against.patterns,
             against.worst_ratio

@@ -19,7 +19,7 @@ pub(crate) struct Run {
     pub(crate) indexing: Vec<Indexing>,
     pub(crate) serving: Vec<Serving>,
     pub(crate) latencies: Vec<Latency>,
-    pub(crate) against_scan: Option<AgainstScan>,
+    pub(crate) against_scan: Vec<AgainstScan>,
     pub(crate) agreement: Vec<Agreement>,
     pub(crate) push: Vec<Push>,
     pub(crate) load: Option<Load>,
@@ -87,9 +87,11 @@ pub(crate) struct Latency {
     pub(crate) slowest: Vec<(String, f64)>,
 }
 
-/// Every match, pattern by pattern, against a scan of everything.
+/// Our times, pattern by pattern, against those of a scan of everything.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AgainstScan {
+    /// What was asked for, such as `every match`.
+    pub(crate) want: String,
     pub(crate) patterns: usize,
     /// Pattern, our milliseconds, the scan's.
     pub(crate) slower: Vec<(String, f64, f64)>,

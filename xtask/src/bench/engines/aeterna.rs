@@ -193,7 +193,7 @@ pub(crate) fn query(pattern: &Pattern, want: Want) -> String {
     };
     match want {
         Want::FirstPage => format!("case:yes content:{content}"),
-        Want::Every => format!("case:yes count:all content:{content}"),
+        Want::Every | Want::Counts => format!("case:yes count:all content:{content}"),
     }
 }
 
@@ -202,8 +202,10 @@ pub(crate) fn search(client: &Client, pattern: &Pattern, want: Want) -> Result<h
     let query = query(pattern, want);
     let page = PAGE.to_string();
     let mut parameters = vec![("q", query.as_str())];
-    if want == Want::FirstPage {
-        parameters.extend([("pageSize", page.as_str()), ("context", "1")]);
+    match want {
+        Want::FirstPage => parameters.extend([("pageSize", page.as_str()), ("context", "1")]),
+        Want::Every => {}
+        Want::Counts => parameters.push(("chunks", "false")),
     }
     client.get("/api/v1/search", &parameters)
 }
@@ -290,8 +292,8 @@ impl Engine for Aeterna {
         "Aeterna"
     }
 
-    fn has_pages(&self) -> bool {
-        true
+    fn wants(&self) -> &'static [Want] {
+        &[Want::FirstPage, Want::Every, Want::Counts]
     }
 
     fn search(&mut self, pattern: &Pattern, want: Want) -> Result<Found> {

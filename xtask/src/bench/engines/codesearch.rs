@@ -49,8 +49,8 @@ impl Engine for Codesearch {
         "csearch"
     }
 
-    fn has_pages(&self) -> bool {
-        false
+    fn wants(&self) -> &'static [Want] {
+        &[Want::Counts]
     }
 
     fn search(&mut self, pattern: &Pattern, _want: Want) -> Result<Found> {

@@ -16,12 +16,25 @@ use super::patterns::Pattern;
 pub(crate) const PAGE: usize = 50;
 
 /// How much of an answer is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Want {
     /// The best `PAGE` files, with the lines around their matches.
     FirstPage,
-    /// Every line that matches.
+    /// How often each file matches.
+    Counts,
+    /// Every line that matches, with its text.
     Every,
+}
+
+impl Want {
+    /// As tables call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::FirstPage => "first page",
+            Self::Counts => "counts of every file",
+            Self::Every => "every match",
+        }
+    }
 }
 
 /// The number of matching lines of each file that has some; paths as bytes made readable.
@@ -39,8 +52,8 @@ pub(crate) trait Engine {
     /// As tables call it.
     fn name(&self) -> &'static str;
 
-    /// Whether it can stop at a first page.
-    fn has_pages(&self) -> bool;
+    /// What it is asked for; the first alone where patterns have millions of matches.
+    fn wants(&self) -> &'static [Want];
 
     /// Searches, and reads the answer to its last byte.
     fn search(&mut self, pattern: &Pattern, want: Want) -> Result<Found>;

@@ -107,7 +107,7 @@ pub(crate) fn request(pattern: &Pattern, want: Want) -> serde_json::Value {
             "NumContextLines": 1,
             "MaxWallTime": WALL_TIME,
         }),
-        Want::Every => json!({
+        Want::Every | Want::Counts => json!({
             "ShardMaxMatchCount": EVERY,
             "TotalMaxMatchCount": EVERY,
             "MaxWallTime": WALL_TIME,
@@ -149,8 +149,8 @@ impl Engine for Zoekt {
         "Zoekt"
     }
 
-    fn has_pages(&self) -> bool {
-        true
+    fn wants(&self) -> &'static [Want] {
+        &[Want::FirstPage, Want::Every]
     }
 
     fn search(&mut self, pattern: &Pattern, want: Want) -> Result<Found> {
