@@ -25,7 +25,7 @@ impl Default for ShardOptions {
             max_file_bytes: 256 << 20,
             max_segment_units: 1 << 18,
             merge_factor: 8,
-            nice: 10,
+            nice: 15,
             symbol_timeout_ms: 500,
         }
     }

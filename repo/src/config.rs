@@ -43,8 +43,8 @@ pub struct ManagerConfig {
     pub indexed: Observer,
     /// Commits of one repository that are read at most for the last changes of its files.
     pub history_commits: u64,
-    /// Niceness of the threads that merge segments, read symbols and read last changes.
-    pub maintenance_nice: i32,
+    /// Niceness of the threads that fetch, index, merge segments, read symbols and read last changes.
+    pub background_nice: i32,
 }
 
 impl ManagerConfig {
@@ -68,7 +68,7 @@ impl ManagerConfig {
             max_events: 500,
             indexed: Observer::default(),
             history_commits: 2_000_000,
-            maintenance_nice: 10,
+            background_nice: 15,
         }
     }
 }

@@ -23,7 +23,7 @@ const SMALL: u64 = 1_000;
 
 /// Runs until the manager stops.
 pub(crate) fn run(inner: &Arc<Inner>, runtime: &Handle) {
-    aeterna_index::yield_to_searches(inner.config.maintenance_nice);
+    aeterna_index::yield_to_searches(inner.config.background_nice);
     let mut failed = BTreeSet::new();
     while !inner.stopping() {
         let next = lock(&inner.history_pending).pop_first();

@@ -126,6 +126,7 @@ async fn fetch(
     // A first attempt of a new indexing trusts the mirror, a second one does not.
     let anew = kind == JobKind::Reindex && record.repository.attempts > 0;
     blocking::run("fetch", move || {
+        aeterna_index::yield_to_searches(inner.config.background_nice);
         let home = inner.mirror_path(id);
         let temporary = inner.config.base_path.join(format!("tmp-{id}"));
         let context = FetchContext {
@@ -155,6 +156,7 @@ async fn apply(
     let (inner, cancel, record, fetched) =
         (inner.clone(), cancel.clone(), record.clone(), fetched.clone());
     blocking::run("index", move || {
+        aeterna_index::yield_to_searches(inner.config.background_nice);
         let indexing = Indexing {
             inner: &inner,
             record: &record,

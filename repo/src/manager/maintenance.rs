@@ -22,7 +22,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// Runs until the manager stops.
 pub(crate) fn run(inner: &Arc<Inner>, runtime: &Handle) {
-    aeterna_index::yield_to_searches(inner.config.maintenance_nice);
+    aeterna_index::yield_to_searches(inner.config.background_nice);
     let mut swept = None::<Instant>;
     let mut released = Instant::now();
     while !inner.stopping() {

@@ -21,6 +21,8 @@ const CLIENTS: usize = 16;
 const PAUSE: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(20);
 const DEADLINE: Duration = Duration::from_secs(3600);
+/// What is searched: this one alone, so that searches have the same work while the other one comes.
+const SEARCHED: &str = "benchmark/searched";
 
 /// Measures first pages of the sampled literals.
 pub(super) fn measure(bench: &Bench<'_>, binary: &Path) -> Result<Load> {
@@ -28,7 +30,8 @@ pub(super) fn measure(bench: &Bench<'_>, binary: &Path) -> Result<Load> {
     let another = imports::make_whole_copy(&bench.corpus, &bench.folder.join("load.git"))?;
     let data = bench.folder.join("aeterna-load");
     super::indexing::empty(&data)?;
-    let server = Aeterna::serve(binary, &data, Some(&bench.corpus.git_dir))?;
+    let server = Aeterna::serve(binary, &data, None)?;
+    server.add(&bench.corpus.git_dir, SEARCHED)?;
     server.wait_until(Stage::Symbols, 1, DEADLINE)?;
     // Once over everything, so that both measurements find the page cache warm.
     search_while(server.address(), &literals, || {
@@ -96,7 +99,7 @@ fn client(
             break;
         }
         let started = Instant::now();
-        let answer = aeterna::search(&client, pattern, Want::FirstPage)
+        let answer = aeterna::search(&client, pattern, Want::FirstPage, Some(SEARCHED))
             .with_context(|| format!("searching for {}", pattern.text))?;
         if answer.status != 200 {
             bail!("status {} for {}", answer.status, pattern.text);

@@ -279,7 +279,7 @@ fn load(text: &mut String, run: &Run) -> Result<()> {
     writeln!(text, "\n## {} clients\n", load.clients)?;
     writeln!(
         text,
-        "First pages; each client asks ten times a second, or as fast as it is answered.\n"
+        "First pages of one repository; each client asks ten times a second, or as fast as it is answered.\n"
     )?;
     writeln!(text, "| | searches | p50 | p95 | p99 | max |\n|---|---|---|---|---|---|")?;
     for (name, count, times) in [

@@ -197,9 +197,15 @@ pub(crate) fn query(pattern: &Pattern, want: Want) -> String {
     }
 }
 
-/// Searches over a connection of its own.
-pub(crate) fn search(client: &Client, pattern: &Pattern, want: Want) -> Result<http::Answer> {
-    let query = query(pattern, want);
+/// Searches over a connection of its own, in one repository where one is named.
+pub(crate) fn search(
+    client: &Client,
+    pattern: &Pattern,
+    want: Want,
+    repository: Option<&str>,
+) -> Result<http::Answer> {
+    let filter = repository.map_or(String::new(), |name| format!("repo:{name} "));
+    let query = filter + &query(pattern, want);
     let page = PAGE.to_string();
     let mut parameters = vec![("q", query.as_str())];
     match want {
@@ -297,7 +303,7 @@ impl Engine for Aeterna {
     }
 
     fn search(&mut self, pattern: &Pattern, want: Want) -> Result<Found> {
-        let answer = search(&self.client, pattern, want)?;
+        let answer = search(&self.client, pattern, want, None)?;
         let (client, pattern) = (self.client.clone(), pattern.clone());
         let elapsed = answer.elapsed;
         let matches = move || lines(&client, &pattern, answer.read()?);
