@@ -22,7 +22,7 @@ pub use manager::{
     TreeEntry, TreeKind,
 };
 pub use repository::{
-    DEFAULT_TENANT, Event, EventKind, Phase, Progress, Repository, Revision, State, SymbolState,
+    DEFAULT_TENANT, Event, EventKind, Phase, Progress, Readiness, Repository, Revision, State,
     UnknownState,
 };
 pub use secrets::mask_password;

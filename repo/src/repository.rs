@@ -148,13 +148,13 @@ impl Progress {
     }
 }
 
-/// Whether definitions can be searched yet; text can be before.
+/// Whether a part of what is known of files can be searched yet; their text can be before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum SymbolState {
-    /// Some files' symbols are still to be read.
+pub enum Readiness {
+    /// It is still to be read for some files.
     Pending,
-    /// Every indexed file's symbols are searchable.
+    /// It is searchable for every indexed file.
     Ready,
 }
 
@@ -190,7 +190,9 @@ pub struct Repository {
     /// Name of the default branch; `None` while unknown, and for a detached or unborn HEAD.
     pub default_branch: Option<String>,
     /// Whether its definitions can be searched.
-    pub symbols: SymbolState,
+    pub symbols: Readiness,
+    /// Whether who changed files last, and when, can be searched.
+    pub last_changes: Readiness,
     /// Attempts of the current job that failed, 0 after a success.
     pub attempts: u32,
     /// Why the last attempt failed.

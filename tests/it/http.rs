@@ -332,6 +332,25 @@ fn files_are_found_by_who_changed_them_last_and_when() {
     assert_eq!(paths("needle updated:<1h"), ["one.txt", "two.txt"]);
     assert!(paths("needle updated:<2020").is_empty());
     let id = repository["id"].as_str().unwrap();
-    let events = server.get(&format!("/api/v1/repos/{id}/events")).text();
-    assert!(events.contains("history-ready"), "{events}");
+    let repository = server.get(&format!("/api/v1/repos/{id}")).json();
+    assert_eq!(repository["lastChanges"], "ready", "{repository}");
+    let facets = server.search("needle", "&facets=true").json()["facets"].take();
+    let authors: Vec<_> = facets["author"].as_array().unwrap().iter().collect();
+    assert_eq!(authors.len(), 2, "{facets}");
+    assert!(authors.contains(&&json!({"value": "Ada Lovelace <ada@example.org>", "count": 1})));
+    let months = facets["updated"].as_array().unwrap().clone();
+    assert_eq!(months.iter().map(|month| month["count"].as_u64().unwrap()).sum::<u64>(), 2);
+    // What a facet lists can be asked for.
+    for month in months {
+        let query = format!("needle updated:{}", month["value"].as_str().unwrap());
+        assert_eq!(paths(&query).len() as u64, month["count"].as_u64().unwrap(), "{query}");
+    }
+    // It is searchable before that is written down.
+    let written = || {
+        let events = server.get(&format!("/api/v1/repos/{id}/events")).text();
+        events.contains("history-ready")
+    };
+    while !written() {
+        assert!(Instant::now() < until, "no event tells of it");
+    }
 }

@@ -214,6 +214,19 @@ fn day_number(year: i64, month: i64, day: i64) -> Option<i64> {
     Some(era * 146_097 + day_of_era - 719_468)
 }
 
+/// The month of a second since 1970, such as `2026-11`: what `updated:` takes for all of it.
+pub(crate) fn month(seconds: i64) -> String {
+    // Both ways are from howardhinnant.github.io/date_algorithms.html
+    let shifted = seconds.div_euclid(DAY).saturating_add(719_468);
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let leaps = day_of_era / 1_460 - day_of_era / 36_524 + day_of_era / 146_096;
+    let year_of_era = (day_of_era - leaps) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = ((5 * day_of_year + 2) / 153 + 2) % 12 + 1;
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}")
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -245,6 +258,18 @@ mod tests {
         assert_eq!(range("1970-01-02..2026-11-21"), Some((Some(DAY), Some(NOW + DAY))));
         assert_eq!(range("*..2026-11-20"), Some((None, Some(NOW))));
         assert_eq!(range("2026-11-21..*"), Some((Some(NOW), None)));
+    }
+
+    #[test]
+    fn months_are_those_that_a_range_takes() {
+        assert_eq!(
+            (month(0), month(-1), month(NOW)),
+            ("1970-01".to_owned(), "1969-12".to_owned(), "2026-11".to_owned(),)
+        );
+        for day in 0..40_000 {
+            let (from, to) = range(&month(day * DAY)).unwrap();
+            assert!(from.unwrap() <= day * DAY && day * DAY < to.unwrap(), "{day}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! patterns into a trigram expression. Each step's result can be printed.
 
 mod case;
-mod dates;
+pub(crate) mod dates;
 mod display;
 mod error;
 mod filters;

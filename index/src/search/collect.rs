@@ -2,11 +2,18 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::response::{Count, Counts, FacetValue, Facets, Relation};
 use super::running::Running;
 use super::verify::Verified;
+use crate::IndexError;
 use crate::document::RepositoryId;
+use crate::query::dates::month;
+use crate::shard::{Changed, Snapshot};
+
+/// Values that a facet lists.
+const FACET_VALUES: usize = 1_000;
 
 /// What a page is made of.
 #[derive(Default)]
@@ -29,20 +36,43 @@ pub(crate) struct Collector<'a> {
     lines: u64,
     documents: u64,
     languages: HashMap<&'static str, u64>,
+    authors: HashMap<&'a str, u64>,
+    months: HashMap<String, u64>,
+    /// Last changes of each segment's documents, where facets are asked for.
+    changes: Vec<Option<Changes<'a>>>,
     pub(super) repositories: BTreeMap<RepositoryId, u64>,
 }
 
+/// The last changes of a segment's documents, and the snapshot whose histories name the authors.
+type Changes<'a> = (&'a Arc<Snapshot>, &'a [Option<Changed>]);
+
 impl<'a> Collector<'a> {
     /// With nothing taken in.
-    pub(crate) fn new(running: Running<'a>) -> Self {
-        Self {
+    pub(crate) fn new(running: Running<'a>) -> Result<Self, IndexError> {
+        let mut changes = Vec::new();
+        if running.request.facets {
+            for segment in running.segments {
+                let has = |snapshot: &&Arc<Snapshot>| {
+                    snapshot.segments.iter().any(|loaded| std::ptr::eq(loaded, segment.loaded))
+                };
+                let snapshot = running.snapshots.iter().find(has);
+                let of_documents =
+                    snapshot.map(|snapshot| snapshot.changes(segment.loaded, &segment.view));
+                let of_documents = of_documents.transpose()?;
+                changes.push(snapshot.zip(of_documents));
+            }
+        }
+        Ok(Self {
             running,
+            changes,
+            authors: HashMap::new(),
+            months: HashMap::new(),
             matches: 0,
             lines: 0,
             documents: 0,
             languages: HashMap::new(),
             repositories: BTreeMap::new(),
-        }
+        })
     }
 
     /// Takes a window in, in order, and moves what fits into the page, after `skip` of it that an
@@ -59,10 +89,8 @@ impl<'a> Collector<'a> {
             self.documents += 1;
             let repository = self.running.repository_of(verified);
             *self.repositories.entry(repository).or_default() += 1;
-            if self.running.request.facets
-                && let Some(language) = self.running.language_of(verified)
-            {
-                *self.languages.entry(language).or_default() += 1;
+            if self.running.request.facets {
+                self.count_attributes(verified, repository);
             }
         }
         window.sort_by(|a, b| self.compare(a, b));
@@ -71,6 +99,22 @@ impl<'a> Collector<'a> {
         page.results.extend(window.into_iter().skip(skip).take(room));
         page.from_last_window = room.min(total.saturating_sub(skip));
         total.saturating_sub(skip).saturating_sub(room)
+    }
+
+    fn count_attributes(&mut self, verified: &Verified, repository: RepositoryId) {
+        if let Some(language) = self.running.language_of(verified) {
+            *self.languages.entry(language).or_default() += 1;
+        }
+        let Some(Some((snapshot, changes))) = self.changes.get(verified.segment as usize) else {
+            return;
+        };
+        let Some(Some(change)) = changes.get(verified.document as usize) else { return };
+        *self.months.entry(month(change.seconds)).or_default() += 1;
+        let history = snapshot.histories.get(&repository);
+        let author = history.and_then(|history| history.authors().get(change.author as usize));
+        if let Some(author) = author {
+            *self.authors.entry(author).or_default() += 1;
+        }
     }
 
     /// Highest score first; ties by repository, path and content, so that the order is the same
@@ -113,18 +157,27 @@ impl<'a> Collector<'a> {
 
     /// Facets over every document taken in.
     pub(crate) fn facets(&self, exact: bool) -> Facets {
-        let ordered = |values: Vec<(String, u64)>| {
+        let listed = |values: Vec<(String, u64)>,
+                      compare: fn(&FacetValue, &FacetValue) -> Ordering| {
             let mut values: Vec<FacetValue> =
                 values.into_iter().map(|(value, count)| FacetValue { value, count }).collect();
-            values.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
+            values.sort_by(compare);
+            values.truncate(FACET_VALUES);
             values
+        };
+        let ordered = |values| {
+            listed(values, |a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)))
         };
         let languages = self.languages.iter().map(|(name, count)| ((*name).to_owned(), *count));
         let repositories =
             self.repositories.iter().map(|(id, count)| (self.running.name(*id).to_owned(), *count));
+        let authors = self.authors.iter().map(|(author, count)| ((*author).to_owned(), *count));
+        let months = self.months.iter().map(|(month, count)| (month.clone(), *count));
         Facets {
             language: ordered(languages.collect()),
             repository: ordered(repositories.collect()),
+            author: ordered(authors.collect()),
+            updated: listed(months.collect(), |a, b| b.value.cmp(&a.value)),
             exact,
         }
     }

@@ -129,7 +129,7 @@ impl Searcher {
 
             let (mode, budget, snapshots) = (&mode, &budget, &*snapshots);
             let running = Running { query, mode, request, snapshots, segments, budget, output };
-            let mut collector = Collector::new(running);
+            let mut collector = Collector::new(running)?;
             let mut page = Windows::new(running, order).page(&cursor, &mut collector)?;
             steps.end("verify");
 
@@ -148,32 +148,52 @@ impl Searcher {
 
         refuse_incomplete(running, &skipped)?;
         skipped.extend(reasons(running));
+        Ok(Ended { collector, page, cursor, results, skipped, steps }.response())
+    }
+}
+
+/// A search at its end.
+struct Ended<'a> {
+    collector: Collector<'a>,
+    page: Page,
+    /// Where its page began.
+    cursor: Cursor,
+    /// Those that were not sent.
+    results: Vec<Match>,
+    skipped: Vec<Skipped>,
+    steps: Steps,
+}
+
+impl Ended<'_> {
+    fn response(self) -> SearchResponse {
+        let Self { collector, page, cursor, results, skipped, steps } = self;
+        let Running { query, request, snapshots, segments, budget, .. } = collector.running;
         let stopped = budget.stopped().is_some();
         let all_looked_at = page.looked_at == page.of && !stopped;
         let next = page.next.filter(|_| !stopped).map(|(window, within)| {
-            Cursor { window, within, ..cursor_base(request, &snapshots) }.encode()
+            Cursor { window, within, ..cursor_base(request, snapshots) }.encode()
         });
         let explain = request.explain.then(|| Explain {
-            tree: running.query.tree.clone(),
-            plan: running.query.plan_text(),
-            segments: running.segments.len(),
+            tree: query.tree.clone(),
+            plan: query.plan_text(),
+            segments: segments.len(),
             candidates: page.of as u64,
             verified: page.looked_at as u64,
             bytes_read: budget.bytes(),
-            posting_bytes: running.segments.iter().map(|segment| segment.posting_bytes).sum(),
+            posting_bytes: segments.iter().map(|segment| segment.posting_bytes).sum(),
         });
-        Ok(SearchResponse {
+        SearchResponse {
             counts: collector.counts(all_looked_at && cursor.window == 0),
             facets: request.facets.then(|| collector.facets(all_looked_at)),
             results,
             complete: !stopped && !skipped.iter().any(is_incomplete),
             skipped,
-            alerts: running.query.alerts.clone(),
+            alerts: query.alerts.clone(),
             next,
             explain,
             steps: steps.times,
             elapsed: steps.started.elapsed(),
-        })
+        }
     }
 }
 

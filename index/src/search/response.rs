@@ -221,13 +221,18 @@ pub struct FacetValue {
     pub count: u64,
 }
 
-/// Documents by attribute, most frequent first, ties by value.
+/// Documents by attribute, most frequent first, ties by value; at most 1,000 values of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facets {
     /// By language.
     pub language: Vec<FacetValue>,
     /// By repository.
     pub repository: Vec<FacetValue>,
+    /// By who changed them last, `Name <address>`, as far as that is known.
+    pub author: Vec<FacetValue>,
+    /// By the month in which they were changed last, such as `2026-11`, newest first, as far as that
+    /// is known.
+    pub updated: Vec<FacetValue>,
     /// Whether the counts are exact.
     pub exact: bool,
 }

@@ -43,6 +43,8 @@ pub struct Repository {
     pub default_branch: Option<String>,
     /// Whether definitions can be searched yet: `pending` or `ready`. Text can be before.
     pub symbols: String,
+    /// Whether `author:` and `updated:` find every file yet: `pending` or `ready`.
+    pub last_changes: String,
     /// Attempts of the current work that failed.
     pub attempts: u32,
     /// Why the last attempt failed.
@@ -219,6 +221,14 @@ pub struct TreeEntry {
     pub size_bytes: Option<u64>,
 }
 
+fn readiness(of: repo::Readiness) -> String {
+    let word = match of {
+        repo::Readiness::Pending => "pending",
+        repo::Readiness::Ready => "ready",
+    };
+    word.to_owned()
+}
+
 impl From<repo::Repository> for Repository {
     fn from(repository: repo::Repository) -> Self {
         Self {
@@ -234,11 +244,8 @@ impl From<repo::Repository> for Repository {
                 .map(|revision| Revision { name: revision.name, commit: revision.commit })
                 .collect(),
             default_branch: repository.default_branch,
-            symbols: match repository.symbols {
-                repo::SymbolState::Pending => "pending",
-                repo::SymbolState::Ready => "ready",
-            }
-            .to_owned(),
+            symbols: readiness(repository.symbols),
+            last_changes: readiness(repository.last_changes),
             attempts: repository.attempts,
             last_error: repository.last_error,
             last_error_code: repository.last_error_code,

@@ -221,13 +221,18 @@ pub struct Alert {
     pub position: Option<Span>,
 }
 
-/// Documents by attribute, most frequent first.
+/// Documents by attribute, most frequent first; at most 1,000 values of each.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Facets {
     /// By language.
     pub language: Vec<FacetValue>,
     /// By repository.
     pub repository: Vec<FacetValue>,
+    /// By who changed them last, `Name <address>`, as far as that is known.
+    pub author: Vec<FacetValue>,
+    /// By the month in which they were changed last, such as `2026-11`, newest first, as far as that
+    /// is known.
+    pub updated: Vec<FacetValue>,
     /// Whether the counts are exact or at least so many.
     pub relation: Relation,
 }
@@ -374,6 +379,8 @@ impl From<engine::Facets> for Facets {
             relation: if facets.exact { Relation::Eq } else { Relation::Gte },
             language: values(facets.language),
             repository: values(facets.repository),
+            author: values(facets.author),
+            updated: values(facets.updated),
         }
     }
 }

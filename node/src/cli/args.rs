@@ -181,7 +181,8 @@ pub struct SearchArgs {
     /// Print only the number of matches in each file.
     #[arg(short, long, conflicts_with = "json")]
     pub count: bool,
-    /// Print the number of files by language and repository instead of results.
+    /// Print the number of files by language, repository, author and month of the last change instead
+    /// of results.
     #[arg(long)]
     pub facets: bool,
     /// Print how the answer is found instead of results: the query's tree, the trigram expression,

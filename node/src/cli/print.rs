@@ -206,9 +206,15 @@ fn lines<'a>(chunk: &Chunk, content: &'a [u8]) -> Vec<Line<'a>> {
     found
 }
 
-/// Writes facets as two lists.
+/// Writes facets, one list after another.
 pub fn facets(out: &mut impl Write, facets: &Facets) -> io::Result<()> {
-    for (title, values) in [("language", &facets.language), ("repository", &facets.repository)] {
+    let lists = [
+        ("language", &facets.language),
+        ("repository", &facets.repository),
+        ("author", &facets.author),
+        ("updated", &facets.updated),
+    ];
+    for (title, values) in lists {
         for facet in values {
             writeln!(out, "{title}\t{}\t{}", printable(facet.value.as_bytes()), facet.count)?;
         }

@@ -316,6 +316,7 @@ fn details(repository: &Repository) -> String {
         "attempts",
         "nextAttemptAt",
         "symbols",
+        "lastChanges",
         "documentCount",
         "sizeBytes",
         "defaultBranch",

@@ -45,7 +45,7 @@ pub struct SearchParameters {
     #[param(minimum = 0)]
     #[schema(minimum = 0)]
     pub context: Option<i64>,
-    /// Count the matching documents by language and repository.
+    /// Count the matching documents by language, repository, author and month of the last change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facets: Option<bool>,
     /// Tell how the answer was found.

@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{CatalogError, time_of};
-use crate::repository::{Repository, Revision, State, SymbolState};
+use crate::repository::{Readiness, Repository, Revision, State};
 
 /// The columns of [`RepositoryRow`], of a repository joined with its job.
 macro_rules! repository_columns {
@@ -95,7 +95,8 @@ impl RepositoryRow {
             progress: None,
             revisions,
             default_branch: self.default_branch,
-            symbols: SymbolState::Pending,
+            symbols: Readiness::Pending,
+            last_changes: Readiness::Pending,
             attempts: u32::try_from(self.attempts.unwrap_or(0)).unwrap_or(u32::MAX),
             last_error: self.last_error,
             last_error_code: self.last_error_code,

@@ -36,6 +36,9 @@ pub(crate) fn run(inner: &Arc<Inner>, runtime: &Handle) {
         match (Reading { inner, id }).run() {
             Ok(Some(summary)) => {
                 runtime.block_on(inner.event(id, EventKind::HistoryReady, &summary));
+                if let Err(error) = runtime.block_on(inner.publish(id)) {
+                    tracing::warn!(repository = %id, %error, "watchers are not told");
+                }
             }
             Ok(None) | Err(ManagerError::Git(GitError::Cancelled)) => {}
             Err(error) => {

@@ -15,7 +15,7 @@ use super::types::Pause;
 use crate::ManagerError;
 use crate::catalog::{Catalog, Job, JobKind, Record};
 use crate::config::ManagerConfig;
-use crate::repository::{EventKind, Progress, Repository, State, SymbolState};
+use crate::repository::{EventKind, Progress, Readiness, Repository, State};
 
 /// How often watchers are told of progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -182,10 +182,13 @@ impl Inner {
             .find(|(_, job)| job.repository == id)
             .and_then(|(position, _)| u32::try_from(position).ok());
         drop(running);
-        repository.symbols = match repository.indexed_at {
-            Some(_) if !self.index.shard_of(id).symbols_pending(id) => SymbolState::Ready,
-            _ => SymbolState::Pending,
+        let shard = self.index.shard_of(id);
+        let readiness = |pending: bool| match repository.indexed_at {
+            Some(_) if !pending => Readiness::Ready,
+            _ => Readiness::Pending,
         };
+        repository.symbols = readiness(shard.symbols_pending(id));
+        repository.last_changes = readiness(shard.history_pending(id));
         repository
     }
 

@@ -164,7 +164,10 @@ impl Bench<'_> {
         let file = results_file()?;
         let mut run = match self.options.only.is_empty() && !self.options.reuse {
             true => Run::default(),
-            false => Run::load(&file).unwrap_or_default(),
+            false => Run::load(&file).unwrap_or_else(|error| {
+                println!("only what is measured now will be in the tables: {error:#}");
+                Run::default()
+            }),
         };
         let ripgrep = Ripgrep::new(&self.corpus.tree)?;
         run.machine = machine::describe(&ripgrep, self.aeterna.as_deref())?;
