@@ -308,7 +308,8 @@ fn scale(text: &mut String, run: &Run) -> Result<()> {
     writeln!(text, "\n## Many times the corpus\n")?;
     writeln!(
         text,
-        "One repository for each top-level folder of each copy; every file differs between copies. All on one server.\n"
+        "One repository for each top-level folder of each copy; every file differs between copies. All on one server. \
+         Peak memory has the pages of mapped files in it, which the system may take back; own memory has not.\n"
     )?;
     writeln!(
         text,
