@@ -1,0 +1,59 @@
+//! In which order a shard likes the nodes.
+
+use std::collections::BTreeMap;
+
+use hashring::HashRing;
+
+use super::Node;
+
+/// Points on the ring of a usual node.
+const POINTS: u32 = 64;
+/// Points of a node, at most.
+const MAX_POINTS: u32 = 1_024;
+/// How often the ring is asked about a shard for each node that it has.
+const PROBES_PER_NODE: usize = 4;
+
+/// Nodes, by their place in the input's order, with points for their capacity.
+pub(super) struct Ring {
+    ring: HashRing<Point>,
+    nodes: usize,
+}
+
+/// What is hashed is the name, so that it does not matter who else is there.
+#[derive(Clone, Debug)]
+struct Point {
+    name: String,
+    number: u32,
+    node: usize,
+}
+
+impl std::hash::Hash for Point {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (&self.name, self.number).hash(state);
+    }
+}
+
+impl Ring {
+    pub(super) fn new(nodes: &BTreeMap<crate::name::NodeName, Node>) -> Self {
+        let mut ring = HashRing::new();
+        let points = nodes.iter().enumerate().flat_map(|(place, (name, node))| {
+            let points = u64::from(node.capacity) * u64::from(POINTS) / 100;
+            let points = points.clamp(1, u64::from(MAX_POINTS)) as u32;
+            let point = move |number| Point { name: name.to_string(), number, node: place };
+            (0..points).map(point)
+        });
+        ring.batch_add(points.collect());
+        Self { ring, nodes: nodes.len() }
+    }
+
+    /// Nodes in the order of a shard's preference, each once. The ring is asked again and again with
+    /// another key rather than walked: a node that is gone hands its shards to all others, and not
+    /// to its neighbour. Some nodes may be missing.
+    pub(super) fn preference(&self, shard: usize) -> impl Iterator<Item = usize> {
+        let mut seen = vec![false; self.nodes];
+        (0..self.nodes * PROBES_PER_NODE)
+            .filter_map(move |probe| self.ring.get(&(shard as u64, probe as u64)))
+            .map(|point| point.node)
+            .filter(move |node| !std::mem::replace(&mut seen[*node], true))
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the crate as others see it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod placement;
+mod shard_map;
