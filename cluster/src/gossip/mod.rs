@@ -1,4 +1,4 @@
 //! Who is alive, where, and with what load.
 
 pub mod seal;
-pub mod transport;
+
