@@ -44,7 +44,7 @@ impl Cancel {
     }
 }
 
-/// Time to cut the lines of what was found, once the search itself has stopped.
+/// Time that there is at least to cut the lines of what was found, once the search itself has ended.
 const RESULTS_TIME: Duration = Duration::from_millis(500);
 
 /// The budget of one search, shared by its threads.
@@ -114,16 +114,14 @@ impl Budget {
         self.halted.load(Ordering::Relaxed)
     }
 
-    /// Where the search has stopped at a limit, gives a little time to make results of what it
-    /// found until then; [`stopped`](Self::stopped) still tells the limit.
+    /// Ends the search and leaves time to make results of what it found, which reads and counts some
+    /// of it again: only the clock bounds that. [`stopped`](Self::stopped) still tells which limit
+    /// the search met, if it met one.
     pub(crate) fn allow_results(&self) {
-        if matches!(self.stopped(), None | Some(Stop::Cancelled)) {
-            return;
-        }
         self.bytes_limit.store(u64::MAX, Ordering::Relaxed);
         self.matches_limit.store(u64::MAX, Ordering::Relaxed);
         let end = self.start.elapsed() + RESULTS_TIME;
-        self.time.store(nanoseconds(end), Ordering::Relaxed);
+        self.time.fetch_max(nanoseconds(end), Ordering::Relaxed);
         self.halted.store(false, Ordering::Relaxed);
     }
 

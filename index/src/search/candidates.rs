@@ -39,6 +39,8 @@ impl Sets {
 
 /// The candidates of one segment.
 pub(crate) struct SegmentCandidates<'a> {
+    /// What the segment is a part of.
+    pub(crate) snapshot: &'a Snapshot,
     pub(crate) loaded: &'a Loaded,
     pub(crate) view: View<'a>,
     /// Documents to verify.
@@ -64,7 +66,7 @@ impl SegmentCandidates<'_> {
 /// Finds the candidates of a segment.
 pub(crate) fn candidates<'a>(
     query: &Compiled,
-    snapshot: &Snapshot,
+    snapshot: &'a Snapshot,
     loaded: &'a Loaded,
     visible: &Visible,
 ) -> Result<SegmentCandidates<'a>, SearchError> {
@@ -96,7 +98,17 @@ pub(crate) fn candidates<'a>(
     };
     may.and(&allowed);
     let Finder { view, posting_bytes, .. } = finder;
-    Ok(SegmentCandidates { loaded, view, may, units, paths, filters, omitted, posting_bytes })
+    Ok(SegmentCandidates {
+        snapshot,
+        loaded,
+        view,
+        may,
+        units,
+        paths,
+        filters,
+        omitted,
+        posting_bytes,
+    })
 }
 
 struct Finder<'a, 'q> {

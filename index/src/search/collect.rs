@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use super::response::{Count, Counts, FacetValue, Facets, Relation};
 use super::running::Running;
@@ -10,7 +9,7 @@ use super::verify::Verified;
 use crate::IndexError;
 use crate::document::RepositoryId;
 use crate::query::dates::month;
-use crate::shard::{Changed, Snapshot};
+use crate::shard::Changed;
 
 /// Values that a facet lists.
 const FACET_VALUES: usize = 1_000;
@@ -39,29 +38,18 @@ pub(crate) struct Collector<'a> {
     authors: HashMap<&'a str, u64>,
     months: HashMap<String, u64>,
     /// Last changes of each segment's documents, where facets are asked for.
-    changes: Vec<Option<Changes<'a>>>,
+    changes: Vec<&'a [Option<Changed>]>,
     pub(super) repositories: BTreeMap<RepositoryId, u64>,
 }
-
-/// The last changes of a segment's documents, and the snapshot whose histories name the authors.
-type Changes<'a> = (&'a Arc<Snapshot>, &'a [Option<Changed>]);
 
 impl<'a> Collector<'a> {
     /// With nothing taken in.
     pub(crate) fn new(running: Running<'a>) -> Result<Self, IndexError> {
-        let mut changes = Vec::new();
-        if running.request.facets {
-            for segment in running.segments {
-                let has = |snapshot: &&Arc<Snapshot>| {
-                    snapshot.segments.iter().any(|loaded| std::ptr::eq(loaded, segment.loaded))
-                };
-                let snapshot = running.snapshots.iter().find(has);
-                let of_documents =
-                    snapshot.map(|snapshot| snapshot.changes(segment.loaded, &segment.view));
-                let of_documents = of_documents.transpose()?;
-                changes.push(snapshot.zip(of_documents));
-            }
-        }
+        let segments = if running.request.facets { running.segments } else { &[] };
+        let changes = segments
+            .iter()
+            .map(|segment| segment.snapshot.changes(segment.loaded, &segment.view))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             running,
             changes,
@@ -105,12 +93,10 @@ impl<'a> Collector<'a> {
         if let Some(language) = self.running.language_of(verified) {
             *self.languages.entry(language).or_default() += 1;
         }
-        let Some(Some((snapshot, changes))) = self.changes.get(verified.segment as usize) else {
-            return;
-        };
-        let Some(Some(change)) = changes.get(verified.document as usize) else { return };
+        let (segment, document) = (verified.segment as usize, verified.document as usize);
+        let Some(change) = self.changes[segment][document] else { return };
         *self.months.entry(month(change.seconds)).or_default() += 1;
-        let history = snapshot.histories.get(&repository);
+        let history = self.running.segments[segment].snapshot.histories.get(&repository);
         let author = history.and_then(|history| history.authors().get(change.author as usize));
         if let Some(author) = author {
             *self.authors.entry(author).or_default() += 1;

@@ -29,7 +29,8 @@ impl Visible {
 /// What bounds one search.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Time from the start of the search until it answers with what it has.
+    /// Time from the start of the search until it looks no further. Half a second more may go into
+    /// the lines of what it has found.
     pub deadline: Duration,
     /// Bytes of content that may be read, uncompressed.
     pub bytes: u64,

@@ -65,7 +65,7 @@ pub(crate) struct Answers {
 
 /// What was measured of one engine.
 #[derive(Default)]
-pub(crate) struct Measured {
+pub(crate) struct Figures {
     pub(crate) latencies: Vec<Latency>,
     pub(crate) answers: Answers,
 }
@@ -77,46 +77,56 @@ pub(crate) fn measure(
     sets: &Sets,
     repetitions: usize,
     paths: &mut Paths,
-) -> Result<Vec<Measured>> {
-    let mut measured: Vec<Measured> = engines.iter().map(|_| Measured::default()).collect();
+) -> Result<Vec<Figures>> {
+    let mut figures: Vec<Figures> = engines.iter().map(|_| Figures::default()).collect();
     for (set, patterns, all_too) in sets.all() {
         for want in [Want::FirstPage, Want::Counts, Want::Every] {
-            let mut best: Vec<Option<Vec<Duration>>> = engines.iter().map(|_| None).collect();
-            for repetition in 1..=repetitions.max(1) {
-                for (place, engine) in engines.iter_mut().enumerate() {
-                    let wants = engine.wants();
-                    if !wants.contains(&want) || !(all_too || wants[0] == want) {
-                        continue;
-                    }
-                    // Where there are answers with text, those are compared.
-                    let is_last = repetition == repetitions.max(1);
-                    let compared = is_last && all_too && wants.iter().max() == Some(&want);
-                    let by_pattern = &mut measured[place].answers.by_pattern;
-                    let times = pass(*engine, patterns, want, |pattern, matches| {
-                        if compared {
-                            let matches = matches()?.into_iter();
-                            let matches = matches.map(|(path, lines)| (paths.number(path), lines));
-                            by_pattern.insert(pattern.clone(), matches.collect());
-                        }
-                        Ok(())
-                    })?;
-                    let sum = |times: &[Duration]| times.iter().sum::<Duration>();
-                    if best[place].as_ref().is_none_or(|best| sum(&times) < sum(best)) {
-                        best[place] = Some(times);
-                    }
-                }
-            }
-            for (place, times) in best.into_iter().enumerate() {
-                let (Some(times), measured) = (times, &mut measured[place]) else { continue };
-                let name = engines[place].name();
-                measured.latencies.push(summary(name, set, want, patterns, &times));
-                let of_patterns = patterns.iter().cloned().zip(times);
-                let of_patterns = of_patterns.map(|(pattern, time)| ((want, pattern), time));
-                measured.answers.times.extend(of_patterns);
+            let is_asked = |engine: &dyn Engine| {
+                engine.wants().contains(&want) && (all_too || engine.wants()[0] == want)
+            };
+            let all = engines.iter_mut().zip(&mut figures);
+            let mut asked: Vec<_> = all.filter(|(engine, _)| is_asked(&***engine)).collect();
+            let keep = if all_too { Some(&mut *paths) } else { None };
+            take_turns(&mut asked, set, patterns, want, repetitions.max(1), keep)?;
+        }
+    }
+    Ok(figures)
+}
+
+/// Asks each engine for all patterns, again and again, and adds the better times to its figures. With
+/// paths, the last answers with the most in them are kept.
+fn take_turns(
+    asked: &mut [(&mut &mut dyn Engine, &mut Figures)],
+    set: &str,
+    patterns: &[Pattern],
+    want: Want,
+    repetitions: usize,
+    mut paths: Option<&mut Paths>,
+) -> Result<()> {
+    let sum = |times: &[Duration]| times.iter().sum::<Duration>();
+    let mut best: Vec<Vec<Duration>> = asked.iter().map(|_| Vec::new()).collect();
+    for repetition in 1..=repetitions {
+        for ((engine, figures), best) in asked.iter_mut().zip(&mut best) {
+            let is_kept = repetition == repetitions && engine.wants().iter().max() == Some(&want);
+            let mut paths = paths.as_deref_mut().filter(|_| is_kept);
+            let times = pass(&mut ***engine, patterns, want, |pattern, matches| {
+                let Some(paths) = &mut paths else { return Ok(()) };
+                let matches = matches()?.into_iter();
+                let numbered = matches.map(|(path, lines)| (paths.number(path), lines)).collect();
+                figures.answers.by_pattern.insert(pattern.clone(), numbered);
+                Ok(())
+            })?;
+            if best.is_empty() || sum(&times) < sum(best) {
+                *best = times;
             }
         }
     }
-    Ok(measured)
+    for ((engine, figures), times) in asked.iter_mut().zip(best) {
+        figures.latencies.push(summary(engine.name(), set, want, patterns, &times));
+        let questions = patterns.iter().map(|pattern| (want, pattern.clone()));
+        figures.answers.times.extend(questions.zip(times));
+    }
+    Ok(())
 }
 
 /// The times of all patterns. `keep` gets each answer, after its time was taken.

@@ -30,7 +30,7 @@ use self::engines::codesearch::Codesearch;
 use self::engines::ripgrep::Ripgrep;
 use self::engines::zoekt::{self, Zoekt};
 use self::engines::{Engine, Want};
-use self::latency::{Answers, Measured as OfEngine, Paths, Sets};
+use self::latency::{Answers, Figures, Paths, Sets};
 use self::patterns::Sampler;
 use self::results::{CorpusFacts, Run, Serving};
 use crate::{children, paths};
@@ -298,13 +298,13 @@ impl Bench<'_> {
     ) -> Result<Vec<Answers>> {
         let names: Vec<&str> = engines.iter().map(|engine| engine.name()).collect();
         let section = children::section(&format!("bench: searching with {}", names.join(" and ")));
-        let measured = latency::measure(engines, sets, repetitions, paths)?;
+        let figures = latency::measure(engines, sets, repetitions, paths)?;
         section.done();
-        let keep = |of: OfEngine| {
+        let keep = |of: Figures| {
             run.latencies.extend(of.latencies);
             of.answers
         };
-        Ok(measured.into_iter().map(keep).collect())
+        Ok(figures.into_iter().map(keep).collect())
     }
 
     fn compare(

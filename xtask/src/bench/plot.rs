@@ -5,10 +5,10 @@ use std::fmt::Write;
 use super::results::Latency;
 
 const WIDTH: f64 = 860.0;
-const LABEL: f64 = 250.0;
+const LABEL: f64 = 270.0;
 const ROW: f64 = 22.0;
 const TOP: f64 = 46.0;
-const RIGHT: f64 = 30.0;
+const RIGHT: f64 = 40.0;
 /// The scale in milliseconds: from a tenth to a minute.
 const LOWEST: f64 = 0.1;
 const HIGHEST: f64 = 100_000.0;
