@@ -18,7 +18,7 @@ use crate::stop::Stop;
 use crate::telemetry::{self, Metrics};
 
 /// Name of the file in the data folder that says where a running server listens.
-const SERVER_FILE: &str = "server.json";
+pub const SERVER_FILE: &str = "server.json";
 /// Time that threads get to end after everything else has.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -151,6 +151,25 @@ fn announce(address: SocketAddr) {
     // Whoever started the server may have closed its output.
     let _ = writeln!(io::stdout(), "listening on http://{address}");
     tracing::debug!(%address, "listening");
+}
+
+/// What [`SERVER_FILE`] says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerFacts {
+    /// Address of the HTTP API.
+    pub address: String,
+    /// The same as a URL.
+    pub url: String,
+    /// Id of the process.
+    pub pid: u32,
+    /// Version of the program.
+    pub version: String,
+    /// Address for other nodes' calls, in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<String>,
+    /// Address of gossip, in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gossip: Option<String>,
 }
 
 /// The file that says where a running server listens; removed at the end.
