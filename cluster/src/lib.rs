@@ -2,8 +2,11 @@
 //!
 //! The crate knows nothing of git, of the index or of HTTP. Layers, lowest first: [`name`] (what nodes
 //! and shards are called), [`shard_map`] (who owns each shard, and the only ways in which that may
-//! change), [`placement`] (where shards ought to be), [`gossip`] (who is alive).
+//! change), [`codec`] (values as bytes), [`placement`] (where shards ought to be), [`gossip`] (who is
+//! alive), [`consensus`] (the shard map as all nodes agree on it).
 
+pub mod codec;
+pub mod consensus;
 pub mod gossip;
 pub mod name;
 pub mod placement;
