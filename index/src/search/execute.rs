@@ -78,7 +78,7 @@ impl Searcher {
     /// Answers a request over the shards. With an output, the results go there.
     pub(crate) fn search(
         &self,
-        shards: &[Shard],
+        shards: &[Arc<Shard>],
         request: &SearchRequest,
         output: Option<&dyn Output>,
     ) -> Result<SearchResponse, SearchError> {
@@ -105,7 +105,7 @@ impl Searcher {
 
     fn run(
         &self,
-        shards: &[Shard],
+        shards: &[Arc<Shard>],
         request: &SearchRequest,
         output: Option<&dyn Output>,
         sent: &Cell<bool>,
@@ -219,11 +219,11 @@ impl Steps {
 
 /// The states to search: now, or what a cursor was made on.
 fn pinned(
-    shards: &[Shard],
+    shards: &[Arc<Shard>],
     request: &SearchRequest,
 ) -> Result<(Vec<Arc<Snapshot>>, Cursor), SearchError> {
     let Some(text) = &request.cursor else {
-        let snapshots: Vec<_> = shards.iter().map(Shard::snapshot).collect();
+        let snapshots: Vec<_> = shards.iter().map(|shard| shard.snapshot()).collect();
         let cursor = cursor_base(request, &snapshots);
         return Ok((snapshots, cursor));
     };
@@ -255,7 +255,7 @@ fn request_hash(request: &SearchRequest) -> u64 {
 
 fn all_candidates<'a>(
     query: &Compiled,
-    shards: &[Shard],
+    shards: &[Arc<Shard>],
     snapshots: &'a [Arc<Snapshot>],
     request: &SearchRequest,
     skipped: &mut Vec<Skipped>,

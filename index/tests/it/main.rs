@@ -17,6 +17,7 @@ mod query_rows_language;
 mod query_simplify;
 mod query_support;
 mod repositories;
+mod shards;
 mod snapshot;
 mod support;
 mod unicode;

@@ -142,7 +142,7 @@ pub fn index(
 ) {
     let entries = files.iter().map(|(path, bytes)| file(path, source.put(bytes))).collect();
     let update = replace(repository, "c0ffee", entries);
-    set.shard_of(repository.id).apply(&update, source, &NoProgress).unwrap();
+    set.shard_of(repository.id).unwrap().apply(&update, source, &NoProgress).unwrap();
 }
 
 /// Maintains until nothing is due; how many steps of each kind there were.

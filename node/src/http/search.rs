@@ -97,7 +97,7 @@ async fn answer(state: &Arc<AppState>, parameters: SearchParameters) -> Result<R
     let search = start(state, request, move |state, request| {
         let answer = Answer::new(Writer::new(sender));
         let response = search(state, request, Some(&answer))?;
-        answer.end(SearchAnswer::new(response, state.manager.index().shards().len() as u64));
+        answer.end(SearchAnswer::new(response, u64::from(state.manager.index().count())));
         Ok(())
     })?;
     body.response(search).await

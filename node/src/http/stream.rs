@@ -47,7 +47,7 @@ pub async fn stream(
     let events = Events { sender, begun: AtomicBool::new(!request.require_complete) };
     let search = start(&state, request, move |state, request| {
         let response = search(state, request, Some(&events))?;
-        let shards = state.manager.index().shards().len() as u64;
+        let shards = u64::from(state.manager.index().count());
         // A client that is gone reads no end.
         let _ = events.end(SearchAnswer::new(response, shards));
         Ok(())
