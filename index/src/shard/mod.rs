@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use roaring::RoaringBitmap;
+use uuid::Uuid;
 
 use self::apply::Changes;
 pub use self::contents::{OmittedFile, ShardStats};
@@ -169,17 +170,15 @@ impl Shard {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The shard as it was at a commit, while that is kept for cursors.
-    pub(crate) fn snapshot_at(&self, generation: u64) -> Option<Arc<Snapshot>> {
+    /// The shard in a state ([`Snapshot::state`]) that it was in, while that is kept for cursors.
+    pub(crate) fn snapshot_in(&self, state: u64) -> Option<Arc<Snapshot>> {
         let current = self.snapshot();
-        if current.generation() == generation {
+        if current.state() == state {
             return Some(current);
         }
         lock(&self.past)
             .iter()
-            .find(|(since, snapshot)| {
-                snapshot.generation() == generation && since.elapsed() < PAST_AGE
-            })
+            .find(|(since, snapshot)| snapshot.state() == state && since.elapsed() < PAST_AGE)
             .map(|(_, snapshot)| Arc::clone(snapshot))
     }
 
@@ -379,6 +378,7 @@ impl Shard {
             return Err(self.closed());
         }
         manifest.generation += 1;
+        manifest.stamp = Uuid::new_v4().as_u64_pair().0;
         manifest.next_id = self.next_id.load(Ordering::Relaxed);
         let before = self.snapshot();
         // Opened before it is committed: what cannot be read must not become the shard's state.

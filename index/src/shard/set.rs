@@ -146,18 +146,18 @@ impl ShardSet {
         Change { set: self, number }
     }
 
-    /// Searches every shard that is open. It blocks, and uses the set's own threads.
+    /// Searches the open shards that the request is about. It blocks, and uses the set's own threads.
     ///
     /// # Errors
     /// When the query is wrong, or the cursor, or nothing could be read.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchResponse, SearchError> {
-        self.searcher.search(&self.shards(), request, None)
+        self.searcher.search(&self.shards(), self.count, request, None)
     }
 
-    /// Searches every shard that is open, and sends the results to `output` as they are made: the
-    /// answer has everything else. Of a page that is larger than [`Limits::held_bytes`] only a part
-    /// is in memory at a time. It blocks, and uses the set's own threads for all but
-    /// [`Output::send`].
+    /// Searches the open shards that the request is about, and sends the results to `output` as they
+    /// are made: the answer has everything else. Of a page that is larger than
+    /// [`Limits::held_bytes`] only a part is in memory at a time. It blocks, and uses the set's own
+    /// threads for all but [`Output::send`].
     ///
     /// # Errors
     /// As [`Self::search`], also after results were sent.
@@ -168,7 +168,7 @@ impl ShardSet {
         request: &SearchRequest,
         output: &dyn Output,
     ) -> Result<SearchResponse, SearchError> {
-        self.searcher.search(&self.shards(), request, Some(output))
+        self.searcher.search(&self.shards(), self.count, request, Some(output))
     }
 }
 

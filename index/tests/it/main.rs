@@ -16,6 +16,7 @@ mod query_rows_habits;
 mod query_rows_language;
 mod query_simplify;
 mod query_support;
+mod ranked;
 mod repositories;
 mod shards;
 mod snapshot;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aeterna_index::search::{Match, Output, Progress};
+use aeterna_index::search::{Match, Output, Progress, Ranked};
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
@@ -92,7 +92,8 @@ impl Output for Events {
         write_result(&found, into);
     }
 
-    fn send(&self, results: Vec<Vec<u8>>) -> ControlFlow<()> {
+    fn send(&self, ranked: Vec<Ranked>) -> ControlFlow<()> {
+        let results: Vec<_> = ranked.into_iter().flat_map(|ranked| ranked.results).collect();
         for batch in results.chunks(BATCH) {
             let list = [&b"["[..], &batch.join(&b','), b"]"].concat();
             self.event("matches", String::from_utf8_lossy(&list))?;

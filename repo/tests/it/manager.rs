@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_index::search::{Cancel, Limits, SearchRequest, Visible};
+use aeterna_index::search::{Cancel, FACET_VALUES, Limits, SearchRequest, Visible};
 use aeterna_repo::{
     AddRepository, DEFAULT_TENANT, EventKind, ListFilter, ManagerError, RepoManager, Repository,
     State,
@@ -171,8 +171,11 @@ async fn found(manager: &RepoManager, query: &str) -> Vec<(String, Vec<String>, 
         context_lines: 0,
         chunks: true,
         facets: false,
+        facet_values: FACET_VALUES,
         require_complete: false,
         explain: false,
+        shards: None,
+        share: 1,
         cursor: None,
         cancel: Cancel::default(),
         limits: Limits::default(),
