@@ -23,6 +23,10 @@ pub(crate) struct Manifest {
     format: u32,
     /// Grows by one with each commit.
     pub(crate) generation: u64,
+    /// Made anew with each commit: a shard that moves to another node may lose its last commits, and
+    /// others have their numbers then.
+    #[serde(default)]
+    pub(crate) stamp: u64,
     /// Number of the next file.
     pub(crate) next_id: u64,
     pub(crate) repositories: BTreeMap<RepositoryId, RepositoryState>,
@@ -37,6 +41,7 @@ impl Default for Manifest {
         Self {
             format: FORMAT,
             generation: 0,
+            stamp: 0,
             next_id: 1,
             repositories: BTreeMap::new(),
             segments: Vec::new(),

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_index::search::{Cancel, Match, Output, Progress, Ranked, SearchRequest};
+use aeterna_index::search::{Cancel, Match, Output, Progress, Ranked, SearchRequest, place_of};
 use tokio::sync::mpsc;
 
 use super::merge::{End, Failed, Part};
@@ -65,7 +65,7 @@ pub fn start(state: &Arc<AppState>, mut request: SearchRequest, wanted: &Wanted)
         let output = PartOutput { sender: &sender };
         let part = match search_here(&shared, &request, &output) {
             Ok(response) => {
-                let more = response.more;
+                let more = response.next.as_deref().and_then(place_of);
                 let pinned = response.pinned.clone();
                 let mut summary = Summary::from(response);
                 summary.skip(held.skipped);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aeterna_cluster::name::NodeName;
 use aeterna_index::query::tree::Count;
 use aeterna_index::query::{ParseOptions, parse};
-use aeterna_index::search::{SearchError, SearchRequest, SkipReason, Skipped, cursor_place};
+use aeterna_index::search::{SearchError, SearchRequest, SkipReason, Skipped, place_of};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::cursor::ClusterCursor;
@@ -94,7 +94,7 @@ fn resumed(cluster: &Arc<Cluster>, cursor: ClusterCursor) -> Result<Vec<Ask>, Pr
             })
         });
         let address = cluster.router().address(&part.node);
-        let place = cursor_place(&part.cursor);
+        let place = place_of(&part.cursor);
         match (holds, address, place) {
             (true, Some(address), Some(start)) => Ok(Ask {
                 node: part.node,

@@ -131,9 +131,9 @@ pub fn request_of(
         facet_values: FACET_VALUES,
         require_complete: parameters.require_complete == Some(true),
         explain: parameters.explain == Some(true),
-        cursor: parameters.cursor,
         shards: None,
         share: 1,
+        cursor: parameters.cursor,
         cancel: Cancel::default(),
         limits: Limits {
             deadline,

@@ -114,7 +114,7 @@ impl Inner {
 
     /// Has the last changes of a repository's files read, where some are not known.
     pub(crate) fn read_history(&self, id: RepositoryId) {
-        if self.index.shard_of(id).history_pending(id) {
+        if self.index.shard_of(id).is_ok_and(|shard| shard.history_pending(id)) {
             lock(&self.history_pending).insert(id);
             self.history.raise();
         }
@@ -182,13 +182,14 @@ impl Inner {
             .find(|(_, job)| job.repository == id)
             .and_then(|(position, _)| u32::try_from(position).ok());
         drop(running);
-        let shard = self.index.shard_of(id);
+        let shard = self.index.shard_of(id).ok();
         let readiness = |pending: bool| match repository.indexed_at {
             Some(_) if !pending => Readiness::Ready,
             _ => Readiness::Pending,
         };
-        repository.symbols = readiness(shard.symbols_pending(id));
-        repository.last_changes = readiness(shard.history_pending(id));
+        repository.symbols =
+            readiness(shard.as_ref().is_none_or(|shard| shard.symbols_pending(id)));
+        repository.last_changes = readiness(shard.is_none_or(|shard| shard.history_pending(id)));
         repository
     }
 

@@ -60,7 +60,7 @@ async fn index(
     let outcome = apply(inner, &record, &fetched, job.kind, cancel).await?;
     inner.config.indexed.tell(started.elapsed());
     crate::failpoint!("job-indexed");
-    if inner.index.shard_of(id).symbols_pending(id) {
+    if inner.index.shard_of(id)?.symbols_pending(id) {
         lock(&inner.symbols_pending).insert(id);
     }
     inner.maintain.raise();
@@ -182,7 +182,7 @@ async fn remove(inner: &Arc<Inner>, id: RepositoryId) -> Result<(), ManagerError
     let shared = inner.clone();
     blocking::run("remove", move || {
         crate::failpoint!("remove-index");
-        shared.index.shard_of(id).remove_repository(id)?;
+        shared.index.shard_of(id)?.remove_repository(id)?;
         crate::failpoint!("remove-mirror");
         git::remove_folder(&shared.mirror_path(id))?;
         git::remove_folder(&shared.config.base_path.join(format!("tmp-{id}")))?;

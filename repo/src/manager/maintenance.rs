@@ -84,7 +84,7 @@ fn failed(inner: &Inner, error: &ManagerError) {
 fn symbols_ready(inner: &Arc<Inner>, runtime: &Handle) -> Result<(), ManagerError> {
     let pending: Vec<_> = lock(&inner.symbols_pending).iter().copied().collect();
     for id in pending {
-        if inner.index.shard_of(id).symbols_pending(id) {
+        if inner.index.shard_of(id).is_ok_and(|shard| shard.symbols_pending(id)) {
             continue;
         }
         lock(&inner.symbols_pending).remove(&id);

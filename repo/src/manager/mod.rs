@@ -259,7 +259,7 @@ impl RepoManager {
         self.existing(id).await?;
         let index = self.inner.index.clone();
         blocking::run("not-indexed", move || {
-            let files = index.shard_of(id).omitted(id, after.as_deref(), limit)?;
+            let files = index.shard_of(id)?.omitted(id, after.as_deref(), limit)?;
             let files = files.into_iter().map(|file| NotIndexed {
                 path: file.path,
                 reason: file.reason,

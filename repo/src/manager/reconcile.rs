@@ -88,7 +88,7 @@ async fn repository(inner: &Inner, record: &Record) -> Result<(), ManagerError> 
         }
         State::Approved | State::Ready | State::Error => {}
     }
-    let indexed = inner.index.shard_of(id).revisions(id);
+    let indexed = inner.index.shard_of(id)?.revisions(id);
     let recorded: BTreeMap<String, String> = repository
         .revisions
         .iter()
@@ -106,7 +106,7 @@ async fn repository(inner: &Inner, record: &Record) -> Result<(), ManagerError> 
         inner.catalog.request_job(id, kind).await?;
     }
     inner.read_history(id);
-    if inner.index.shard_of(id).symbols_pending(id) {
+    if inner.index.shard_of(id)?.symbols_pending(id) {
         super::inner::lock(&inner.symbols_pending).insert(id);
     }
     Ok(())

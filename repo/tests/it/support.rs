@@ -253,7 +253,7 @@ pub async fn wait(
 pub async fn gone(manager: &RepoManager, id: RepositoryId, node: &Node) {
     let deadline = Instant::now() + PATIENCE;
     let folder = node.config().base_path.join(id.to_string());
-    while folder.exists() || manager.index().shard_of(id).revisions(id).is_some() {
+    while folder.exists() || manager.index().shard_of(id).unwrap().revisions(id).is_some() {
         assert!(Instant::now() < deadline, "{id} is still there");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
