@@ -1,5 +1,6 @@
 //! Tests of the crate as others see it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod consensus;
 mod placement;
 mod shard_map;
