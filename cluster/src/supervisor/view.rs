@@ -3,20 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::consensus::{RaftId, RaftNode};
 use crate::name::{NodeName, ShardId};
-
-/// A member of the Raft group: a disk's, not a node's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RaftId(pub u64);
-
-/// Where a member of the Raft group is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RaftMember {
-    /// The node whose disk it is on.
-    pub name: NodeName,
-    /// Its gRPC address, `host:port`, when it became a member; a node may have moved since.
-    pub address: String,
-}
 
 /// The Raft group as this node sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,13 +17,13 @@ pub struct RaftView {
     /// [`super::ConsensusApi::confirm_leadership`] before anything is decided by it.
     pub leads: bool,
     /// Who leads, as far as this node knows.
-    pub leader: Option<RaftMember>,
+    pub leader: Option<RaftNode>,
     /// Who votes.
-    pub voters: BTreeMap<RaftId, RaftMember>,
+    pub voters: BTreeMap<RaftId, RaftNode>,
     /// Whether a change of the voters was begun and not finished.
     pub changing: bool,
     /// Who has the log and does not vote.
-    pub learners: BTreeMap<RaftId, RaftMember>,
+    pub learners: BTreeMap<RaftId, RaftNode>,
 }
 
 /// A node as the gossip tells of it.

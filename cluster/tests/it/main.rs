@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod consensus;
+mod gossip;
 mod placement;
 mod shard_map;
