@@ -92,6 +92,23 @@ impl fmt::Debug for ClusterKey {
     }
 }
 
+impl ClusterKey {
+    /// Tells keys apart, and says nothing of what they are.
+    pub(crate) fn id(&self) -> [u8; 4] {
+        self.id
+    }
+
+    /// A key for another purpose than gossip.
+    pub(crate) fn derive(&self, purpose: &[u8]) -> Result<[u8; 32], SealError> {
+        let pseudo_random = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.secret);
+        let mut key = [0; 32];
+        let purpose = [purpose];
+        let derived = pseudo_random.expand(&purpose, hkdf::HKDF_SHA256);
+        let filled = derived.and_then(|derived| derived.fill(&mut key));
+        filled.map(|()| key).map_err(|_| SealError::Library)
+    }
+}
+
 /// The keys of a cluster: two at a time while they are replaced.
 #[derive(Clone, Debug)]
 pub struct ClusterKeys {
