@@ -6,6 +6,8 @@ use std::time::Duration;
 use aeterna_cluster::gossip::Facts;
 use aeterna_cluster::name::ShardId;
 
+use aeterna_repo::ShardState;
+
 use super::Cluster;
 
 /// How often it is told anew.
@@ -38,7 +40,7 @@ impl Cluster {
     /// What this node tells of itself now.
     pub(super) fn facts(&self) -> Facts {
         let held = self.manager.shard_states();
-        let serving = held.iter().filter(|shard| shard.is_serving());
+        let serving = held.iter().filter(|shard| shard.state == ShardState::Serving);
         let (disk_total, disk_free) = disk(&self.data);
         Facts {
             ready: true,

@@ -27,6 +27,8 @@ use crate::http::repos::find;
 pub const MAX_FORWARDED: usize = 64 << 20;
 /// Time that a forwarded operation may take.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Time to get a newer shard map before the second attempt.
+const REFRESH: Duration = Duration::from_secs(5);
 /// Headers that belong to one connection (RFC 9110, 7.6.1), or are made anew.
 const HOP_HEADERS: [HeaderName; 6] = [
     header::CONNECTION,
@@ -139,7 +141,10 @@ pub async fn forward(
         match call(cluster, &node, &address, message, started).await {
             Ok(answer) => return Ok(answer),
             Err(status) if status.code() == Code::FailedPrecondition && attempt == 0 => {
-                cluster.router().refresh(super::map_version_of(&status)).await;
+                let newer = super::map_version_of(&status);
+                if let Err(error) = cluster.router().refresh(newer, REFRESH).await {
+                    tracing::debug!(%error, "no newer shard map");
+                }
                 place = cluster.place_of(id);
             }
             Err(status) => {
@@ -167,7 +172,7 @@ async fn call(
 ) -> Result<Response, Status> {
     let mut request = tonic::Request::new(message);
     request.set_timeout(DEADLINE.saturating_sub(started.elapsed()));
-    let answer = cluster.client(node, address).forward(request).await?.into_inner();
+    let answer = cluster.client(node, address)?.forward(request).await?.into_inner();
     cluster.metrics().forwarded();
     let status = u16::try_from(answer.status).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or_else(|| Status::internal("the owner's answer has no status"))?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use aeterna_cluster::name::{Epoch, ShardId};
 use aeterna_cluster::supervisor::{Held, HeldState, HostError, ShardHost};
-use aeterna_repo::{ManagerError, RepoManager, ShardState};
+use aeterna_repo::{ManagerError, RepoManager, ShardSource, ShardState};
 use async_trait::async_trait;
 
 use super::metrics::ClusterMetrics;
@@ -41,10 +41,19 @@ impl Host {
     }
 }
 
-fn host_error(shard: ShardId, error: ManagerError) -> HostError {
-    match error.fenced_by() {
-        Some(by) => HostError::Fenced { shard, by: Epoch(by) },
-        None => HostError::Failed(error.to_string()),
+fn host_error(shard: ShardId, epoch: Epoch, error: &ManagerError) -> HostError {
+    match error.is_fenced() {
+        // A later one is there; which one, the map will tell.
+        true => HostError::Fenced { shard, by: epoch.next() },
+        false => HostError::Failed(error.to_string()),
+    }
+}
+
+fn source(source: ShardSource) -> &'static str {
+    match source {
+        ShardSource::Local => "local",
+        ShardSource::ColdStorage => "cold-storage",
+        ShardSource::Empty => "empty",
     }
 }
 
@@ -53,23 +62,24 @@ impl ShardHost for Host {
     async fn activate(&self, shard: ShardId, epoch: Epoch) -> Result<(), HostError> {
         let begun = Instant::now();
         self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(shard.0, begun);
-        let activated = self.manager.activate_shard(shard.0, epoch.0).await;
+        let quiet = Arc::new(|_, _| {});
+        let activated = self.manager.activate_shard(shard.0, epoch.0, quiet).await;
         self.started.lock().unwrap_or_else(PoisonError::into_inner).remove(&shard.0);
         match activated {
             Ok(activated) => {
-                self.metrics.restored(activated.source.as_str(), activated.bytes, begun.elapsed());
+                self.metrics.restored(source(activated.source), activated.bytes, begun.elapsed());
                 Ok(())
             }
             Err(error) => {
                 self.metrics.restore_failed();
-                Err(host_error(shard, error))
+                Err(host_error(shard, epoch, &error))
             }
         }
     }
 
     async fn release(&self, shard: ShardId, upload: bool) -> Result<(), HostError> {
         let released = self.manager.release_shard(shard.0, upload).await;
-        released.map_err(|error| host_error(shard, error))
+        released.map_err(|error| HostError::Failed(error.to_string()))
     }
 
     fn held(&self) -> Vec<Held> {

@@ -23,9 +23,9 @@ use aeterna_cluster::codec;
 use aeterna_cluster::consensus::{Consensus, ConsensusConfig};
 use aeterna_cluster::gossip::seal::ClusterKeys;
 use aeterna_cluster::gossip::{Facts, GossipConfig, Membership};
-use aeterna_cluster::name::NodeName;
+use aeterna_cluster::name::{NodeName, ShardId};
 use aeterna_cluster::peers::{NodeClient, Peers};
-use aeterna_cluster::router::Router;
+use aeterna_cluster::router::{Router, Target};
 use aeterna_cluster::shard_map::ShardMap;
 use aeterna_cluster::supervisor::Supervisor;
 use aeterna_index::RepositoryId;
@@ -174,9 +174,12 @@ impl Cluster {
         &self.consensus
     }
 
-    /// For calls of another node.
-    pub fn client(&self, node: &NodeName, address: &str) -> NodeClient {
-        self.peers.node(node, address)
+    /// For searches and forwarded requests of another node.
+    ///
+    /// # Errors
+    /// When what gossip says is no address.
+    pub fn client(&self, node: &NodeName, address: &str) -> Result<NodeClient, Status> {
+        self.peers.node(node, address).map_err(|error| Status::unavailable(error.to_string()))
     }
 
     fn is_draining(&self) -> bool {
@@ -196,26 +199,22 @@ impl Cluster {
     /// Where a repository is, by the shard map.
     pub fn place_of(&self, id: RepositoryId) -> Place {
         let number = self.manager.index().number_of(id);
-        let Some(owner) = self.router.owner(number.into()) else {
-            return Place::Nowhere(format!(
-                "shard {number} of the repository has no owner now; try again in a moment"
-            ));
+        let again = "try again in a moment";
+        let owner = match self.router.owner(ShardId(number)) {
+            Ok(owner) => owner,
+            Err(why) => {
+                return Place::Nowhere(format!("shard {number} of the repository: {why}; {again}"));
+            }
         };
         let shard = proto::ShardAt { shard: number, epoch: owner.epoch.0 };
-        if owner.name == self.name {
-            return match self.manager.holds(number) {
-                Some(epoch) if epoch == owner.epoch.0 => Place::Here,
-                _ => Place::Nowhere(format!(
-                    "shard {number} of the repository is being restored on {}; try again in a moment",
-                    self.name
-                )),
-            };
+        let Target { name: node, address, .. } = owner.target;
+        if node != self.name {
+            return Place::There { node, address, shard };
         }
-        match owner.alive {
-            true => Place::There { node: owner.name, address: owner.address, shard },
-            false => Place::Nowhere(format!(
-                "{}, which owns shard {number} of the repository, does not answer; if it stays away, another node takes over: try again in a moment",
-                owner.name
+        match self.manager.holds(number) {
+            Some(epoch) if epoch == owner.epoch.0 => Place::Here,
+            _ => Place::Nowhere(format!(
+                "shard {number} of the repository is being restored on {node}; {again}"
             )),
         }
     }
@@ -244,7 +243,7 @@ impl Cluster {
     fn says_it_serves(&self, node: &NodeName, shard: u32) -> bool {
         let peers = self.membership.peers();
         let peers = peers.borrow();
-        peers.get(node).is_some_and(|peer| peer.facts.shard_bytes.contains_key(&shard.into()))
+        peers.get(node).is_some_and(|peer| peer.facts.shard_bytes.contains_key(&ShardId(shard)))
     }
 
     /// Refuses what is for a shard that this node does not own, or not under that epoch.

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use aeterna_index::search::{Cancel, Progress, Ranked};
+use aeterna_index::search::{Cancel, Progress, Ranked, Summary};
 use tokio::sync::mpsc;
 
-use super::Summary;
 use crate::http::problem::Problem;
 
 /// What a node sends of its part.

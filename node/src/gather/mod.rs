@@ -4,6 +4,7 @@
 //! waited for only as long as it says that it is still at it.
 
 mod cursor;
+mod held;
 mod merge;
 mod part;
 mod plan;
@@ -24,8 +25,8 @@ pub use self::merge::{End, Failed, Part};
 pub use self::part::{CancelOnDrop, Parts, Wanted, start as start_part};
 use self::cursor::{ClusterCursor, Place};
 use self::merge::{Source, best};
-use self::plan::{Asked, Ask};
-pub use self::summary::Summary;
+use self::plan::{Ask, Asked};
+pub use self::remote::encoded;
 use crate::cluster::Cluster;
 use crate::http::AppState;
 use crate::http::problem::Problem;
@@ -69,11 +70,8 @@ pub fn search(
         return Err(SearchError::Cancelled.into());
     }
     let next = gathering.next(&asked);
-    let mut summary = summary::gathered(&asked, &gathering.sources);
-    if next.is_some() {
-        summary.at_least();
-    }
-    Ok(summary.response(next, started.elapsed()))
+    let summary = summary::gathered(&asked, &gathering.sources);
+    Ok(summary::response(summary, next, started.elapsed()))
 }
 
 /// A search that runs on several nodes.

@@ -5,11 +5,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_index::search::{Cancel, Match, Output, Progress, Ranked, SearchRequest, place_of};
+use aeterna_index::search::{Cancel, Match, Output, Progress, Ranked, SearchError, SearchRequest, Summary, place_of};
 use tokio::sync::mpsc;
 
+use super::held::held_of;
 use super::merge::{End, Failed, Part};
-use super::Summary;
 use crate::api::result::write_result;
 use crate::http::AppState;
 use crate::http::problem::Problem;
@@ -55,20 +55,28 @@ impl Drop for CancelOnDrop {
 /// searched, the others are told of as skipped.
 pub fn start(state: &Arc<AppState>, mut request: SearchRequest, wanted: &Wanted) -> Parts {
     let (sender, parts) = mpsc::channel(PARTS_AHEAD);
-    let held = state.manager.held_of(wanted);
+    let held = held_of(&state.manager, wanted);
     request.shards = Some(held.serving);
+    let (skipped, failed) = (held.skipped, held.failed);
+    let refused = request.require_complete && !skipped.is_empty();
     let guard = CancelOnDrop::new(request.cancel.clone());
     let shared = Arc::clone(state);
     let (span, signs) = (tracing::Span::current(), sender.clone());
     let searching = tokio::task::spawn_blocking(move || {
         let _entered = span.enter();
         let output = PartOutput { sender: &sender };
-        let part = match search_here(&shared, &request, &output) {
+        let answer = match refused {
+            true => Err(SearchError::Incomplete(skipped.clone()).into()),
+            false => search_here(&shared, &request, &output),
+        };
+        let part = match answer {
             Ok(response) => {
                 let more = response.next.as_deref().and_then(place_of);
                 let pinned = response.pinned.clone();
                 let mut summary = Summary::from(response);
-                summary.skip(held.skipped);
+                summary.complete &= skipped.is_empty();
+                summary.skipped.extend(skipped);
+                summary.shards.failed += failed;
                 Part::End(Box::new(End { summary, pinned, more }))
             }
             Err(problem) => Part::Failed(Failed::Refused(problem)),

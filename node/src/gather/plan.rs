@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use aeterna_cluster::name::NodeName;
+use aeterna_cluster::name::{NodeName, ShardId};
+use aeterna_cluster::router::Unavailable;
 use aeterna_index::query::tree::Count;
 use aeterna_index::query::{ParseOptions, parse};
 use aeterna_index::search::{SearchError, SearchRequest, SkipReason, Skipped, place_of};
@@ -61,51 +62,45 @@ impl Asked {
             return Ok(Self { request: hash, asks, skipped: Vec::new(), unavailable: 0, total });
         }
         let plan = cluster.router().plan_search();
-        let asks = plan.by_node.into_iter().map(|(target, shards)| Ask {
-            node: target.name,
-            address: target.address,
-            shards: shards.into_iter().map(|(shard, epoch)| (shard.0, epoch.0)).collect(),
+        let asks = plan.by_node.iter().map(|(target, shards)| Ask {
+            node: target.name.clone(),
+            address: target.address.clone(),
+            shards: shards.iter().map(|(shard, epoch)| (shard.0, epoch.0)).collect(),
             cursor: None,
             start: (0, 0),
         });
-        let unavailable = plan.unavailable.len();
-        let skipped = if unavailable == 0 {
-            Vec::new()
-        } else {
-            vec![Skipped {
-                reason: SkipReason::ShardUnavailable,
-                message: format!(
-                    "{unavailable} of {total} shards have no owner that is alive; they are served again once another node has restored them"
-                ),
-                items: super::summary::items(plan.unavailable.iter().map(|(shard, _)| shard.0)),
-            }]
-        };
-        Ok(Self { request: hash, asks: asks.collect(), skipped, unavailable, total })
+        let asks = asks.collect();
+        let skipped = unavailable(&plan.unavailable);
+        Ok(Self { request: hash, asks, skipped, unavailable: plan.unavailable.len(), total })
     }
+}
+
+/// What nobody can be asked for.
+fn unavailable(shards: &[(ShardId, Unavailable)]) -> Vec<Skipped> {
+    let Some((_, why)) = shards.first() else { return Vec::new() };
+    let message = match shards.len() {
+        1 => format!("a shard is not served: {why}"),
+        more => format!("{more} shards are not served, the first since {why}"),
+    };
+    let items = super::summary::items(shards.iter().map(|(shard, _)| shard.0));
+    vec![Skipped { reason: SkipReason::ShardUnavailable, message, items }]
 }
 
 /// What a cursor says, as long as the nodes hold the same shards as when it was made.
 fn resumed(cluster: &Arc<Cluster>, cursor: ClusterCursor) -> Result<Vec<Ask>, Problem> {
-    let map = cluster.map();
+    let (map, plan) = (cluster.map(), cluster.router().plan_search());
     let asks = cursor.parts.into_iter().map(|part| {
+        let start = place_of(&part.cursor).ok_or(SearchError::BadCursor)?;
         let holds = part.shards.iter().all(|(shard, epoch)| {
-            map.shards().get(*shard as usize).is_some_and(|now| {
+            map.shard(ShardId(*shard)).is_some_and(|now| {
                 now.owner.as_ref() == Some(&part.node) && now.epoch.0 == *epoch
             })
         });
-        let address = cluster.router().address(&part.node);
-        let place = place_of(&part.cursor);
-        match (holds, address, place) {
-            (true, Some(address), Some(start)) => Ok(Ask {
-                node: part.node,
-                address,
-                shards: part.shards.into_iter().collect(),
-                cursor: Some(part.cursor),
-                start,
-            }),
-            (_, _, None) => Err(SearchError::BadCursor.into()),
-            _ => Err(SearchError::ExpiredCursor.into()),
-        }
+        let target = plan.by_node.iter().map(|(target, _)| target);
+        let target = target.into_iter().find(|target| target.name == part.node).filter(|_| holds);
+        let address = target.ok_or(SearchError::ExpiredCursor)?.address.clone();
+        let shards = part.shards.into_iter().collect();
+        Ok(Ask { node: part.node, address, shards, cursor: Some(part.cursor), start })
     });
     asks.collect()
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aeterna_cluster::peers::NodeClient;
 use aeterna_index::search::{Progress, RankKey, Ranked, SearchRequest};
 use aeterna_proto::{self as proto, search_part};
 use aeterna_repo::DEFAULT_TENANT;
@@ -68,12 +69,12 @@ fn message(request: &SearchRequest, ask: &Ask) -> proto::SearchRequest {
 }
 
 async fn ask_node(
-    client: aeterna_cluster::peers::NodeClient,
+    client: Result<NodeClient, Status>,
     message: proto::SearchRequest,
     left: Duration,
     sender: &mpsc::Sender<Part>,
 ) -> Result<(), Failed> {
-    let mut client = client;
+    let mut client = client.map_err(failed)?;
     let mut request = tonic::Request::new(message);
     request.set_timeout(left);
     let mut stream = client.search(request).await.map_err(failed)?.into_inner();

@@ -133,16 +133,16 @@ pub async fn add(
     JsonBody(request): JsonBody<AddRequest>,
 ) -> Result<(StatusCode, Json<Repository>), Problem> {
     state.metrics.usage(DEFAULT_TENANT, "repoAdd");
-    let added = state
-        .manager
-        .add(AddRepository {
-            id: new.map(|Extension(NewId(id))| id),
-            tenant: DEFAULT_TENANT.to_owned(),
-            url: request.url,
-            name: request.name,
-            branches: request.branches,
-        })
-        .await?;
+    let add = AddRepository {
+        tenant: DEFAULT_TENANT.to_owned(),
+        url: request.url,
+        name: request.name,
+        branches: request.branches,
+    };
+    let added = match new {
+        Some(Extension(NewId(id))) => state.manager.add_as(id, add).await?,
+        None => state.manager.add(add).await?,
+    };
     Ok((StatusCode::ACCEPTED, Json(added.repository.into())))
 }
 
