@@ -164,9 +164,10 @@ pub(super) fn without_manifest(
     tracing::error!(%error, "a damaged manifest was set aside; its shard starts anew");
     let lost = repositories_of_files(folder)?;
     quarantine(folder, MANIFEST)?;
-    // No commit of the old manifest, which cursors may name, has such a number.
-    let mut manifest = Manifest::default();
-    (manifest.generation, manifest.lost) = (now_ms(), lost.clone());
+    // No commit or file of the old manifest, which cursors and copies may name, has such a number.
+    let number = now_ms();
+    let manifest =
+        Manifest { generation: number, next_id: number, lost: lost.clone(), ..Manifest::default() };
     manifest.write(folder)?;
     sync_folder(folder)?;
     let repositories = lost.into_iter().collect();

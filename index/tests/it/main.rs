@@ -7,6 +7,7 @@ mod check;
 mod content;
 mod damage;
 mod definitions;
+mod export;
 mod generate;
 mod naive;
 mod oracle;
