@@ -4,7 +4,7 @@
 //! and shards are called), [`shard_map`] (who owns each shard, and the only ways in which that may
 //! change), [`codec`] (values as bytes), [`placement`] (where shards ought to be), [`gossip`] (who is
 //! alive), [`consensus`] (the shard map as all nodes agree on it), [`peers`] (calls between nodes),
-//! [`supervisor`] (what a node does about all this).
+//! [`router`] (who is to be asked about a shard), [`supervisor`] (what a node does about all this).
 
 pub mod codec;
 pub mod consensus;
@@ -12,5 +12,6 @@ pub mod gossip;
 pub mod name;
 pub mod peers;
 pub mod placement;
+pub mod router;
 pub mod shard_map;
 pub mod supervisor;

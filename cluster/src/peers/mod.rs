@@ -4,6 +4,8 @@
 //! group, the shard map and proposals, whose messages are small and urgent, and one for searches and
 //! forwarded requests, whose answers may be large.
 
+mod answers;
+mod calls;
 mod channel;
 pub mod guard;
 mod proof;
@@ -19,6 +21,7 @@ use thiserror::Error;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
+pub use answers::Answers;
 pub use channel::PeerChannel;
 pub use guard::{Caller, Guard, Guarded, Refusal};
 pub use tls::PeerTls;

@@ -18,6 +18,8 @@ pub enum Step {
     EndMove(Epoch),
     /// [`super::ShardHost::release`]. Nothing is uploaded: who owns it now has fenced that off.
     Release,
+    /// [`super::ShardHost::release`] with an upload, of what nobody else takes from a node that stops.
+    Close,
 }
 
 /// What a node holds.
@@ -42,6 +44,12 @@ pub fn next_steps(map: &ShardMap, me: &NodeName, holding: Holding) -> BTreeMap<S
         step.map(|step| (number, step))
     });
     steps.collect()
+}
+
+/// The next step for each shard of a node that stops.
+pub fn closing_steps(held: &BTreeMap<ShardId, Held>) -> BTreeMap<ShardId, Step> {
+    let idle = held.values().filter(|held| !is_busy(held.state));
+    idle.map(|held| (held.shard, Step::Close)).collect()
 }
 
 fn is_busy(state: HeldState) -> bool {
@@ -103,8 +111,13 @@ mod tests {
         assert_eq!(map.apply(begin), [Ok(())]);
     }
 
-    fn step(map: &ShardMap, held: Option<(u64, HeldState)>, handed_over: Option<u64>) -> Option<Step> {
-        let held = held.map(|(epoch, state)| Held { shard: SHARD, epoch: Epoch(epoch), state, bytes: 0 });
+    fn step(
+        map: &ShardMap,
+        held: Option<(u64, HeldState)>,
+        handed_over: Option<u64>,
+    ) -> Option<Step> {
+        let held =
+            held.map(|(epoch, state)| Held { shard: SHARD, epoch: Epoch(epoch), state, bytes: 0 });
         let held = held.into_iter().map(|held| (SHARD, held)).collect();
         let handed_over = handed_over.into_iter().map(|epoch| (SHARD, Epoch(epoch))).collect();
         let holding = Holding { held: &held, handed_over: &handed_over };

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::rules::Rules;
-use super::view::{PeersView, RaftId, RaftView};
+use super::view::{PeersView, RaftView};
+use crate::consensus::RaftId;
+use crate::gossip::Liveness;
 use crate::name::{NodeName, ShardId};
 use crate::shard_map::ShardMap;
 
@@ -21,7 +23,7 @@ pub struct Memory {
     alive: BTreeSet<NodeName>,
     lost_voters: BTreeMap<RaftId, Duration>,
     bytes: BTreeMap<ShardId, u64>,
-    pub(super) balanced_at: Option<Duration>,
+    balanced_at: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -70,14 +72,14 @@ impl Memory {
             let Some(seen) = self.nodes.get_mut(name) else { continue };
             if is_dead {
                 seen.dead_since.get_or_insert(now);
-            } else if peers.get(name).is_some_and(|peer| peer.alive)
+            } else if peers.get(name).is_some_and(|peer| peer.alive())
                 && seen.dead_since.take().is_some()
             {
                 seen.returned_at = Some(now);
             }
         }
         let alive: BTreeSet<NodeName> =
-            peers.iter().filter(|(_, peer)| peer.alive).map(|(name, _)| name.clone()).collect();
+            peers.iter().filter(|(_, peer)| peer.alive()).map(|(name, _)| name.clone()).collect();
         if alive != self.alive {
             self.alive = alive;
             self.same_since = now;
@@ -87,7 +89,7 @@ impl Memory {
     fn see_voters(&mut self, map: &ShardMap, peers: &PeersView, raft: &RaftView, now: Duration) {
         let is_lost = |id: &RaftId, name: &NodeName| {
             let has_other_disk = peers.get(name).is_some_and(|peer| {
-                peer.alive && peer.raft_id.is_some_and(|raft_id| raft_id != *id)
+                peer.alive() && peer.raft_id.is_some_and(|raft_id| raft_id != *id)
             });
             has_other_disk || !map.members().contains_key(name)
         };
@@ -105,8 +107,8 @@ impl Memory {
     /// For how long a node has surely said nothing.
     fn silence(&self, name: &NodeName, peers: &PeersView, now: Duration) -> Duration {
         let silence = match peers.get(name) {
-            Some(peer) if peer.alive => return Duration::ZERO,
-            Some(peer) if peer.left => return Duration::MAX,
+            Some(peer) if peer.alive() => return Duration::ZERO,
+            Some(peer) if peer.liveness == Liveness::Left => return Duration::MAX,
             Some(peer) => peer.heartbeat_age,
             None => {
                 let absent = self.nodes.get(name).and_then(|seen| seen.absent_since);
@@ -146,6 +148,15 @@ impl Memory {
     /// For how long a member of the Raft group has been dead, without its disk, or no member.
     pub(super) fn lost_for(&self, id: RaftId, now: Duration) -> Option<Duration> {
         self.lost_voters.get(&id).map(|since| now.saturating_sub(*since))
+    }
+
+    /// Notes that it was looked for shards to move for balance.
+    pub fn set_balanced(&mut self, now: Duration) {
+        self.balanced_at = Some(now);
+    }
+
+    pub(super) fn balanced_at(&self) -> Option<Duration> {
+        self.balanced_at
     }
 
     /// Bytes of a shard, as its owner said last.

@@ -10,21 +10,37 @@
 //! which gives the shard to the new owner under the next epoch. The new owner fences the old epoch
 //! off in cold storage only after that, so nothing that was acknowledged is behind the fence.
 
+mod activity;
+mod adapters;
 pub mod decide;
+mod drain;
+mod feed;
+pub mod follow;
+mod follower;
+mod leader;
 pub mod memory;
+pub mod proposals;
 pub mod rules;
+mod run;
 pub mod view;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::consensus::{RaftId, RaftNode};
 use crate::name::{Epoch, NodeName, ShardId};
 use crate::shard_map::{Command, Outcome, ShardMap};
-use view::{PeersView, RaftId, RaftMember, RaftView};
+use view::{PeersView, RaftView};
+
+pub use activity::{Doing, Failure, SupervisorStatus};
+pub use adapters::GossipAdapter;
+pub use drain::Drained;
+pub use run::{Parts, Supervisor, SupervisorConfig};
 
 /// The shards on this node's disk. Each call is for one shard, and there is never more than one at a
 /// time for the same shard.
@@ -113,11 +129,14 @@ pub enum ProposeFailure {
     })]
     NotLeader {
         /// Who does, as far as this node knows.
-        leader: Option<RaftMember>,
+        leader: Option<RaftNode>,
     },
     /// It is not known whether it was applied, or will be.
     #[error("no answer of the Raft group in {0:?}; whether the command was applied is not known")]
     Timeout(Duration),
+    /// It cannot be done now, and can be a little later.
+    #[error("{0}")]
+    NotYet(String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -148,7 +167,7 @@ pub trait ConsensusApi: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`ProposeFailure`].
-    async fn add_learner(&self, id: RaftId, member: RaftMember) -> Result<(), ProposeFailure>;
+    async fn add_learner(&self, id: RaftId, member: RaftNode) -> Result<(), ProposeFailure>;
 
     /// Lets a learner vote.
     ///
@@ -172,7 +191,7 @@ pub trait ConsensusApi: Send + Sync + 'static {
 /// The gossip.
 pub trait MembershipApi: Send + Sync + 'static {
     /// All nodes, this one included, as they are now.
-    fn peers(&self) -> PeersView;
+    fn peers(&self) -> Arc<PeersView>;
 }
 
 /// What a node answered to a proposal.
@@ -183,7 +202,7 @@ pub enum Proposed {
     /// It does not lead.
     NotLeader {
         /// Who does, as far as it knows.
-        leader: Option<RaftMember>,
+        leader: Option<RaftNode>,
     },
 }
 
@@ -196,7 +215,7 @@ pub trait PeerApi: Send + Sync + 'static {
     /// That the node did not answer in time, or what it said was wrong with the call.
     async fn pull_map(
         &self,
-        from: &RaftMember,
+        from: &RaftNode,
         newer_than: u64,
         deadline: Duration,
     ) -> Result<Option<ShardMap>, PeerFailure>;
@@ -208,10 +227,13 @@ pub trait PeerApi: Send + Sync + 'static {
     /// be applied nevertheless.
     async fn propose(
         &self,
-        to: &RaftMember,
+        to: &RaftNode,
         command: &Command,
         deadline: Duration,
     ) -> Result<Proposed, PeerFailure>;
+
+    /// Learns where nodes are now.
+    fn set_addresses(&self, addresses: BTreeMap<NodeName, String>);
 }
 
 /// A call that failed.

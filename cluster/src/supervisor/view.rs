@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::consensus::{RaftId, RaftNode};
+use crate::gossip::Liveness;
 use crate::name::{NodeName, ShardId};
 
 /// The Raft group as this node sees it.
@@ -56,11 +57,20 @@ pub struct PeerView {
     pub heartbeat_age: Duration,
     /// Whether it is likely to be gone, sooner than its timeout says so. For reads alone.
     pub suspected: bool,
-    /// Whether its heartbeat grows, and has not timed out. Of a node that this one has only heard of
-    /// it is not known yet: it is neither alive nor dead.
-    pub alive: bool,
-    /// Whether it said that it goes, and is gone: there is nothing to wait for.
-    pub left: bool,
+    /// What follows from that.
+    pub liveness: Liveness,
+}
+
+impl PeerView {
+    /// Whether its heartbeat grows, and has not timed out.
+    pub fn alive(&self) -> bool {
+        self.liveness == Liveness::Alive
+    }
+
+    /// Whether its heartbeat has timed out, or it said that it goes.
+    pub fn gone(&self) -> bool {
+        matches!(self.liveness, Liveness::Dead | Liveness::Left)
+    }
 }
 
 /// All nodes that the gossip tells of, this one included.

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use super::memory::Memory;
 use super::rules::Rules;
-use super::view::{PeersView, RaftId, RaftMember, RaftView};
+use super::view::{PeersView, RaftView};
+use crate::consensus::{RaftId, RaftNode};
 use crate::placement;
 use crate::shard_map::{Command, ShardMap};
 
@@ -27,7 +28,7 @@ pub enum Action {
         /// Of its disk.
         id: RaftId,
         /// Where it is.
-        member: RaftMember,
+        member: RaftNode,
     },
     /// To let a learner vote.
     Promote(RaftId),

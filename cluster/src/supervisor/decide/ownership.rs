@@ -13,7 +13,7 @@ pub(super) fn joins(situation: &Situation) -> Vec<Command> {
         None => peer.ready && !peer.draining,
         Some(member) => !member.leaving && !tells_the_same(member, peer),
     };
-    let news = situation.peers.iter().filter(|(name, peer)| peer.alive && is_news(name, peer));
+    let news = situation.peers.iter().filter(|(name, peer)| peer.alive() && is_news(name, peer));
     news.map(|(name, peer)| Command::Join {
         node: name.clone(),
         zone: peer.zone.clone(),
@@ -168,7 +168,7 @@ fn state(situation: &Situation, name: &NodeName, member: &Member) -> State {
 
 fn may_take(situation: &Situation, name: &NodeName) -> bool {
     let peer = situation.peers.get(name);
-    peer.is_some_and(|peer| peer.alive && peer.ready && !peer.full && !peer.suspected)
+    peer.is_some_and(|peer| peer.alive() && peer.ready && !peer.full && !peer.suspected)
 }
 
 /// Whether the cluster is so young that it is better to wait for more nodes.
@@ -187,11 +187,11 @@ fn is_forming(situation: &Situation) -> bool {
 pub(super) fn is_time_to_balance(situation: &Situation) -> bool {
     let Situation { map, peers, memory, rules, now, .. } = situation;
     let is_due =
-        memory.balanced_at.is_none_or(|at| now.saturating_sub(at) >= rules.rebalance_interval);
+        memory.balanced_at().is_none_or(|at| now.saturating_sub(at) >= rules.rebalance_interval);
     rules.rebalance
         && is_due
         && peers.iter().filter(|(name, _)| map.members().contains_key(*name)).all(|(name, peer)| {
             let owned = map.shards().iter().filter(|shard| shard.owner.as_ref() == Some(name));
-            peer.alive && peer.shards_serving as usize >= owned.count()
+            peer.alive() && peer.shards_serving as usize >= owned.count()
         })
 }

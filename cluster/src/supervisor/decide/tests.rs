@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Action, Situation, decide};
+use crate::consensus::{RaftId, RaftNode};
+use crate::gossip::Liveness;
 use crate::name::{Epoch, NodeName, ShardId};
 use crate::shard_map::{Assignment, Command, ShardMap};
 use crate::supervisor::memory::Memory;
 use crate::supervisor::rules::Rules;
-use crate::supervisor::view::{PeerView, PeersView, RaftId, RaftMember, RaftView};
+use crate::supervisor::view::{PeerView, PeersView, RaftView};
 
 const TICK: Duration = Duration::from_millis(500);
 
@@ -17,8 +19,8 @@ fn name(number: u64) -> NodeName {
     format!("node-{number}").parse().unwrap()
 }
 
-fn member(number: u64) -> RaftMember {
-    RaftMember { name: name(number), address: address(number) }
+fn member(number: u64) -> RaftNode {
+    RaftNode { name: name(number), address: address(number) }
 }
 
 fn address(number: u64) -> String {
@@ -40,8 +42,7 @@ fn peer(number: u64) -> PeerView {
         shard_bytes: BTreeMap::new(),
         heartbeat_age: Duration::ZERO,
         suspected: false,
-        alive: true,
-        left: false,
+        liveness: Liveness::Alive,
     }
 }
 
@@ -91,7 +92,9 @@ impl World {
     fn look(&mut self) -> Vec<Action> {
         for name in &self.silent {
             if let Some(peer) = self.peers.get_mut(name) {
-                peer.alive = peer.heartbeat_age <= self.rules.heartbeat_timeout;
+                if peer.heartbeat_age > self.rules.heartbeat_timeout {
+                    peer.liveness = Liveness::Dead;
+                }
             }
         }
         self.memory.observe(&self.map, &self.peers, &self.raft, self.now, &self.rules);
@@ -155,7 +158,7 @@ impl World {
     fn hear(&mut self, number: u64) {
         self.silent.retain(|silent| *silent != name(number));
         let peer = self.peers.entry(name(number)).or_insert_with(|| peer(number));
-        (peer.heartbeat_age, peer.alive) = (Duration::ZERO, true);
+        (peer.heartbeat_age, peer.liveness) = (Duration::ZERO, Liveness::Alive);
     }
 
     fn owned(&self, number: u64) -> Vec<ShardId> {
@@ -284,8 +287,7 @@ fn one_that_gossip_has_forgotten_is_dead_too() {
 #[test]
 fn one_that_said_goodbye_is_not_waited_for() {
     let mut world = World::settled(3, 9);
-    let peer = world.peers.get_mut(&name(2)).unwrap();
-    (peer.alive, peer.left) = (false, true);
+    world.peers.get_mut(&name(2)).unwrap().liveness = Liveness::Left;
     world.run(2 * TICK);
     assert!(world.owned(2).is_empty());
 }
@@ -294,9 +296,9 @@ fn one_that_said_goodbye_is_not_waited_for() {
 fn one_that_was_only_heard_of_is_neither_dead_nor_alive() {
     let mut world = World::settled(2, 4);
     world.hear(2);
-    world.peers.get_mut(&name(2)).unwrap().alive = false;
+    world.peers.get_mut(&name(2)).unwrap().liveness = Liveness::HeardOf;
     world.silence(1);
-    world.peers.get_mut(&name(1)).unwrap().alive = false;
+    world.peers.get_mut(&name(1)).unwrap().liveness = Liveness::HeardOf;
     let before = world.map.clone();
     assert_eq!(world.run(secs(5)), []);
     assert_eq!(world.map, before);
@@ -572,7 +574,7 @@ fn a_change_that_was_not_finished_comes_first() {
     let mut world = World::settled(3, 0);
     world.raft.changing = true;
     world.peers.get_mut(&name(1)).unwrap().grpc = "127.0.0.1:9".to_owned();
-    let member = RaftMember { name: name(1), address: "127.0.0.1:9".to_owned() };
+    let member = RaftNode { name: name(1), address: "127.0.0.1:9".to_owned() };
     assert_eq!(world.run(TICK), [Action::Settle]);
     assert_eq!(world.run(secs(5)), [Action::AddLearner { id: RaftId(101), member }]);
 }

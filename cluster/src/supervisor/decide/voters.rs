@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Action, Situation};
+use crate::consensus::{RaftId, RaftNode};
 use crate::name::NodeName;
 use crate::supervisor::rules::wanted_voters;
-use crate::supervisor::view::{PeerView, RaftId, RaftMember};
+use crate::supervisor::view::PeerView;
 
 /// The next change of the Raft group.
 pub(super) fn next_change(situation: &Situation) -> Option<Action> {
@@ -104,9 +105,9 @@ impl<'a> Group<'a> {
     /// Whether those who would be left are enough to decide, as far as is known.
     fn can_do_without(&self, id: RaftId) -> bool {
         let others = self.situation.raft.voters.iter().filter(|(other, _)| **other != id);
-        let is_alive = |(other, voter): &(&RaftId, &RaftMember)| {
+        let is_alive = |(other, voter): &(&RaftId, &RaftNode)| {
             let peer = self.situation.peers.get(&voter.name);
-            peer.is_some_and(|peer| peer.alive && peer.raft_id == Some(**other))
+            peer.is_some_and(|peer| peer.alive() && peer.raft_id == Some(**other))
         };
         let alive = others.clone().filter(is_alive).count();
         alive * 2 > others.count()
@@ -123,7 +124,7 @@ impl<'a> Group<'a> {
     }
 
     /// A node that could vote and is not in the group, of the zone with the fewest voters.
-    fn candidate(&self) -> Option<(RaftId, RaftMember)> {
+    fn candidate(&self) -> Option<(RaftId, RaftNode)> {
         let raft = self.situation.raft;
         let is_in = |id: &RaftId| raft.voters.contains_key(id) || raft.learners.contains_key(id);
         let mut zones: BTreeMap<&Option<String>, usize> = BTreeMap::new();
@@ -142,14 +143,14 @@ impl<'a> Group<'a> {
         let crowd = |peer: &PeerView| zones.get(&peer.zone).copied().unwrap_or(0);
         let best = candidates.min_by_key(|(_, name, peer)| (crowd(peer), (*name).clone()));
         best.map(|(id, name, peer)| {
-            (id, RaftMember { name: name.clone(), address: peer.grpc.clone() })
+            (id, RaftNode { name: name.clone(), address: peer.grpc.clone() })
         })
     }
 
     /// How many healthy voters stand in the zone of a member of the group.
     fn crowd(&self, id: RaftId) -> usize {
         let raft = self.situation.raft;
-        let zone = |member: &RaftMember| {
+        let zone = |member: &RaftNode| {
             self.situation.peers.get(&member.name).and_then(|peer| peer.zone.clone())
         };
         let member = raft.voters.get(&id).or_else(|| raft.learners.get(&id));
@@ -164,8 +165,8 @@ fn readdress(situation: &Situation) -> Option<Action> {
     let members = situation.raft.voters.iter().chain(&situation.raft.learners);
     let mut moved = members.filter_map(|(id, member)| {
         let peer = situation.peers.get(&member.name)?;
-        let is_elsewhere = peer.alive && peer.raft_id == Some(*id) && peer.grpc != member.address;
-        let member = RaftMember { name: member.name.clone(), address: peer.grpc.clone() };
+        let is_elsewhere = peer.alive() && peer.raft_id == Some(*id) && peer.grpc != member.address;
+        let member = RaftNode { name: member.name.clone(), address: peer.grpc.clone() };
         is_elsewhere.then_some(Action::AddLearner { id: *id, member })
     });
     moved.next()
@@ -174,7 +175,7 @@ fn readdress(situation: &Situation) -> Option<Action> {
 /// Whether a node may get a vote: one that is here to stay.
 fn can_vote(situation: &Situation, name: &NodeName, peer: &PeerView) -> bool {
     let member = situation.map.members().get(name);
-    peer.alive
+    peer.alive()
         && !peer.suspected
         && !peer.draining
         && member.is_some_and(|member| !member.leaving)
@@ -186,7 +187,7 @@ fn can_vote(situation: &Situation, name: &NodeName, peer: &PeerView) -> bool {
 fn is_lost(situation: &Situation, id: RaftId, name: &NodeName) -> bool {
     let peer = situation.peers.get(name);
     let has_other_disk =
-        peer.is_some_and(|peer| peer.alive && peer.raft_id.is_some_and(|raft_id| raft_id != id));
+        peer.is_some_and(|peer| peer.alive() && peer.raft_id.is_some_and(|raft_id| raft_id != id));
     let is_gone = has_other_disk || !situation.map.members().contains_key(name);
     let grace = if is_gone { situation.rules.disk_grace } else { situation.rules.voter_grace };
     is_lost_for(situation, id, grace)
