@@ -7,6 +7,7 @@
 mod facts;
 mod forward;
 mod host;
+mod join;
 pub mod metrics;
 mod operations;
 mod service;
@@ -16,31 +17,32 @@ mod status;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aeterna_cluster::codec;
-use aeterna_cluster::consensus::{Consensus, ConsensusConfig};
+use aeterna_cluster::consensus::{
+    Consensus, MAX_COMMAND_BYTES, MAX_MESSAGE_BYTES, ProposeError, RaftNode,
+};
 use aeterna_cluster::gossip::seal::ClusterKeys;
-use aeterna_cluster::gossip::{Facts, GossipConfig, Membership};
+use aeterna_cluster::gossip::{Facts, Membership};
 use aeterna_cluster::name::{NodeName, ShardId};
-use aeterna_cluster::peers::{NodeClient, Peers};
+use aeterna_cluster::peers::{Guard, NodeClient, Peers};
 use aeterna_cluster::router::{Router, Target};
 use aeterna_cluster::shard_map::ShardMap;
-use aeterna_cluster::supervisor::Supervisor;
+use aeterna_cluster::supervisor::rules::Rules;
+use aeterna_cluster::supervisor::{MembershipApi, Supervisor};
 use aeterna_index::RepositoryId;
 use aeterna_proto as proto;
 use aeterna_repo::RepoManager;
 use aeterna_repo::cold_storage::ColdStorage;
-use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tonic::Status;
 use uuid::Uuid;
 
 pub use self::forward::{Forwarded, NewId, add_at_owner, to_owner};
-use self::host::{Host, Starts};
+use self::host::Starts;
 use self::metrics::ClusterMetrics;
-pub use self::service::NodeService;
 pub use self::start::StartError;
 use crate::api::cluster::Failure;
 use crate::api::time_of;
@@ -89,6 +91,11 @@ impl Opening {
         Ok(Self { folder, claimed, name, keys, listener, cold })
     }
 
+    /// The cluster's identity.
+    pub fn id(&self) -> Uuid {
+        self.claimed.claim.cluster
+    }
+
     /// Shards of the cluster.
     pub fn shards(&self) -> u32 {
         self.claimed.claim.shards
@@ -106,12 +113,14 @@ pub struct Cluster {
     manager: Arc<RepoManager>,
     consensus: Arc<Consensus>,
     membership: Arc<Membership>,
+    adapter: Arc<dyn MembershipApi>,
     peers: Arc<Peers>,
+    guard: Arc<Guard>,
     router: Arc<Router>,
     supervisor: Supervisor,
+    rules: Rules,
     metrics: Arc<ClusterMetrics>,
     starts: Starts,
-    failure: Mutex<Option<Failure>>,
     calls: Mutex<Option<TcpListener>>,
 }
 
@@ -187,13 +196,8 @@ impl Cluster {
     }
 
     fn last_failure(&self) -> Option<Failure> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Keeps what failed last, for the status.
-    pub fn failed(&self, message: String) {
-        let at = time_of(OffsetDateTime::now_utc());
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure { at, message });
+        let failure = self.supervisor.status().failures.into_iter().next()?;
+        Some(Failure { at: time_of(failure.at.into()), message: failure.what })
     }
 
     /// Where a repository is, by the shard map.
@@ -267,9 +271,32 @@ impl Cluster {
         if map.version() <= version {
             return Ok(proto::ShardMapResponse { version: map.version(), map: Default::default() });
         }
-        let encoded = codec::encode(&*map, codec::MAX_MAP_BYTES);
+        let encoded = codec::encode(&*map, MAX_MESSAGE_BYTES);
         let encoded = encoded.map_err(|error| Status::internal(error.to_string()))?;
         Ok(proto::ShardMapResponse { version: map.version(), map: encoded.into() })
+    }
+
+    /// Has a command applied for another node, if this one leads.
+    async fn propose_for(&self, command: &[u8]) -> Result<proto::ProposeResponse, Status> {
+        let command = codec::decode(command, MAX_COMMAND_BYTES)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let refused = |leader: Option<RaftNode>| {
+            let (leader, leader_address) =
+                leader.map(|node| (node.name.to_string(), node.address)).unwrap_or_default();
+            proto::ProposeResponse { leader, leader_address, ..Default::default() }
+        };
+        match self.consensus.propose(command).await {
+            Ok(outcome) => {
+                let outcome = codec::encode(&outcome, MAX_MESSAGE_BYTES)
+                    .map_err(|error| Status::internal(error.to_string()))?;
+                Ok(proto::ProposeResponse { applied: true, outcome: outcome.into(), ..Default::default() })
+            }
+            Err(ProposeError::NotLeader { leader }) => Ok(refused(leader)),
+            Err(error @ ProposeError::Timeout { .. }) => {
+                Err(Status::deadline_exceeded(error.to_string()))
+            }
+            Err(error) => Err(Status::unavailable(error.to_string())),
+        }
     }
 }
 

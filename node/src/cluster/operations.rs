@@ -2,16 +2,24 @@
 //! them agreed on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aeterna_cluster::name::{NodeName, ShardId};
 use aeterna_cluster::placement::{self, Input};
 use aeterna_cluster::shard_map::{Command, Refusal};
-use aeterna_cluster::supervisor::ProposeFailure;
+use aeterna_cluster::supervisor::decide::{self, Situation};
+use aeterna_cluster::supervisor::memory::Memory;
+use aeterna_cluster::supervisor::{ConsensusApi, ProposeFailure};
 use axum::http::StatusCode;
 
 use super::Cluster;
 use crate::api::cluster::{Balance, Move, Rebalance, Shard};
 use crate::http::problem::Problem;
+
+/// Time for the cluster to agree on a change.
+const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
+/// Time to see the map with it.
+const REFRESH_DEADLINE: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// Has a shard moved to a node.
@@ -99,6 +107,23 @@ impl Cluster {
         self.change(Command::Remove { node }).await
     }
 
+    /// What placement is asked about, as this node sees it.
+    fn placement_input(&self) -> Input {
+        let (map, peers) = (self.map(), self.adapter.peers());
+        let raft = ConsensusApi::status(&*self.consensus);
+        let mut memory = Memory::default();
+        memory.observe(&map, &peers, &raft, Duration::ZERO, &self.rules);
+        let situation = Situation {
+            map: &map,
+            peers: &peers,
+            raft: &raft,
+            memory: &memory,
+            rules: &self.rules,
+            now: Duration::ZERO,
+        };
+        decide::placement_input(&situation)
+    }
+
     fn member(&self, name: &str) -> Result<NodeName, Problem> {
         let map = self.map();
         let known = name.parse::<NodeName>().ok().filter(|name| map.members().contains_key(name));
@@ -115,7 +140,13 @@ impl Cluster {
 
     /// Has a command agreed on, wherever the leader is.
     async fn change(&self, command: Command) -> Result<(), Problem> {
-        let outcome = self.supervisor.propose(command).await.map_err(undecided)?;
+        let before = self.map().version();
+        let outcome = self.supervisor.proposals().propose(&command, PROPOSE_DEADLINE).await;
+        let outcome = outcome.map_err(undecided)?;
+        // What was agreed on is to be seen in the answer.
+        if let Err(error) = self.router.refresh(before + 1, REFRESH_DEADLINE).await {
+            tracing::debug!(%error, "the change is not seen yet");
+        }
         outcome.into_iter().find_map(Result::err).map_or(Ok(()), |refusal| Err(refused(&refusal)))
     }
 }
