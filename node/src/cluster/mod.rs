@@ -20,14 +20,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use aeterna_cluster::codec;
-use aeterna_cluster::consensus::{
-    Consensus, MAX_COMMAND_BYTES, MAX_MESSAGE_BYTES, ProposeError, RaftNode,
-};
+use aeterna_cluster::consensus::Consensus;
 use aeterna_cluster::gossip::seal::ClusterKeys;
 use aeterna_cluster::gossip::{Facts, Membership};
 use aeterna_cluster::name::{NodeName, ShardId};
-use aeterna_cluster::peers::{Guard, NodeClient, Peers};
+use aeterna_cluster::peers::{Answers, Guard, NodeClient, Peers};
 use aeterna_cluster::router::{Router, Target};
 use aeterna_cluster::shard_map::ShardMap;
 use aeterna_cluster::supervisor::rules::Rules;
@@ -178,9 +175,13 @@ impl Cluster {
         &self.metrics
     }
 
-    /// This node's part of the Raft group.
-    pub fn consensus(&self) -> &Consensus {
-        &self.consensus
+    /// What answers the calls that the cluster itself makes.
+    fn answers(&self) -> Answers {
+        Answers {
+            consensus: Arc::clone(&self.consensus),
+            router: Arc::clone(&self.router),
+            proposals: Arc::clone(self.supervisor.proposals()),
+        }
     }
 
     /// For searches and forwarded requests of another node.
@@ -263,40 +264,6 @@ impl Cluster {
             status.metadata_mut().insert(MAP_VERSION, version);
         }
         Err(status)
-    }
-
-    /// The map for a node that has this version of it.
-    fn map_newer_than(&self, version: u64) -> Result<proto::ShardMapResponse, Status> {
-        let map = self.map();
-        if map.version() <= version {
-            return Ok(proto::ShardMapResponse { version: map.version(), map: Default::default() });
-        }
-        let encoded = codec::encode(&*map, MAX_MESSAGE_BYTES);
-        let encoded = encoded.map_err(|error| Status::internal(error.to_string()))?;
-        Ok(proto::ShardMapResponse { version: map.version(), map: encoded.into() })
-    }
-
-    /// Has a command applied for another node, if this one leads.
-    async fn propose_for(&self, command: &[u8]) -> Result<proto::ProposeResponse, Status> {
-        let command = codec::decode(command, MAX_COMMAND_BYTES)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let refused = |leader: Option<RaftNode>| {
-            let (leader, leader_address) =
-                leader.map(|node| (node.name.to_string(), node.address)).unwrap_or_default();
-            proto::ProposeResponse { leader, leader_address, ..Default::default() }
-        };
-        match self.consensus.propose(command).await {
-            Ok(outcome) => {
-                let outcome = codec::encode(&outcome, MAX_MESSAGE_BYTES)
-                    .map_err(|error| Status::internal(error.to_string()))?;
-                Ok(proto::ProposeResponse { applied: true, outcome: outcome.into(), ..Default::default() })
-            }
-            Err(ProposeError::NotLeader { leader }) => Ok(refused(leader)),
-            Err(error @ ProposeError::Timeout { .. }) => {
-                Err(Status::deadline_exceeded(error.to_string()))
-            }
-            Err(error) => Err(Status::unavailable(error.to_string())),
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use aeterna_cluster::consensus::ConsensusError;
+use aeterna_cluster::peers::Answers;
 use aeterna_index::search::{Cancel, Limits, SearchRequest};
 use aeterna_proto::node_server::Node;
 use aeterna_proto::{self as proto};
@@ -22,6 +22,7 @@ const MAX_SHARDS: usize = 65_536;
 /// The service of a node.
 pub struct NodeService {
     cluster: Arc<Cluster>,
+    answers: Answers,
     state: Weak<AppState>,
     router: Router,
 }
@@ -29,7 +30,7 @@ pub struct NodeService {
 impl NodeService {
     /// Answers with these parts of the node.
     pub fn new(cluster: Arc<Cluster>, state: &Arc<AppState>, router: Router) -> Self {
-        Self { cluster, state: Arc::downgrade(state), router }
+        Self { answers: cluster.answers(), cluster, state: Arc::downgrade(state), router }
     }
 
     fn state(&self) -> Result<Arc<AppState>, Status> {
@@ -43,30 +44,21 @@ impl Node for NodeService {
         &self,
         request: Request<proto::RaftRequest>,
     ) -> Result<Response<proto::RaftResponse>, Status> {
-        let message = request.into_inner();
-        let payload = self
-            .cluster
-            .consensus()
-            .receive(&message.kind, message.target.into(), &message.payload)
-            .await
-            .map_err(raft_status)?;
-        Ok(Response::new(proto::RaftResponse { payload: payload.into() }))
+        self.answers.raft(request.into_inner()).await.map(Response::new)
     }
 
     async fn shard_map(
         &self,
         request: Request<proto::ShardMapRequest>,
     ) -> Result<Response<proto::ShardMapResponse>, Status> {
-        let newer_than = request.into_inner().version;
-        Ok(Response::new(self.cluster.map_newer_than(newer_than)?))
+        self.answers.shard_map(request.get_ref()).map(Response::new)
     }
 
     async fn propose(
         &self,
         request: Request<proto::ProposeRequest>,
     ) -> Result<Response<proto::ProposeResponse>, Status> {
-        let answer = self.cluster.propose_for(&request.into_inner().command).await?;
-        Ok(Response::new(answer))
+        self.answers.propose(request.get_ref()).await.map(Response::new)
     }
 
     type SearchStream = Pin<Box<dyn Stream<Item = Result<proto::SearchPart, Status>> + Send>>;
@@ -131,8 +123,4 @@ fn engine_request(state: &AppState, message: proto::SearchRequest) -> SearchRequ
             ..Limits::default()
         },
     }
-}
-
-fn raft_status(error: ConsensusError) -> Status {
-    Status::failed_precondition(error.to_string())
 }

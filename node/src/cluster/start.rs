@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use aeterna_cluster::consensus::ConsensusError;
@@ -140,7 +139,7 @@ pub fn keys(config: &Config) -> Result<Option<ClusterKeys>, StartError> {
     if keys.next().is_some() {
         return Err(bad("it has more than two".to_owned()));
     }
-    Ok(Some(ClusterKeys { seal, also_open: also }))
+    Ok(Some(ClusterKeys { current: seal, other: also }))
 }
 
 /// This node's name.
@@ -208,7 +207,7 @@ pub async fn claim(
 async fn claim_patiently(cold: &ColdStorage, mine: &ClusterClaim) -> Result<ClusterClaim, ColdError> {
     loop {
         match cold.claim(mine).await {
-            Err(error) if error.is_temporary() => {
+            Err(error @ ColdError::Unavailable { .. }) => {
                 tracing::warn!(%error, "waiting for cold storage, which says which cluster this is");
                 tokio::time::sleep(RETRY).await;
             }

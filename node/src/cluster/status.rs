@@ -138,7 +138,7 @@ impl Cluster {
                 .counters()
                 .refused
                 .into_iter()
-                .map(|(reason, count)| (reason.as_str().to_owned(), count))
+                .map(|(reason, count)| (format!("{reason:?}").to_ascii_lowercase(), count))
                 .collect(),
         }
     }

@@ -95,6 +95,8 @@ settings! {
     cluster_capacity: u64 = 100, "cluster.capacity", "AETERNA_CLUSTER_CAPACITY", Some((1, 10_000));
     /// Seconds without a heartbeat after which a node is dead and its shards go to others.
     heartbeat_timeout_seconds: u64 = 10, "cluster.heartbeat_timeout_seconds", "AETERNA_CLUSTER_HEARTBEAT_TIMEOUT_SECONDS", Some((2, 3600));
+    /// Milliseconds without a sign of life after which a search goes on without another node.
+    peer_timeout_ms: u64 = 2000, "cluster.peer_timeout_ms", "AETERNA_CLUSTER_PEER_TIMEOUT_MS", Some((100, 600_000));
     /// Shards that a node restores at once.
     concurrent_restores: u64 = 8, "cluster.concurrent_restores", "AETERNA_CLUSTER_CONCURRENT_RESTORES", Some((1, 256));
 

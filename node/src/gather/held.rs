@@ -4,7 +4,7 @@ use aeterna_index::search::{SkipReason, Skipped};
 use aeterna_repo::{RepoManager, ShardState};
 
 use super::Wanted;
-use super::summary::items;
+use super::plan::named;
 
 /// What is asked of a node, by whether it can answer.
 #[derive(Debug, Default)]
@@ -13,8 +13,6 @@ pub struct HeldOf {
     pub serving: Vec<u32>,
     /// What it does not, and why.
     pub skipped: Vec<Skipped>,
-    /// Number of those.
-    pub failed: u64,
 }
 
 /// Looks at what is wanted.
@@ -36,14 +34,13 @@ pub fn held_of(manager: &RepoManager, wanted: &Wanted) -> HeldOf {
             }
         }
     }
-    held.failed = (restoring.len() + elsewhere.len()) as u64;
     for (reason, message, shards) in [
         (SkipReason::ShardRestoring, "shards are being restored", restoring),
         (SkipReason::ShardUnavailable, "shards have changed hands", elsewhere),
     ] {
         if !shards.is_empty() {
             let message = format!("{} {message}", shards.len());
-            let items = items(shards.into_iter());
+            let items = named(shards.into_iter());
             held.skipped.push(Skipped { reason, message, items });
         }
     }

@@ -5,27 +5,23 @@
 
 mod cursor;
 mod held;
-mod merge;
 mod part;
 mod plan;
 mod remote;
-mod summary;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aeterna_index::search::{
-    Cancel, Output, Progress, Ranked, SearchError, SearchRequest, SearchResponse, cursor_at,
+    Cancel, Ending, Gather, Output, Progress, Ranked, SearchError, SearchRequest, SearchResponse,
+    SkipReason, Skipped, Step, cursor_at, page_of,
 };
-use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
-pub use self::merge::{End, Failed, Part};
-pub use self::part::{CancelOnDrop, Parts, Wanted, start as start_part};
 use self::cursor::{ClusterCursor, Place};
-use self::merge::{Source, best};
-use self::plan::{Ask, Asked};
+pub use self::part::{Parts, Wanted, start as start_part};
+use self::plan::{Ask, Asked, named};
 pub use self::remote::encoded;
 use crate::cluster::Cluster;
 use crate::http::AppState;
@@ -35,6 +31,46 @@ use crate::http::problem::Problem;
 const BATCH: usize = 64;
 /// What a node may take longer than the search's own deadline, for its lines and its way here.
 const DEADLINE_SLACK: Duration = Duration::from_secs(2);
+
+/// What a node sends of its part.
+#[derive(Debug)]
+pub enum Part {
+    /// Results, in the node's order.
+    Ranked(Vec<Ranked>),
+    /// That it is still at it, and how far; not how far where that is not known.
+    Progress(Option<Progress>),
+    /// The end.
+    End(Box<Ending>),
+    /// That it cannot answer.
+    Failed(Failed),
+}
+
+/// Why a node has no part in the answer.
+#[derive(Clone, Debug)]
+pub enum Failed {
+    /// The request is wrong, or its cursor has expired: so it is for every node.
+    Refused(Problem),
+    /// Nothing more was heard of the node.
+    Silent,
+    /// The node could not be reached, or broke off.
+    Broken(String),
+}
+
+impl Failed {
+    fn skipped(&self, ask: &Ask) -> Skipped {
+        let node = &ask.node;
+        let (reason, message) = match self {
+            Self::Silent => (SkipReason::ShardUnavailable, format!("{node} does not answer")),
+            Self::Broken(why) => {
+                (SkipReason::ShardUnavailable, format!("{node} does not answer: {why}"))
+            }
+            Self::Refused(problem) => {
+                (SkipReason::ShardUnavailable, format!("{node} refuses: {}", problem.detail()))
+            }
+        };
+        Skipped { reason, message, items: named(ask.shards.keys().copied()) }
+    }
+}
 
 /// The answer of the whole cluster; its results went to the output. Blocks.
 ///
@@ -48,124 +84,82 @@ pub fn search(
 ) -> Result<SearchResponse, Problem> {
     let started = Instant::now();
     let asked = Asked::of(cluster, request)?;
-    let page = plan::page_of(request);
-    let runtime = Handle::current();
-    let mut gathering = Gathering {
-        runtime,
-        patience: Duration::from_millis(state.config.peer_timeout_ms),
-        until: started + request.limits.deadline + DEADLINE_SLACK,
-        cancel: &request.cancel,
-        sources: Vec::new(),
-        guards: Vec::new(),
-    };
-    gathering.start(state, cluster, request, &asked);
-    gathering.fill();
-    gathering.refused()?;
-    if request.require_complete && let Some(problem) = gathering.incomplete(&asked) {
-        return Err(problem);
+    if request.require_complete && !asked.skipped.is_empty() {
+        return Err(SearchError::Incomplete(asked.skipped).into());
     }
-    gathering.deliver(page, output);
-    gathering.finish();
+    cluster.metrics().scattered(asked.asks.len());
+    let begins: Vec<_> = asked.asks.iter().map(|ask| ask.begin).collect();
+    let mut gathering = Gathering {
+        runtime: Handle::current(),
+        until: started + request.limits.deadline + DEADLINE_SLACK,
+        request,
+        asked: &asked,
+        cluster,
+        gather: Gather::new(&begins, page_of(request)),
+        parts: Vec::new(),
+        failures: 0,
+    };
+    gathering.start(state);
+    gathering.deliver(output)?;
+    gathering.wait_for_ends()?;
     if request.cancel.is_cancelled() {
         return Err(SearchError::Cancelled.into());
     }
-    let next = gathering.next(&asked);
-    let summary = summary::gathered(&asked, &gathering.sources);
-    Ok(summary::response(summary, next, started.elapsed()))
+    let gathered = gathering.gather.finish(started.elapsed());
+    let mut response = gathered.response;
+    response.complete &= asked.skipped.is_empty();
+    response.skipped.splice(0..0, asked.skipped.iter().cloned());
+    response.next = gathered.more.then(|| next(&asked, gathered.cursors));
+    Ok(response)
 }
 
 /// A search that runs on several nodes.
 struct Gathering<'a> {
     runtime: Handle,
-    patience: Duration,
     until: Instant,
-    cancel: &'a Cancel,
-    /// In the order of what was asked.
-    sources: Vec<Source>,
-    /// End the searches when they are dropped.
-    guards: Vec<CancelOnDrop>,
+    request: &'a SearchRequest,
+    asked: &'a Asked,
+    cluster: &'a Arc<Cluster>,
+    gather: Gather,
+    /// Of each node that was asked; `None` once it has ended. Dropping it ends its search.
+    parts: Vec<Option<Parts>>,
+    failures: usize,
 }
 
 impl Gathering<'_> {
     /// Asks every node.
-    fn start(
-        &mut self,
-        state: &Arc<AppState>,
-        cluster: &Arc<Cluster>,
-        request: &SearchRequest,
-        asked: &Asked,
-    ) {
+    fn start(&mut self, state: &Arc<AppState>) {
         let _runtime = self.runtime.enter();
-        for ask in &asked.asks {
-            let request = part_request(request, ask, asked.asks.len());
-            let parts = if ask.node == *cluster.name() {
+        let nodes = self.asked.asks.len();
+        for ask in &self.asked.asks {
+            let request = part_request(self.request, ask, nodes);
+            let patience = Duration::from_millis(state.config.peer_timeout_ms);
+            self.parts.push(Some(if ask.node == *self.cluster.name() {
                 start_part(state, request, &ask.shards)
             } else {
-                remote::start(cluster, request, ask, self.until)
-            };
-            self.sources.push(Source::new(parts.parts));
-            self.guards.push(parts.guard);
+                remote::start(self.cluster, request, ask, self.until, patience)
+            }));
         }
-    }
-
-    /// How long a node may say nothing.
-    fn patience(&self) -> Duration {
-        self.until.saturating_duration_since(Instant::now()).min(self.patience)
-    }
-
-    /// Waits until every node has sent a result, or can send none.
-    fn fill(&mut self) {
-        let (patience, cancel) = (self.patience(), self.cancel);
-        self.runtime.block_on(join_all(
-            self.sources.iter_mut().map(|source| source.fill(patience, cancel)),
-        ));
-    }
-
-    /// What is wrong with the request itself.
-    fn refused(&self) -> Result<(), Problem> {
-        let busy = |failed: &Failed| matches!(failed, Failed::Refused(problem) if problem.is_busy());
-        for source in &self.sources {
-            if let Some(Failed::Refused(problem)) = source.failed()
-                && problem.is_of_request()
-            {
-                return Err(problem.clone());
-            }
-        }
-        match self.sources.iter().map(Source::failed).collect::<Option<Vec<_>>>() {
-            Some(failed) if !failed.is_empty() && failed.iter().all(|failed| busy(failed)) => {
-                match failed[0] {
-                    Failed::Refused(problem) => Err(problem.clone()),
-                    Failed::Silent | Failed::Broken(_) => Ok(()),
-                }
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The problem of an answer that was to be complete, where it is known by now that it is not.
-    fn incomplete(&self, asked: &Asked) -> Option<Problem> {
-        let summary = summary::gathered(asked, &self.sources);
-        (!summary.complete).then(|| SearchError::Incomplete(summary.skipped).into())
     }
 
     /// Hands results on in rank order until the page is full or none is left.
-    fn deliver(&mut self, page: usize, output: &dyn Output) {
+    fn deliver(&mut self, output: &dyn Output) -> Result<(), Problem> {
         let mut batch: Vec<Ranked> = Vec::new();
-        let mut taken = 0;
-        while taken < page && !self.cancel.is_cancelled() {
-            let Some(at) = best(&self.sources) else { break };
-            batch.extend(self.sources[at].take());
-            taken += 1;
-            let dry = self.sources[at].head().is_none();
-            if (batch.len() >= BATCH || dry) && self.send(&mut batch, output).is_break() {
-                return;
+        loop {
+            match self.gather.step() {
+                Step::Take(ranked) => batch.push(ranked),
+                Step::Wait(source) => {
+                    self.receive(source, Some(output))?;
+                    continue;
+                }
+                Step::Done => {
+                    return Ok(_ = self.send(&mut batch, output));
+                }
             }
-            if dry {
-                output.progress(self.progress());
-                self.fill();
+            if batch.len() >= BATCH && self.send(&mut batch, output).is_break() {
+                return Ok(());
             }
         }
-        let _ = self.send(&mut batch, output);
     }
 
     fn send(&mut self, batch: &mut Vec<Ranked>, output: &dyn Output) -> ControlFlow<()> {
@@ -175,7 +169,7 @@ impl Gathering<'_> {
         let before = Instant::now();
         let sent = output.send(std::mem::take(batch));
         if sent.is_break() {
-            self.cancel.cancel();
+            self.request.cancel.cancel();
         }
         // The client's time is not the search's.
         self.until += before.elapsed();
@@ -183,37 +177,83 @@ impl Gathering<'_> {
     }
 
     /// Waits for what the nodes tell at their ends.
-    fn finish(&mut self) {
-        let (patience, cancel) = (self.patience(), self.cancel);
-        self.runtime.block_on(join_all(
-            self.sources.iter_mut().map(|source| source.finish(patience, cancel)),
-        ));
+    fn wait_for_ends(&mut self) -> Result<(), Problem> {
+        for source in 0..self.parts.len() {
+            while self.parts[source].is_some() && !self.request.cancel.is_cancelled() {
+                self.receive(source, None)?;
+            }
+        }
+        Ok(())
     }
 
-    fn progress(&self) -> Progress {
-        let all = self.sources.iter().map(Source::progress);
-        all.fold(Progress { verified: 0, candidates: 0 }, |sum, one| Progress {
-            verified: sum.verified + one.verified,
-            candidates: sum.candidates + one.candidates,
-        })
+    /// Takes the next part of a node.
+    fn receive(&mut self, source: usize, output: Option<&dyn Output>) -> Result<(), Problem> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        let Some(parts) = &mut self.parts[source] else { return Ok(()) };
+        let part = self.runtime.block_on(async { tokio::time::timeout(left, parts.parts.recv()).await });
+        let part = match part {
+            _ if self.request.cancel.is_cancelled() => return Err(SearchError::Cancelled.into()),
+            Ok(Some(part)) => part,
+            Ok(None) => Part::Failed(Failed::Broken("it broke off".to_owned())),
+            Err(_) => Part::Failed(Failed::Silent),
+        };
+        match part {
+            Part::Ranked(ranked) => self.gather.push(source, ranked),
+            Part::Progress(None) => {}
+            Part::Progress(Some(progress)) => {
+                let together = self.gather.progress(source, progress);
+                if let Some(output) = output {
+                    output.progress(together);
+                }
+            }
+            Part::End(ending) => {
+                self.cluster.metrics().part("answered");
+                self.gather.end(source, *ending);
+                self.parts[source] = None;
+            }
+            Part::Failed(failed) => self.failed(source, failed)?,
+        }
+        Ok(())
     }
 
-    /// Cursor of the next page, if there is one.
-    fn next(&self, asked: &Asked) -> Option<String> {
-        let places: Vec<Place> = asked
-            .asks
-            .iter()
-            .zip(&self.sources)
-            .filter_map(|(ask, source)| {
-                let (window, within) = source.next(ask.start)?;
-                let cursor = cursor_at(&source.end()?.pinned, window, within)?;
-                let shards = ask.shards.iter().map(|(shard, epoch)| (*shard, *epoch)).collect();
-                Some(Place { node: ask.node.clone(), shards, cursor })
-            })
-            .collect();
-        let cursor = ClusterCursor { request: asked.request, parts: places };
-        (!cursor.parts.is_empty()).then(|| cursor.encode())
+    fn failed(&mut self, source: usize, failed: Failed) -> Result<(), Problem> {
+        self.parts[source] = None;
+        self.failures += 1;
+        self.cluster.metrics().part(match &failed {
+            Failed::Refused(_) => "refused",
+            Failed::Silent => "silent",
+            Failed::Broken(_) => "broken",
+        });
+        let ask = &self.asked.asks[source];
+        let skipped = failed.skipped(ask);
+        match failed {
+            // Where every node has too much to do, so has the cluster.
+            Failed::Refused(problem)
+                if problem.is_of_request()
+                    || problem.is_busy() && self.failures == self.asked.asks.len() =>
+            {
+                return Err(problem);
+            }
+            _ if self.request.require_complete => {
+                return Err(SearchError::Incomplete(vec![skipped]).into());
+            }
+            _ => {}
+        }
+        tracing::warn!(node = %ask.node, shards = ask.shards.len(), "{}", skipped.message);
+        self.gather.fail(source, skipped);
+        Ok(())
     }
+}
+
+/// Cursor of the next page.
+fn next(asked: &Asked, cursors: Vec<Option<(String, aeterna_index::search::Place)>>) -> String {
+    let places = asked.asks.iter().zip(cursors).filter_map(|(ask, cursor)| {
+        let (pinned, at) = cursor?;
+        let shards = ask.shards.iter().map(|(shard, epoch)| (*shard, *epoch)).collect();
+        let cursor = cursor_at(&pinned, at.window, at.within)?;
+        Some(Place { node: ask.node.clone(), shards, cursor })
+    });
+    ClusterCursor { request: asked.request, parts: places.collect() }.encode()
 }
 
 /// What one of so many nodes is asked.

@@ -5,11 +5,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_index::search::{Cancel, Match, Output, Progress, Ranked, SearchError, SearchRequest, Summary, place_of};
+use aeterna_index::search::{
+    Cancel, Ending, Match, Output, Progress, Ranked, SearchError, SearchRequest,
+};
 use tokio::sync::mpsc;
 
 use super::held::held_of;
-use super::merge::{End, Failed, Part};
+use super::{Failed, Part};
 use crate::api::result::write_result;
 use crate::http::AppState;
 use crate::http::problem::Problem;
@@ -57,7 +59,7 @@ pub fn start(state: &Arc<AppState>, mut request: SearchRequest, wanted: &Wanted)
     let (sender, parts) = mpsc::channel(PARTS_AHEAD);
     let held = held_of(&state.manager, wanted);
     request.shards = Some(held.serving);
-    let (skipped, failed) = (held.skipped, held.failed);
+    let skipped = held.skipped;
     let refused = request.require_complete && !skipped.is_empty();
     let guard = CancelOnDrop::new(request.cancel.clone());
     let shared = Arc::clone(state);
@@ -71,13 +73,10 @@ pub fn start(state: &Arc<AppState>, mut request: SearchRequest, wanted: &Wanted)
         };
         let part = match answer {
             Ok(response) => {
-                let more = response.next.as_deref().and_then(place_of);
-                let pinned = response.pinned.clone();
-                let mut summary = Summary::from(response);
-                summary.complete &= skipped.is_empty();
-                summary.skipped.extend(skipped);
-                summary.shards.failed += failed;
-                Part::End(Box::new(End { summary, pinned, more }))
+                let mut ending = Ending::from(response);
+                ending.summary.complete &= skipped.is_empty();
+                ending.summary.skipped.extend(skipped);
+                Part::End(Box::new(ending))
             }
             Err(problem) => Part::Failed(Failed::Refused(problem)),
         };
@@ -95,7 +94,7 @@ pub fn start(state: &Arc<AppState>, mut request: SearchRequest, wanted: &Wanted)
                     return;
                 }
                 // A channel that is full says as much.
-                Err(_) => drop(signs.try_send(Part::Progress(Progress { verified: 0, candidates: 0 }))),
+                Err(_) => drop(signs.try_send(Part::Progress(None))),
             }
         }
     });
@@ -128,7 +127,7 @@ impl Output for PartOutput<'_> {
 
     fn progress(&self, progress: Progress) {
         // Another follows where this one does not fit.
-        let _ = self.sender.try_send(Part::Progress(progress));
+        let _ = self.sender.try_send(Part::Progress(Some(progress)));
     }
 }
 

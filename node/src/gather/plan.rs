@@ -4,16 +4,13 @@ use std::sync::Arc;
 
 use aeterna_cluster::name::{NodeName, ShardId};
 use aeterna_cluster::router::Unavailable;
-use aeterna_index::query::tree::Count;
-use aeterna_index::query::{ParseOptions, parse};
-use aeterna_index::search::{SearchError, SearchRequest, SkipReason, Skipped, place_of};
+use aeterna_index::search::{Place, SearchError, SearchRequest, SkipReason, Skipped, place_of};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::cursor::ClusterCursor;
 use super::part::Wanted;
 use crate::cluster::Cluster;
 use crate::http::problem::Problem;
-use crate::http::search::AnyLanguage;
 
 /// What is asked of the nodes.
 #[derive(Debug)]
@@ -24,10 +21,6 @@ pub struct Asked {
     pub asks: Vec<Ask>,
     /// Shards that nobody can be asked for, and why.
     pub skipped: Vec<Skipped>,
-    /// Number of those.
-    pub unavailable: usize,
-    /// Shards of the cluster.
-    pub total: usize,
 }
 
 /// What is asked of a node.
@@ -42,7 +35,7 @@ pub struct Ask {
     /// The node's cursor.
     pub cursor: Option<String>,
     /// Where its part begins.
-    pub start: (u64, u64),
+    pub begin: Place,
 }
 
 impl Asked {
@@ -52,14 +45,13 @@ impl Asked {
     /// When the cursor is wrong, or what it was made on is gone.
     pub fn of(cluster: &Arc<Cluster>, request: &SearchRequest) -> Result<Self, Problem> {
         let hash = xxh3_64(format!("{}\0{}", request.query, request.facets).as_bytes());
-        let total = cluster.map().shards().len();
         if let Some(text) = &request.cursor {
             let cursor = ClusterCursor::decode(text).ok_or(SearchError::BadCursor)?;
             if cursor.request != hash {
                 return Err(SearchError::BadCursor.into());
             }
             let asks = resumed(cluster, cursor)?;
-            return Ok(Self { request: hash, asks, skipped: Vec::new(), unavailable: 0, total });
+            return Ok(Self { request: hash, asks, skipped: Vec::new() });
         }
         let plan = cluster.router().plan_search();
         let asks = plan.by_node.iter().map(|(target, shards)| Ask {
@@ -67,12 +59,17 @@ impl Asked {
             address: target.address.clone(),
             shards: shards.iter().map(|(shard, epoch)| (shard.0, epoch.0)).collect(),
             cursor: None,
-            start: (0, 0),
+            begin: Place::default(),
         });
         let asks = asks.collect();
         let skipped = unavailable(&plan.unavailable);
-        Ok(Self { request: hash, asks, skipped, unavailable: plan.unavailable.len(), total })
+        Ok(Self { request: hash, asks, skipped })
     }
+}
+
+/// Shards as an answer names them.
+pub fn named(shards: impl Iterator<Item = u32>) -> Vec<String> {
+    shards.map(|shard| format!("shard {shard}")).collect()
 }
 
 /// What nobody can be asked for.
@@ -82,7 +79,7 @@ fn unavailable(shards: &[(ShardId, Unavailable)]) -> Vec<Skipped> {
         1 => format!("a shard is not served: {why}"),
         more => format!("{more} shards are not served, the first since {why}"),
     };
-    let items = super::summary::items(shards.iter().map(|(shard, _)| shard.0));
+    let items = named(shards.iter().map(|(shard, _)| shard.0));
     vec![Skipped { reason: SkipReason::ShardUnavailable, message, items }]
 }
 
@@ -90,7 +87,7 @@ fn unavailable(shards: &[(ShardId, Unavailable)]) -> Vec<Skipped> {
 fn resumed(cluster: &Arc<Cluster>, cursor: ClusterCursor) -> Result<Vec<Ask>, Problem> {
     let (map, plan) = (cluster.map(), cluster.router().plan_search());
     let asks = cursor.parts.into_iter().map(|part| {
-        let start = place_of(&part.cursor).ok_or(SearchError::BadCursor)?;
+        let (window, within) = place_of(&part.cursor).ok_or(SearchError::BadCursor)?;
         let holds = part.shards.iter().all(|(shard, epoch)| {
             map.shard(ShardId(*shard)).is_some_and(|now| {
                 now.owner.as_ref() == Some(&part.node) && now.epoch.0 == *epoch
@@ -100,17 +97,7 @@ fn resumed(cluster: &Arc<Cluster>, cursor: ClusterCursor) -> Result<Vec<Ask>, Pr
         let target = target.into_iter().find(|target| target.name == part.node).filter(|_| holds);
         let address = target.ok_or(SearchError::ExpiredCursor)?.address.clone();
         let shards = part.shards.into_iter().collect();
-        Ok(Ask { node: part.node, address, shards, cursor: Some(part.cursor), start })
+        Ok(Ask { node: part.node, address, shards, cursor: Some(part.cursor), begin: Place { window, within } })
     });
     asks.collect()
-}
-
-/// Documents of a page, as the engine decides it for one node.
-pub fn page_of(request: &SearchRequest) -> usize {
-    let options = parse(&request.query, &ParseOptions::new(&AnyLanguage)).map(|query| query.options);
-    match options.ok().and_then(|options| options.count) {
-        Some(Count::All) => request.limits.documents,
-        Some(Count::Limit(count)) => count.min(request.limits.documents),
-        None => request.page_size,
-    }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aeterna_cluster::peers::NodeClient;
-use aeterna_index::search::{Progress, RankKey, Ranked, SearchRequest};
+use aeterna_index::search::{Ending, Place, Progress, RankKey, Ranked, SearchRequest};
 use aeterna_proto::{self as proto, search_part};
 use aeterna_repo::DEFAULT_TENANT;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
-use super::merge::{End, Failed, Part};
+use super::{Failed, Part};
 use super::part::{CancelOnDrop, Parts};
 use super::plan::Ask;
 use crate::cluster::Cluster;
@@ -19,8 +20,14 @@ use crate::http::problem::Problem;
 /// Parts that wait for whoever merges them.
 const PARTS_AHEAD: usize = 4;
 
-/// Starts another node's part.
-pub fn start(cluster: &Arc<Cluster>, request: SearchRequest, ask: &Ask, until: Instant) -> Parts {
+/// Starts another node's part. It fails once nothing was heard of it for `patience`.
+pub fn start(
+    cluster: &Arc<Cluster>,
+    request: SearchRequest,
+    ask: &Ask,
+    until: Instant,
+    patience: Duration,
+) -> Parts {
     let (sender, parts) = mpsc::channel(PARTS_AHEAD);
     let cancel = request.cancel.clone();
     let guard = CancelOnDrop::new(cancel.clone());
@@ -29,7 +36,7 @@ pub fn start(cluster: &Arc<Cluster>, request: SearchRequest, ask: &Ask, until: I
     let message = message(&request, ask);
     tokio::spawn(async move {
         let asking = async {
-            match ask_node(client, message, left, &sender).await {
+            match ask_node(client, message, (left, patience), &sender).await {
                 Ok(()) => {}
                 Err(failed) => drop(sender.send(Part::Failed(failed)).await),
             }
@@ -71,14 +78,18 @@ fn message(request: &SearchRequest, ask: &Ask) -> proto::SearchRequest {
 async fn ask_node(
     client: Result<NodeClient, Status>,
     message: proto::SearchRequest,
-    left: Duration,
+    (left, patience): (Duration, Duration),
     sender: &mpsc::Sender<Part>,
 ) -> Result<(), Failed> {
     let mut client = client.map_err(failed)?;
     let mut request = tonic::Request::new(message);
     request.set_timeout(left);
-    let mut stream = client.search(request).await.map_err(failed)?.into_inner();
-    while let Some(part) = stream.message().await.map_err(failed)? {
+    let patience = patience.min(left);
+    let answered = timeout(patience, client.search(request)).await.map_err(|_| Failed::Silent)?;
+    let mut stream = answered.map_err(failed)?.into_inner();
+    while let Some(part) =
+        timeout(patience, stream.message()).await.map_err(|_| Failed::Silent)?.map_err(failed)?
+    {
         let part = decoded(part).map_err(|what| Failed::Broken(what.to_owned()))?;
         let ended = matches!(part, Part::End(_));
         if sender.send(part).await.is_err() || ended {
@@ -110,14 +121,14 @@ fn decoded(part: proto::SearchPart) -> Result<Part, &'static str> {
             });
             Part::Ranked(ranked.collect::<Result<_, _>>()?)
         }
-        search_part::Part::Progress(progress) => Part::Progress(Progress {
+        search_part::Part::Progress(progress) => Part::Progress(progress.known.then_some(Progress {
             verified: progress.verified,
             candidates: progress.candidates,
-        }),
-        search_part::Part::End(end) => Part::End(Box::new(End {
+        })),
+        search_part::Part::End(end) => Part::End(Box::new(Ending {
             summary: serde_json::from_slice(&end.summary).map_err(|_| MALFORMED)?,
             pinned: end.pinned,
-            more: end.more.then_some((end.window, end.within)),
+            next: end.more.then_some(Place { window: end.window, within: end.within }),
         })),
     })
 }
@@ -136,18 +147,20 @@ pub fn encoded(part: Part) -> Result<proto::SearchPart, Status> {
                 })
                 .collect(),
         }),
-        Part::Progress(progress) => search_part::Part::Progress(proto::Progress {
+        Part::Progress(None) => search_part::Part::Progress(proto::Progress::default()),
+        Part::Progress(Some(progress)) => search_part::Part::Progress(proto::Progress {
+            known: true,
             verified: progress.verified,
             candidates: progress.candidates,
         }),
         Part::End(end) => {
-            let (window, within) = end.more.unwrap_or_default();
+            let place = end.next.unwrap_or_default();
             search_part::Part::End(proto::End {
                 summary: crate::http::json(&end.summary).into(),
                 pinned: end.pinned,
-                more: end.more.is_some(),
-                window,
-                within,
+                more: end.next.is_some(),
+                window: place.window,
+                within: place.within,
             })
         }
         Part::Failed(Failed::Refused(problem)) => return Err(problem.into_grpc()),

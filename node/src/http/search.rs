@@ -98,7 +98,7 @@ async fn answer(state: &Arc<AppState>, parameters: SearchParameters) -> Result<R
     let search = start(state, request, move |state, request| {
         let answer = Answer::new(Writer::new(sender));
         let response = search(state, request, &answer)?;
-        answer.end(SearchAnswer::new(response));
+        answer.end(SearchAnswer::new(response, u64::from(state.manager.index().count())));
         Ok(())
     })?;
     body.response(search).await

@@ -48,7 +48,7 @@ pub async fn stream(
     let search = start(&state, request, move |state, request| {
         let response = search(state, request, &events)?;
         // A client that is gone reads no end.
-        let _ = events.end(SearchAnswer::new(response));
+        let _ = events.end(SearchAnswer::new(response, u64::from(state.manager.index().count())));
         Ok(())
     })?;
     Ok(Sse::new(parts.parts(search).await?).keep_alive(KeepAlive::default()))
