@@ -7,6 +7,7 @@
 mod failpoint;
 
 pub mod catalog;
+pub mod cold_storage;
 pub mod config;
 pub mod error;
 pub mod git;
