@@ -29,6 +29,9 @@ pub use self::fence::ShardFence;
 pub use self::layout::Position;
 pub use self::manifest::{ColdFile, ColdManifest};
 
+pub(crate) use self::restore::{empty_folder, sync_folder};
+pub(crate) use self::upload::hash as hash_file;
+
 use self::calls::Calls;
 
 /// Told how much is done: bytes, and bytes in all.

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::{StreamExt, TryStreamExt};
@@ -34,14 +35,51 @@ impl ColdStorage {
         into: &Path,
         progress: ColdProgress,
     ) -> Result<(), ColdError> {
+        self.restore_files(manifest, into, progress, None).await
+    }
+
+    /// As [`ColdStorage::restore`], but goes on without files that are lost; returns their keys.
+    ///
+    /// # Errors
+    /// What failed, but for [`ColdError::is_lost`].
+    pub async fn restore_available(
+        &self,
+        manifest: &ColdManifest,
+        into: &Path,
+        progress: ColdProgress,
+    ) -> Result<Vec<String>, ColdError> {
+        let lost = Mutex::default();
+        self.restore_files(manifest, into, progress, Some(&lost)).await?;
+        Ok(lost.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn restore_files(
+        &self,
+        manifest: &ColdManifest,
+        into: &Path,
+        progress: ColdProgress,
+        lost: Option<&Mutex<Vec<String>>>,
+    ) -> Result<(), ColdError> {
         let total = manifest.bytes();
         progress(0, total);
         let done = AtomicU64::new(0);
         let tell = |bytes| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
         let tell = &tell;
-        let fetching = manifest.files().map(|(name, file)| {
-            let path = into.join(name);
-            async move { self.restore_file(file, &path, tell).await }
+        let files: Vec<(PathBuf, ColdFile)> =
+            manifest.files().map(|(name, file)| (into.join(name), file.clone())).collect();
+        let fetching = files.into_iter().map(|(path, file)| {
+            async move {
+                match (self.restore_file(&file, &path, tell).await, lost) {
+                    (Err(error), Some(lost)) if error.is_lost() => {
+                        tracing::error!(%error, "a file of a shard is lost");
+                        let removed = fs::remove_file(&path);
+                        removed.map_err(ColdError::io("cannot remove", path))?;
+                        lost.lock().unwrap_or_else(PoisonError::into_inner).push(file.key.clone());
+                        Ok(())
+                    }
+                    (result, _) => result,
+                }
+            }
         });
         futures_util::stream::iter(fetching)
             .buffer_unordered(self.calls.limits.files.max(1))
@@ -67,7 +105,10 @@ impl ColdStorage {
         let fetching =
             ranges(file.bytes, self.calls.limits.part_bytes).map(|range| async move {
                 let wanted = range.end - range.start;
-                Ok::<_, ColdError>((self.calls.part(&file.key, range).await?, wanted))
+                match self.calls.part(&file.key, range).await {
+                    Ok(part) => Ok((part, wanted)),
+                    Err(error) => Err(self.cause(file, error).await),
+                }
             });
         let mut parts = futures_util::stream::iter(fetching).buffered(PARTS);
         while let Some((part, wanted)) = parts.try_next().await? {
@@ -85,6 +126,20 @@ impl ColdStorage {
         })
         .await?;
         if fits { Ok(()) } else { Err(damaged("its checksum does not fit".to_owned())) }
+    }
+}
+
+impl ColdStorage {
+    /// Why a part could not be read: an object that is too short has no such part.
+    async fn cause(&self, file: &ColdFile, error: ColdError) -> ColdError {
+        let ColdError::Unavailable { .. } = error else { return error };
+        match self.calls.size(&file.key).await {
+            Ok(Some(size)) if size != file.bytes => ColdError::Damaged {
+                key: file.key.clone(),
+                detail: format!("it has {size} bytes, not {}", file.bytes),
+            },
+            _ => error,
+        }
     }
 }
 

@@ -211,7 +211,7 @@ async fn a_removal_that_fails_is_done_in_the_end() {
         let mirrors = config(&data).base_path;
         tokio::time::timeout(PATIENCE, async {
             while std::fs::read_dir(&mirrors).unwrap().count() > 0
-                || manager.index().shard_of(id).revisions(id).is_some()
+                || manager.index().shard_of(id).unwrap().revisions(id).is_some()
             {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -247,7 +247,7 @@ async fn a_request_that_fails_halfway_is_finished_by_the_next_start() {
     drop(manager);
     let manager = open(&data).await;
     tokio::time::timeout(PATIENCE, async {
-        while manager.index().shard_of(id).revisions(id).is_some() {
+        while manager.index().shard_of(id).unwrap().revisions(id).is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
