@@ -6,18 +6,18 @@ use std::collections::{BTreeMap, HashMap};
 use super::response::{Count, Counts, FacetValue, Facets, Relation};
 use super::running::Running;
 use super::verify::Verified;
+use super::windows::Places;
 use crate::IndexError;
 use crate::document::RepositoryId;
 use crate::query::dates::month;
 use crate::shard::Changed;
 
-/// Values that a facet lists.
-const FACET_VALUES: usize = 1_000;
-
 /// What a page is made of.
 #[derive(Default)]
 pub(crate) struct Page {
     pub(crate) results: Vec<Verified>,
+    /// Where a cursor stands after each of them.
+    pub(crate) places: Places,
     /// Candidates that were looked at, from the first.
     pub(crate) looked_at: usize,
     /// All candidates.
@@ -148,7 +148,7 @@ impl<'a> Collector<'a> {
             let mut values: Vec<FacetValue> =
                 values.into_iter().map(|(value, count)| FacetValue { value, count }).collect();
             values.sort_by(compare);
-            values.truncate(FACET_VALUES);
+            values.truncate(self.running.request.facet_values);
             values
         };
         let ordered = |values| {

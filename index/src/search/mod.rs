@@ -8,10 +8,12 @@ mod compile;
 mod cursor;
 mod deliver;
 mod execute;
+mod key;
 mod matches;
 mod merge;
 mod order;
 mod output;
+mod pin;
 mod rank;
 mod repositories;
 mod response;
@@ -20,10 +22,12 @@ mod verify;
 mod windows;
 
 pub use budget::Cancel;
+pub use cursor::{cursor_at, place_of};
 pub(crate) use execute::Searcher;
-pub use output::Output;
+pub use key::RankKey;
+pub use output::{Output, Ranked};
 pub use response::{
-    Alert, Chunk, Count, Counts, Explain, FacetValue, Facets, Limits, Match, MatchKind, MatchRange,
-    Position, Progress, Relation, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped,
-    StepTime, SymbolHit, Visible,
+    Alert, Chunk, Count, Counts, Explain, FACET_VALUES, FacetValue, Facets, Limits, Match,
+    MatchKind, MatchRange, Position, Progress, Relation, SearchError, SearchRequest,
+    SearchResponse, SkipReason, Skipped, StepTime, SymbolHit, Visible,
 };

@@ -78,11 +78,20 @@ pub struct SearchRequest {
     pub chunks: bool,
     /// Whether facets are counted: exact counts need every candidate to be verified.
     pub facets: bool,
+    /// Values that each facet lists at most, the most frequent: [`FACET_VALUES`] for a person;
+    /// whoever adds up those of several parts needs every value of each.
+    pub facet_values: usize,
     /// Whether an answer that leaves out something that may match is an error.
     pub require_complete: bool,
     /// Whether the answer tells how it was found.
     pub explain: bool,
-    /// Cursor of the page before.
+    /// Shards to search; `None` for all that are open. Those that are not are told as skipped.
+    pub shards: Option<Vec<u32>>,
+    /// How many searches, this one included, do together what one did alone: each looks at so small
+    /// a part of what is ranked against each other at first. 1 for one that is alone.
+    pub share: u32,
+    /// Cursor of the page before: the search goes on with the shards and the share of that one. It
+    /// has expired when they are not all among those to search.
     pub cursor: Option<String>,
     /// Budgets.
     pub limits: Limits,
@@ -222,7 +231,11 @@ pub struct FacetValue {
     pub count: u64,
 }
 
-/// Documents by attribute, most frequent first, ties by value; at most 1,000 values of each.
+/// Values of one facet that an answer lists.
+pub const FACET_VALUES: usize = 1_000;
+
+/// Documents by attribute, most frequent first, ties by value; at most
+/// [`SearchRequest::facet_values`] of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facets {
     /// By language.
@@ -341,6 +354,12 @@ pub struct SearchResponse {
     pub facets: Option<Facets>,
     /// Cursor of the next page.
     pub next: Option<String>,
+    /// A cursor of the state that was searched, at no place of its own: [`cursor_at`] makes one for
+    /// any [`Ranked`] of it. Empty when a budget ran out, and with it the order of what follows.
+    ///
+    /// [`cursor_at`]: super::cursor_at
+    /// [`Ranked`]: super::Ranked
+    pub pinned: String,
     /// How it was found, where asked for.
     pub explain: Option<Explain>,
     /// Time of each step, for metrics.

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
-use aeterna_index::search::{Match, Output};
+use aeterna_index::search::{Match, Output, Ranked};
 
 use super::body::Writer;
 use crate::api::result::write_result;
@@ -46,7 +46,8 @@ impl Output for Answer {
         write_result(&found, into);
     }
 
-    fn send(&self, written: Vec<Vec<u8>>) -> ControlFlow<()> {
+    fn send(&self, ranked: Vec<Ranked>) -> ControlFlow<()> {
+        let written: Vec<_> = ranked.into_iter().flat_map(|ranked| ranked.results).collect();
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         parts
             .writer

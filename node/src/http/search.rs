@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aeterna_index::query::{LanguageNames, ParseOptions, parse};
 use aeterna_index::search::{
-    Alert, Cancel, Limits, Output, SearchError, SearchRequest, SearchResponse,
+    Alert, Cancel, FACET_VALUES, Limits, Output, SearchError, SearchRequest, SearchResponse,
 };
 use aeterna_repo::DEFAULT_TENANT;
 use axum::extract::State;
@@ -97,7 +97,7 @@ async fn answer(state: &Arc<AppState>, parameters: SearchParameters) -> Result<R
     let search = start(state, request, move |state, request| {
         let answer = Answer::new(Writer::new(sender));
         let response = search(state, request, Some(&answer))?;
-        answer.end(SearchAnswer::new(response, state.manager.index().shards().len() as u64));
+        answer.end(SearchAnswer::new(response, u64::from(state.manager.index().count())));
         Ok(())
     })?;
     body.response(search).await
@@ -127,8 +127,11 @@ pub fn request_of(
         context_lines: usize::try_from(context_lines).unwrap_or(usize::MAX),
         chunks: parameters.chunks != Some(false),
         facets: parameters.facets == Some(true),
+        facet_values: FACET_VALUES,
         require_complete: parameters.require_complete == Some(true),
         explain: parameters.explain == Some(true),
+        shards: None,
+        share: 1,
         cursor: parameters.cursor,
         cancel: Cancel::default(),
         limits: Limits {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aeterna_index::search::{SearchRequest, SearchResponse};
+use aeterna_index::search::{Cancel, FACET_VALUES, Limits, SearchRequest};
 use aeterna_index::{RepositoryId, ShardSet};
 use aeterna_repo::catalog::{Catalog, JobKind};
 use aeterna_repo::cold_storage::{ColdProgress, ColdStorage, ColdStorageConfig};
@@ -92,17 +92,25 @@ pub async fn settled(manager: &RepoManager) {
 }
 
 /// Every result of a search, as it is sent.
-pub fn search(manager: &RepoManager, query: &str) -> Vec<Vec<u8>> {
+pub fn search(manager: &RepoManager, query: &str) -> Vec<String> {
     let request = SearchRequest {
         query: query.to_owned(),
         visible: manager.visible(DEFAULT_TENANT),
-        ..SearchRequest::default()
+        page_size: 100,
+        context_lines: 1,
+        chunks: true,
+        facets: false,
+        facet_values: FACET_VALUES,
+        require_complete: false,
+        explain: false,
+        shards: None,
+        share: 1,
+        cursor: None,
+        limits: Limits::default(),
+        cancel: Cancel::default(),
     };
-    results(manager.index().search(&request).unwrap())
-}
-
-fn results(response: SearchResponse) -> Vec<Vec<u8>> {
-    response.results.iter().map(|result| serde_json::to_vec(result).unwrap()).collect()
+    let response = manager.index().search(&request).unwrap();
+    response.results.iter().map(|result| format!("{result:?}")).collect()
 }
 
 async fn catalog(world: &World) -> Catalog {
@@ -114,7 +122,7 @@ async fn filled(manager: &RepoManager) -> Vec<(Origin, RepositoryId)> {
     let (mut filled, mut shards) = (Vec::new(), BTreeSet::new());
     while shards.len() < SHARDS as usize {
         let text = format!("needle number {}\nfn found_it() {{}}\n", filled.len());
-        let origin = Origin::with_file("src/lib.rs", text.as_bytes().escape_ascii().to_string().as_str());
+        let origin = Origin::with_file("src/lib.rs", &text);
         let repository = add(manager, &origin.url(), &[]).await;
         shards.insert(number_of(manager.index(), repository.id));
         filled.push((origin, repository.id));
