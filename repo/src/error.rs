@@ -24,7 +24,9 @@ pub enum ManagerError {
     #[error(transparent)]
     Cold(#[from] ColdError),
     /// The node holds the shard under a later epoch than it was told to.
-    #[error("shard {shard} is held under epoch {held} already, later than {asked}; follow the newest shard map")]
+    #[error(
+        "shard {shard} is held under epoch {held} already, later than {asked}; follow the newest shard map"
+    )]
     StaleEpoch {
         /// The shard.
         shard: u32,

@@ -75,8 +75,7 @@ impl Catalog {
         .await
         .map(drop))
         .map_err(failed())?;
-        let row: Result<(Uuid, i64), _> =
-            on!(self, pool => sqlx::query_as("SELECT cluster_id, shards FROM codesearch_cluster")
+        let row: Result<(Uuid, i64), _> = on!(self, pool => sqlx::query_as("SELECT cluster_id, shards FROM codesearch_cluster")
                 .fetch_one(pool)
                 .await);
         let (theirs, number) = row.map_err(failed())?;

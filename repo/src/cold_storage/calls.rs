@@ -149,9 +149,8 @@ impl Calls {
         let path = self.path(key)?;
         let slot = self.slot().await;
         self.download.take(range.end - range.start).await;
-        let found = self
-            .attempts("reading", key, || self.store.get_range(&path, range.clone()))
-            .await?;
+        let found =
+            self.attempts("reading", key, || self.store.get_range(&path, range.clone())).await?;
         match found {
             Ok(bytes) => Ok(Part { bytes, _slot: slot }),
             Err(Fault::Missing) => Err(ColdError::Missing { key: key.to_owned() }),
@@ -206,7 +205,8 @@ impl Calls {
         let opened = self.attempts(action, key, || self.store.put_multipart(&path)).await?;
         let mut upload = opened.map_err(|other| odd(action, key, &other))?;
         let timeout = self.limits.call_timeout;
-        let failed = |reason: String| ColdError::Unavailable { action, key: key.to_owned(), reason };
+        let failed =
+            |reason: String| ColdError::Unavailable { action, key: key.to_owned(), reason };
         let sending = async {
             let mut parts = tokio::task::JoinSet::new();
             for range in ranges(size, self.limits.part_bytes) {

@@ -45,10 +45,9 @@ impl fmt::Debug for ColdStorageConfig {
         match self {
             Self::Local { folder } => write!(f, "Local({})", folder.display()),
             Self::S3 { bucket, prefix, endpoint, access, .. } => {
-                let endpoint = endpoint.as_deref().map_or_else(
-                    || "Amazon".to_owned(),
-                    crate::secrets::mask_password,
-                );
+                let endpoint = endpoint
+                    .as_deref()
+                    .map_or_else(|| "Amazon".to_owned(), crate::secrets::mask_password);
                 let access = if access.is_some() { "given" } else { "from the environment" };
                 write!(f, "S3({bucket}/{prefix} at {endpoint}, credentials {access})")
             }

@@ -24,7 +24,9 @@ pub enum ColdError {
         reason: String,
     },
     /// The store knows the caller and does not let it.
-    #[error("cold storage refuses {action} {key} ({reason}); check the credentials and their rights")]
+    #[error(
+        "cold storage refuses {action} {key} ({reason}); check the credentials and their rights"
+    )]
     Denied {
         /// What was tried.
         action: &'static str,
@@ -48,7 +50,9 @@ pub enum ColdError {
         detail: String,
     },
     /// The object was written by a newer version.
-    #[error("{key} in cold storage has format {found}, this version reads up to {known}; run the newer version")]
+    #[error(
+        "{key} in cold storage has format {found}, this version reads up to {known}; run the newer version"
+    )]
     Format {
         /// Key of the object.
         key: String,

@@ -53,8 +53,13 @@ impl ColdStorage {
         epoch: u64,
         writer: Uuid,
     ) -> Result<ShardFence, ColdError> {
-        let mut fence =
-            ShardFence { shard, epoch, writer, position: Position { epoch, sequence: 0 }, content: None };
+        let mut fence = ShardFence {
+            shard,
+            epoch,
+            writer,
+            position: Position { epoch, sequence: 0 },
+            content: None,
+        };
         if let Some(top) = self.positions(shard, None).await?.last() {
             if top.epoch > epoch {
                 return Err(ColdError::Fenced { shard, epoch, by: *top });
@@ -84,9 +89,7 @@ impl ColdStorage {
     pub async fn check_fence(&self, fence: &ShardFence) -> Result<(), ColdError> {
         let later = self.positions(fence.shard, Some(fence.position)).await?;
         match later.last() {
-            Some(by) => {
-                Err(ColdError::Fenced { shard: fence.shard, epoch: fence.epoch, by: *by })
-            }
+            Some(by) => Err(ColdError::Fenced { shard: fence.shard, epoch: fence.epoch, by: *by }),
             None => Ok(()),
         }
     }

@@ -51,7 +51,8 @@ pub(crate) fn position(name: &str) -> Option<Position> {
     let (epoch, sequence) = name.strip_suffix(".json")?.split_once('-')?;
     let number = |text: &str| {
         let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        (text.len() == 16 && text.bytes().all(is_hex)).then(|| u64::from_str_radix(text, 16).ok())?
+        (text.len() == 16 && text.bytes().all(is_hex))
+            .then(|| u64::from_str_radix(text, 16).ok())?
     };
     Some(Position { epoch: number(epoch)?, sequence: number(sequence)? })
 }
@@ -114,7 +115,12 @@ mod tests {
         assert_eq!(epoch_of_file(3, &key), Some(10));
         assert_eq!(epoch_of_file(4, &key), None);
         assert_eq!(epoch_of_file(3, "shards/0003/files/000000000000000a/../x"), None);
-        for name in ["1-2.json", "x", "000000000000000A-0000000000000000.json", "+00000000000000f-0000000000000000.json"] {
+        for name in [
+            "1-2.json",
+            "x",
+            "000000000000000A-0000000000000000.json",
+            "+00000000000000f-0000000000000000.json",
+        ] {
             assert_eq!(position(name), None, "{name}");
         }
     }

@@ -133,8 +133,8 @@ impl ColdManifest {
             return Err(format!("it names more than {MAX_FILES} files"));
         }
         for (name, file) in self.files() {
-            let is_hash = file.sha256.len() == 64
-                && file.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_hash =
+                file.sha256.len() == 64 && file.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !layout::is_file_name(name)
                 || !is_hash
                 || layout::epoch_of_file(shard, &file.key).is_none_or(|epoch| epoch > at.epoch)

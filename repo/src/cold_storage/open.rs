@@ -38,9 +38,9 @@ pub(crate) fn store(
         ColdStorageConfig::S3 { bucket, prefix, endpoint, region, allow_http, access } => {
             let mut builder = match access {
                 None => AmazonS3Builder::from_env(),
-                Some((key, secret)) => AmazonS3Builder::new()
-                    .with_access_key_id(key)
-                    .with_secret_access_key(secret),
+                Some((key, secret)) => {
+                    AmazonS3Builder::new().with_access_key_id(key).with_secret_access_key(secret)
+                }
             }
             .with_bucket_name(bucket)
             .with_conditional_put(S3ConditionalPut::ETagMatch)

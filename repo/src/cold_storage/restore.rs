@@ -67,18 +67,16 @@ impl ColdStorage {
         let tell = &tell;
         let files: Vec<(PathBuf, ColdFile)> =
             manifest.files().map(|(name, file)| (into.join(name), file.clone())).collect();
-        let fetching = files.into_iter().map(|(path, file)| {
-            async move {
-                match (self.restore_file(&file, &path, tell).await, lost) {
-                    (Err(error), Some(lost)) if error.is_lost() => {
-                        tracing::error!(%error, "a file of a shard is lost");
-                        let removed = fs::remove_file(&path);
-                        removed.map_err(ColdError::io("cannot remove", path))?;
-                        lost.lock().unwrap_or_else(PoisonError::into_inner).push(file.key.clone());
-                        Ok(())
-                    }
-                    (result, _) => result,
+        let fetching = files.into_iter().map(|(path, file)| async move {
+            match (self.restore_file(&file, &path, tell).await, lost) {
+                (Err(error), Some(lost)) if error.is_lost() => {
+                    tracing::error!(%error, "a file of a shard is lost");
+                    let removed = fs::remove_file(&path);
+                    removed.map_err(ColdError::io("cannot remove", path))?;
+                    lost.lock().unwrap_or_else(PoisonError::into_inner).push(file.key.clone());
+                    Ok(())
                 }
+                (result, _) => result,
             }
         });
         futures_util::stream::iter(fetching)
@@ -98,18 +96,18 @@ impl ColdStorage {
         let damaged = |detail: String| ColdError::Damaged { key: file.key.clone(), detail };
         let created = path.to_owned();
         let mut writing = blocking(move || {
-            let file = File::create_new(&created).map_err(ColdError::io("cannot create", created))?;
+            let file =
+                File::create_new(&created).map_err(ColdError::io("cannot create", created))?;
             Ok(Writing { file, context: Context::new(&SHA256) })
         })
         .await?;
-        let fetching =
-            ranges(file.bytes, self.calls.limits.part_bytes).map(|range| async move {
-                let wanted = range.end - range.start;
-                match self.calls.part(&file.key, range).await {
-                    Ok(part) => Ok((part, wanted)),
-                    Err(error) => Err(self.cause(file, error).await),
-                }
-            });
+        let fetching = ranges(file.bytes, self.calls.limits.part_bytes).map(|range| async move {
+            let wanted = range.end - range.start;
+            match self.calls.part(&file.key, range).await {
+                Ok(part) => Ok((part, wanted)),
+                Err(error) => Err(self.cause(file, error).await),
+            }
+        });
         let mut parts = futures_util::stream::iter(fetching).buffered(PARTS);
         while let Some((part, wanted)) = parts.try_next().await? {
             if part.bytes.len() as u64 != wanted {

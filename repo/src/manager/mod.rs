@@ -89,11 +89,7 @@ impl RepoManager {
             start_task("scheduler", &inner, scheduler::run(inner.clone())),
             start_task("uploads", &inner, uploads::run(inner.clone())),
         ];
-        Ok(Arc::new(Self {
-            inner,
-            tasks: Mutex::new(tasks),
-            threads: Mutex::new(threads),
-        }))
+        Ok(Arc::new(Self { inner, tasks: Mutex::new(tasks), threads: Mutex::new(threads) }))
     }
 
     /// Adds a repository and starts to index it. The same URL again gives the one that exists.

@@ -96,11 +96,7 @@ fn clean_disk(inner: &Inner, known: &HashMap<RepositoryId, &Record>) -> Result<(
     Ok(())
 }
 
-async fn repository(
-    inner: &Inner,
-    catalog: Catalog,
-    record: &Record,
-) -> Result<(), ManagerError> {
+async fn repository(inner: &Inner, catalog: Catalog, record: &Record) -> Result<(), ManagerError> {
     let repository = &record.repository;
     let id = repository.id;
     if record.removed {

@@ -94,7 +94,14 @@ async fn activate(
         Ok(activated) => {
             let seconds = started.elapsed().as_secs_f64();
             let source = activated.source;
-            tracing::info!(shard, epoch, ?source, bytes = activated.bytes, seconds, "shard taken over");
+            tracing::info!(
+                shard,
+                epoch,
+                ?source,
+                bytes = activated.bytes,
+                seconds,
+                "shard taken over"
+            );
             Ok(Activated { seconds, ..activated })
         }
         Err(error) => {

@@ -345,7 +345,7 @@ async fn other_clusters_and_counts_are_refused() {
     let world = World::new();
     world.open("a").await.shutdown().await;
     for (cluster, shards) in [(Uuid::from_u128(8), SHARDS), (CLUSTER, SHARDS + 1)] {
-        let mut config = world.config("b");
+        let mut config = world.config(&format!("with {shards}"));
         config.cluster = Some(ClusterShards::new(cluster, shards, world.cold.clone()));
         let refused = RepoManager::open(config).await.unwrap_err().to_string();
         assert!(refused.contains("belongs to the cluster"), "{refused}");
