@@ -1,5 +1,4 @@
-//! Cold storage does the same over every provider: on a folder always, and on a real S3 server where
-//! the test runner starts one.
+//! Cold storage does the same over every provider: each test runs on a folder and on a real S3 server.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,8 +20,8 @@ const PART: u64 = 5 << 20;
 /// The providers that are there, each with an empty place.
 fn providers() -> Vec<(TempDir, Arc<ColdStorage>)> {
     let folder = TempDir::new().unwrap();
-    let mut configs = vec![ColdStorageConfig::Local { folder: folder.path().join("cold") }];
-    configs.extend(super::support::s3());
+    let local = ColdStorageConfig::Local { folder: folder.path().join("cold") };
+    let configs = [local, crate::support::s3()];
     let limits = ColdLimits { part_bytes: PART, ..ColdLimits::default() };
     let mut folder = Some(folder);
     configs

@@ -264,19 +264,21 @@ pub async fn gone(manager: &RepoManager, id: RepositoryId, node: &Node) {
 const S3: &str = "AETERNA_TEST_S3_URL";
 
 /// An empty place on the S3 server that the test runner started.
-pub fn s3() -> Option<ColdStorageConfig> {
-    let server = std::env::var(S3).ok()?;
+pub fn s3() -> ColdStorageConfig {
+    let server = std::env::var(S3).unwrap_or_else(|_| {
+        panic!("{S3} is not set: run `cargo xtask test`, which starts an S3 server for tests")
+    });
     let mut url = url::Url::parse(&server).expect("the URL of the test server");
     let access = (url.username().to_owned(), url.password().unwrap_or_default().to_owned());
     url.set_username("").and_then(|()| url.set_password(None)).unwrap();
     let bucket = url.path().trim_matches('/').to_owned();
     url.set_path("");
-    Some(ColdStorageConfig::S3 {
+    ColdStorageConfig::S3 {
         bucket,
         prefix: format!("test-{}", uuid::Uuid::new_v4().simple()),
         endpoint: Some(url.to_string()),
         region: Some("us-east-1".to_owned()),
         allow_http: true,
         access: Some(access),
-    })
+    }
 }
