@@ -23,6 +23,7 @@ pub(crate) use fetch::remove_folder;
 pub use fetch::{FetchContext, Fetched, MirrorPlace, fetch};
 pub use history::{File, LastChanges, Wanted, last_changes};
 pub use mirror::Mirror;
+pub(crate) use mirror::write_durably;
 
 pub use objects::{ObjectDb, ObjectReader};
 pub use refs::{DETACHED_HEAD, RefSnapshot, Selected, Selector, check_glob};

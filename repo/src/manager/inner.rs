@@ -7,10 +7,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use aeterna_index::search::Visible;
-use aeterna_index::{RepositoryId, ShardSet};
+use aeterna_index::{RepositoryId, Shard, ShardSet};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
+use super::cluster::Cluster;
 use super::types::Pause;
 use crate::ManagerError;
 use crate::catalog::{Catalog, Job, JobKind, Record};
@@ -55,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) config: ManagerConfig,
     pub(crate) catalog: Catalog,
     pub(crate) index: Arc<ShardSet>,
+    /// The shards that are held; `None` when all are, for ever.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) running: Mutex<HashMap<RepositoryId, Running>>,
     watchers: Mutex<HashMap<RepositoryId, watch::Sender<Repository>>>,
     visible: RwLock<HashMap<String, Arc<HashSet<RepositoryId>>>>,
@@ -63,6 +66,8 @@ pub(crate) struct Inner {
     pub(crate) stopping: AtomicBool,
     /// Wakes the scheduler.
     pub(crate) wake: Notify,
+    /// Told of the end of each job.
+    ended: Notify,
     /// Wakes the maintenance thread.
     pub(crate) maintain: Signal,
     /// Repositories whose last changes are to be read.
@@ -79,10 +84,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Inner {
     pub(crate) fn new(config: ManagerConfig, catalog: Catalog, index: Arc<ShardSet>) -> Self {
+        let cluster = config.cluster.clone().map(|config| Arc::new(Cluster::new(config)));
         Self {
             config,
             catalog,
             index,
+            cluster,
             running: Mutex::default(),
             watchers: Mutex::default(),
             visible: RwLock::default(),
@@ -90,6 +97,7 @@ impl Inner {
             failed_tasks: Mutex::default(),
             stopping: AtomicBool::new(false),
             wake: Notify::new(),
+            ended: Notify::new(),
             maintain: Signal::default(),
             history_pending: Mutex::default(),
             history: Signal::default(),
@@ -110,6 +118,9 @@ impl Inner {
         self.wake.notify_one();
         self.maintain.raise();
         self.history.raise();
+        if let Some(cluster) = &self.cluster {
+            cluster.upload.notify_one();
+        }
     }
 
     /// Has the last changes of a repository's files read, where some are not known.
@@ -139,12 +150,36 @@ impl Inner {
     pub(crate) fn end(&self, id: RepositoryId) {
         lock(&self.running).remove(&id);
         self.wake.notify_one();
+        self.ended.notify_waiters();
+        if let Some(cluster) = &self.cluster {
+            cluster.upload.notify_one();
+        }
     }
 
     /// Makes the running job of a repository stop, if there is one.
     pub(crate) fn cancel(&self, id: RepositoryId) {
         if let Some(running) = lock(&self.running).get(&id) {
             running.cancel.store(true, Ordering::Release);
+        }
+    }
+
+    /// Makes the running jobs of a shard's repositories stop; returns how many there are.
+    pub(crate) fn cancel_shard(&self, shard: u32) -> usize {
+        let running = lock(&self.running);
+        let jobs = running.iter().filter(|(id, _)| self.index.number_of(**id) == shard);
+        jobs.map(|(_, running)| running.cancel.store(true, Ordering::Release)).count()
+    }
+
+    /// Stops the jobs of a shard's repositories and waits for their end. No more may start.
+    pub(crate) async fn stop_jobs(&self, shard: u32) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.cancel_shard(shard) == 0 {
+                return;
+            }
+            ended.await;
         }
     }
 
@@ -182,14 +217,17 @@ impl Inner {
             .find(|(_, job)| job.repository == id)
             .and_then(|(position, _)| u32::try_from(position).ok());
         drop(running);
-        let shard = self.index.shard_of(id).ok();
         let readiness = |pending: bool| match repository.indexed_at {
             Some(_) if !pending => Readiness::Ready,
             _ => Readiness::Pending,
         };
-        repository.symbols =
-            readiness(shard.as_ref().is_none_or(|shard| shard.symbols_pending(id)));
-        repository.last_changes = readiness(shard.is_none_or(|shard| shard.history_pending(id)));
+        // What another node indexes, that node knows: here it counts as done.
+        let shard = self.index.shard_of(id).ok();
+        let pending = |look: fn(&Shard, RepositoryId) -> bool| {
+            shard.as_ref().is_some_and(|shard| look(shard, id))
+        };
+        repository.symbols = readiness(pending(Shard::symbols_pending));
+        repository.last_changes = readiness(pending(Shard::history_pending));
         repository
     }
 
@@ -228,14 +266,18 @@ impl Inner {
     }
 
     pub(crate) async fn set_state(&self, id: RepositoryId, to: State) -> Result<(), ManagerError> {
-        self.catalog.set_state(id, to).await?;
+        self.catalog_of(id)?.set_state(id, to).await?;
         self.publish(id).await
     }
 
     /// Records an event. That one is lost must not stop the work: it is in the log too.
     pub(crate) async fn event(&self, id: RepositoryId, kind: EventKind, message: &str) {
         tracing::info!(repository = %id, event = kind.as_str(), "{message}");
-        if let Err(error) = self.catalog.add_event(id, kind, message).await {
+        let recorded = match self.catalog_of(id) {
+            Ok(catalog) => catalog.add_event(id, kind, message).await.map_err(ManagerError::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
             tracing::warn!(repository = %id, %error, "an event could not be recorded");
         }
     }
@@ -245,7 +287,7 @@ impl Inner {
         id: RepositoryId,
         kind: JobKind,
     ) -> Result<(), ManagerError> {
-        self.catalog.request_job(id, kind).await?;
+        self.catalog_of(id)?.request_job(id, kind).await?;
         self.publish(id).await?;
         self.wake.notify_one();
         Ok(())
@@ -266,6 +308,19 @@ impl Inner {
         self.change_visible(tenant, |ids| {
             ids.remove(&id);
         });
+    }
+
+    /// Hides every repository of a shard, and forgets what was still to be done with them.
+    pub(crate) fn hide_shard(&self, shard: u32) {
+        let other = |id: &RepositoryId| self.index.number_of(*id) != shard;
+        let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
+        for ids in visible.values_mut() {
+            Arc::make_mut(ids).retain(other);
+        }
+        drop(visible);
+        lock(&self.symbols_pending).retain(other);
+        lock(&self.history_pending).retain(other);
+        lock(&self.watchers).retain(|id, _| other(id));
     }
 
     fn change_visible(&self, tenant: &str, change: impl FnOnce(&mut HashSet<RepositoryId>)) {

@@ -28,6 +28,14 @@ pub(crate) async fn run(inner: Arc<Inner>, job: Job, cancel: Arc<AtomicBool>) {
         Ok(()) => inner.publish(id).await,
         Err(error) => failed(&inner, &job, &cancel, error).await,
     };
+    let recorded = match recorded {
+        // The job is the new owner's.
+        Err(error) if error.is_fenced() => {
+            inner.fenced(inner.index.number_of(id), &error);
+            Ok(())
+        }
+        recorded => recorded,
+    };
     if let Err(error) = recorded {
         tracing::error!(repository = %id, %error, "the end of a job could not be recorded");
         tokio::time::sleep(UNRECORDED_WAIT).await;
@@ -47,7 +55,7 @@ async fn index(
     let Some(record) = inner.catalog.record(id).await? else { return Ok(()) };
     if record.removed {
         // A removal that was cut off right after it was decided.
-        return Ok(inner.catalog.request_job(id, JobKind::Remove).await?);
+        return Ok(inner.catalog_of(id)?.request_job(id, JobKind::Remove).await?);
     }
     inner.set_state(id, State::Cloning).await?;
     let url = RemoteUrl::parse(&record.repository.url, &inner.config.git)?;
@@ -67,7 +75,7 @@ async fn index(
     notices(inner, id, &outcome.notices).await?;
     inner.event(id, EventKind::Indexed, &summary(&outcome)).await;
     let facts = IndexedFacts { revisions: outcome.revisions, document_count: outcome.documents };
-    inner.catalog.set_indexed(id, &facts, job.request).await?;
+    inner.catalog_of(id)?.set_indexed(id, &facts, job.request).await?;
     inner.read_history(id);
     // The old commits were needed to compare with; now nothing reads what the source repacked.
     if let Err(error) = blocking::run("prune", move || Ok(fetched.prune()?)).await {
@@ -98,7 +106,7 @@ async fn record_fetch(
         facts.size_bytes
     );
     inner.event(id, EventKind::Fetched, &message).await;
-    Ok(inner.catalog.set_fetched(id, &facts).await?)
+    Ok(inner.catalog_of(id)?.set_fetched(id, &facts).await?)
 }
 
 /// Records notices, each once: most are as true of every sync as of the first.
@@ -190,7 +198,7 @@ async fn remove(inner: &Arc<Inner>, id: RepositoryId) -> Result<(), ManagerError
     })
     .await?;
     crate::failpoint!("remove-row");
-    inner.catalog.delete(id).await?;
+    inner.catalog_of(id)?.delete(id).await?;
     lock(&inner.symbols_pending).remove(&id);
     inner.forget_watchers(id);
     inner.maintain.raise();
@@ -205,6 +213,9 @@ async fn failed(
     error: ManagerError,
 ) -> Result<(), ManagerError> {
     let id = job.repository;
+    if error.is_fenced() {
+        return Err(error);
+    }
     if cancel.load(Ordering::Acquire) {
         // Stopped on purpose: the job stays due, for the next start or as the removal it became.
         return Ok(());
@@ -223,9 +234,10 @@ async fn failed(
         let wait = wait.or((job.kind == JobKind::Remove).then_some(inner.config.retry.longest));
         (attempts, wait.map(|wait| now() + duration_millis(wait)))
     };
-    inner.catalog.job_failed(job, attempts, (code, &message), next).await?;
+    let catalog = inner.catalog_of(id)?;
+    catalog.job_failed(job, attempts, (code, &message), next).await?;
     if job.kind != JobKind::Remove {
-        inner.catalog.set_state(id, State::Error).await?;
+        catalog.set_state(id, State::Error).await?;
     }
     let kind = if error.is_disk_full() { EventKind::Paused } else { EventKind::Failed };
     let again = next.map(|next| format!("; tried again at {}", rfc3339(next)));

@@ -55,8 +55,10 @@ fn sweep(inner: &Arc<Inner>, runtime: &Handle) -> Result<(), ManagerError> {
             if inner.stopping() || inner.paused().is_some() {
                 return Ok(());
             }
-            match shard.maintain(&|| inner.stopping())? {
-                Maintenance::Idle => {}
+            match shard.maintain(&|| inner.stopping()) {
+                // It was let go of meanwhile.
+                Err(IndexError::Closed { .. }) | Ok(Maintenance::Idle) => {}
+                Err(error) => return Err(error.into()),
                 _ => {
                     busy = true;
                     symbols_ready(inner, runtime)?;
@@ -107,7 +109,8 @@ fn damage(inner: &Arc<Inner>, runtime: &Handle) -> Result<(), ManagerError> {
                  repository is indexed again",
                 damage.detail
             );
-            for id in damage.repositories {
+            // Another node may own it now, which sees the damage itself.
+            for id in damage.repositories.into_iter().filter(|id| inner.runs(*id)) {
                 runtime.block_on(async {
                     inner.event(id, EventKind::Damaged, &message).await;
                     if inner.catalog.record(id).await?.is_some_and(|record| !record.removed) {

@@ -3,11 +3,13 @@
 
 mod browse;
 mod catalog;
+mod cold_storage;
 mod fetch;
 mod history;
 mod manager;
 mod recovery;
 mod remote;
+mod shards;
 mod support;
 mod trees;
 mod urls;
