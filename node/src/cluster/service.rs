@@ -58,7 +58,7 @@ impl Node for NodeService {
         &self,
         request: Request<proto::ProposeRequest>,
     ) -> Result<Response<proto::ProposeResponse>, Status> {
-        self.answers.propose(request.get_ref()).await.map(Response::new)
+        self.answers.propose(request.into_inner()).await.map(Response::new)
     }
 
     type SearchStream = Pin<Box<dyn Stream<Item = Result<proto::SearchPart, Status>> + Send>>;

@@ -95,7 +95,7 @@ pub fn search(
         request,
         asked: &asked,
         cluster,
-        gather: Gather::new(&begins, page_of(request)),
+        gather: Gather::new(&begins, page_of(request)?),
         parts: Vec::new(),
         failures: 0,
     };

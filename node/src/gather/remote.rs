@@ -119,7 +119,7 @@ fn decoded(part: proto::SearchPart) -> Result<Part, &'static str> {
                 let results = one.results.into_iter().map(|result| result.to_vec()).collect();
                 Ok(Ranked { key, results, window: one.window, within: one.within })
             });
-            Part::Ranked(ranked.collect::<Result<_, _>>()?)
+            Part::Ranked(ranked.collect::<Result<Vec<_>, &'static str>>()?)
         }
         search_part::Part::Progress(progress) => Part::Progress(progress.known.then_some(Progress {
             verified: progress.verified,
