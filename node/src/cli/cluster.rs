@@ -128,7 +128,7 @@ pub fn nodes_table(nodes: &[Node]) -> String {
             if node.voter { "voter" } else { "" }.to_owned(),
             node.shards_owned.to_string(),
             node.shards_serving.to_string(),
-            node.heartbeat_age_ms.map_or_else(|| "never".to_owned(), seconds),
+            node.heartbeat_age_ms.map_or_else(|| "never".to_owned(), heartbeat),
             size(node.disk_free),
             printable(node.http.as_bytes()),
         ]
@@ -168,9 +168,11 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     })
 }
 
-/// Tenths of seconds are as much as changes from one look to the next.
-fn seconds(milliseconds: u64) -> String {
-    format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
+/// Heartbeats younger than this are not worth a number.
+const FRESH_MS: u64 = 2_000;
+
+fn heartbeat(age_ms: u64) -> String {
+    if age_ms < FRESH_MS { "ok".to_owned() } else { format!("{} s ago", age_ms / 1000) }
 }
 
 /// Bytes for a person.

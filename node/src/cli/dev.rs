@@ -66,6 +66,8 @@ pub async fn run(args: &ClusterDevArgs) -> Result<Exit, CommandError> {
             ("cluster.join", join.clone()),
             ("cluster.shards", args.shards.to_string()),
             ("cluster.key_file", key.display().to_string()),
+            // All nodes share the disk of whoever tries this, however full it is.
+            ("cluster.disk_high_percent", "100".to_owned()),
             ("cold_storage.provider", "local".to_owned()),
             ("cold_storage.path", folder.join("cold").display().to_string()),
             ("database_url", format!("sqlite://{}", folder.join("catalog.db").display())),

@@ -28,8 +28,6 @@ use crate::stop::Stop;
 
 /// Time to connect to another node.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Thousandths of a disk that are in use when the node takes no more shards.
-const DISK_HIGH: u64 = 900;
 /// Calls of one other node that are answered at once.
 const CONCURRENT_CALLS: usize = 256;
 
@@ -98,7 +96,7 @@ impl Opening {
             grace: GOSSIP_GRACE.max(heartbeat_timeout * 3),
         };
         let membership = Arc::new(Membership::start(gossip_config, facts.clone()).await?);
-        let adapter: Arc<dyn MembershipApi> = GossipAdapter::new(&membership, DISK_HIGH);
+        let adapter: Arc<dyn MembershipApi> = GossipAdapter::new(&membership, config.disk_high_percent * 10);
         let router = Router::new(
             self.name.clone(),
             id,
@@ -140,6 +138,7 @@ impl Opening {
             router,
             supervisor,
             rules,
+            disk_high_percent: config.disk_high_percent,
             metrics,
             starts,
             calls: Some(self.listener).into(),

@@ -116,6 +116,7 @@ pub struct Cluster {
     router: Arc<Router>,
     supervisor: Supervisor,
     rules: Rules,
+    disk_high_percent: u64,
     metrics: Arc<ClusterMetrics>,
     starts: Starts,
     calls: Mutex<Option<TcpListener>>,

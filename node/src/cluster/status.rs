@@ -38,7 +38,7 @@ impl Cluster {
         let shards: Vec<Shard> = view.shards();
         let unhealthy: Vec<Shard> =
             shards.iter().filter(|shard| shard.state != "serving").cloned().collect();
-        let (status, reasons) = health(&nodes, &unhealthy, shards.len(), &raft);
+        let (status, reasons) = self.health(&nodes, &unhealthy, shards.len(), &raft);
         ClusterStatus {
             cluster_id: self.id().to_string(),
             node: self.name().to_string(),
@@ -236,32 +236,47 @@ fn moving(shard: &Shard) -> Option<Move> {
     })
 }
 
-/// Red where something is not served; yellow where something else is not as it should be.
-fn health(nodes: &[Node], unhealthy: &[Shard], shards: usize, raft: &Raft) -> (Health, Vec<String>) {
-    let mut reasons = Vec::new();
-    let mut health = Health::Green;
-    if shards == 0 {
-        health = Health::Red;
-        reasons.push("there is no shard map yet: the node has found no other that has one".to_owned());
-    }
-    if !unhealthy.is_empty() {
-        health = Health::Red;
-        reasons.push(format!("{} of {shards} shards are not served", unhealthy.len()));
-    }
-    if raft.leader.is_none() {
-        health = health.max(Health::Yellow);
-        reasons.push("the shard map has no leader that this node knows of: nothing changes its owner meanwhile".to_owned());
-    }
-    let of_state = |state: &str| -> Vec<&str> {
-        nodes.iter().filter(|node| node.state == state).map(|node| node.name.as_str()).collect()
-    };
-    for (state, what) in [("dead", "dead"), ("suspected", "slow to answer"), ("draining", "about to stop")] {
-        let names = of_state(state);
-        if !names.is_empty() {
-            health = health.max(Health::Yellow);
-            let verb = if names.len() == 1 { "is" } else { "are" };
-            reasons.push(format!("{} {verb} {what}", names.join(", ")));
+impl Cluster {
+    /// Red where something is not served; yellow where something else is not as it should be.
+    fn health(
+        &self,
+        nodes: &[Node],
+        unhealthy: &[Shard],
+        shards: usize,
+        raft: &Raft,
+    ) -> (Health, Vec<String>) {
+        let mut reasons = Vec::new();
+        let mut health = Health::Green;
+        if !unhealthy.is_empty() {
+            health = Health::Red;
+            reasons.push(format!("{} of {shards} shards are not served", unhealthy.len()));
         }
+        let mut yellow = |reason: String| {
+            health = health.max(Health::Yellow);
+            reasons.push(reason);
+        };
+        if raft.leader.is_none() {
+            yellow(
+                "nobody that this node knows of leads: no shard changes its owner meanwhile".to_owned(),
+            );
+        }
+        let full = |node: &&Node| {
+            let used = node.disk_total.saturating_sub(node.disk_free);
+            u128::from(used) * 100 > u128::from(node.disk_total) * u128::from(self.disk_high_percent)
+        };
+        let state = |state: &'static str| move |node: &&Node| node.state == state;
+        let kinds: [(&str, Vec<&Node>); 4] = [
+            ("dead", nodes.iter().filter(state("dead")).collect()),
+            ("slow to answer", nodes.iter().filter(state("suspected")).collect()),
+            ("about to stop", nodes.iter().filter(state("draining")).collect()),
+            ("out of disk space and gets no more shards", nodes.iter().filter(full).collect()),
+        ];
+        for (what, of) in kinds {
+            if !of.is_empty() {
+                let names: Vec<&str> = of.iter().map(|node| node.name.as_str()).collect();
+                yellow(format!("{}: {what}", names.join(", ")));
+            }
+        }
+        (health, reasons)
     }
-    (health, reasons)
 }

@@ -95,6 +95,8 @@ settings! {
     cluster_capacity: u64 = 100, "cluster.capacity", "AETERNA_CLUSTER_CAPACITY", Some((1, 10_000));
     /// Seconds without a heartbeat after which a node is dead and its shards go to others.
     heartbeat_timeout_seconds: u64 = 10, "cluster.heartbeat_timeout_seconds", "AETERNA_CLUSTER_HEARTBEAT_TIMEOUT_SECONDS", Some((2, 3600));
+    /// Percent of its disk that are in use when a node gets no more shards.
+    disk_high_percent: u64 = 90, "cluster.disk_high_percent", "AETERNA_CLUSTER_DISK_HIGH_PERCENT", Some((1, 100));
     /// Milliseconds without a sign of life after which a search goes on without another node.
     peer_timeout_ms: u64 = 2000, "cluster.peer_timeout_ms", "AETERNA_CLUSTER_PEER_TIMEOUT_MS", Some((100, 600_000));
     /// Shards that a node restores at once.

@@ -33,7 +33,7 @@ pub struct Parts {
     /// The parts.
     pub parts: mpsc::Receiver<Part>,
     /// Ends the search when it is dropped.
-    pub guard: CancelOnDrop,
+    pub _guard: CancelOnDrop,
 }
 
 /// Ends a search when it is dropped.
@@ -98,7 +98,7 @@ pub fn start(state: &Arc<AppState>, mut request: SearchRequest, wanted: &Wanted)
             }
         }
     });
-    Parts { parts, guard }
+    Parts { parts, _guard: guard }
 }
 
 /// Puts an engine's results into a channel.

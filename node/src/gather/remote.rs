@@ -47,7 +47,7 @@ pub fn start(
             () = sender.closed() => {}
         }
     });
-    Parts { parts, guard }
+    Parts { parts, _guard: guard }
 }
 
 fn message(request: &SearchRequest, ask: &Ask) -> proto::SearchRequest {
