@@ -196,6 +196,10 @@ pub struct GitConfig {
     pub allow_loopback_http: bool,
     /// The program that speaks ssh.
     pub ssh_program: PathBuf,
+    /// The program that makes and reads git bundles.
+    pub git_program: PathBuf,
+    /// Time that making or reading one bundle may take.
+    pub bundle_timeout: Duration,
     /// Time that one fetch may take.
     pub fetch_timeout: Duration,
     /// Time that connecting may take.
@@ -219,6 +223,8 @@ impl Default for GitConfig {
             allow_http: false,
             allow_loopback_http: false,
             ssh_program: PathBuf::from("ssh"),
+            git_program: PathBuf::from("git"),
+            bundle_timeout: Duration::from_secs(3600),
             fetch_timeout: Duration::from_secs(2 * 3600),
             connect_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(60),

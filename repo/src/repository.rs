@@ -263,13 +263,15 @@ pub enum EventKind {
     Recovered,
     /// A part of the index was damaged and its repositories are indexed again.
     Damaged,
+    /// Its git mirror was brought back from cold storage.
+    Restored,
     /// Something to know that stops nothing, such as uncommitted changes that are not indexed.
     Notice,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Added,
         Self::Queued,
         Self::Fetched,
@@ -280,6 +282,7 @@ impl EventKind {
         Self::Paused,
         Self::Recovered,
         Self::Damaged,
+        Self::Restored,
         Self::Notice,
     ];
 
@@ -296,6 +299,7 @@ impl EventKind {
             Self::Paused => "paused",
             Self::Recovered => "recovered",
             Self::Damaged => "damaged",
+            Self::Restored => "restored",
             Self::Notice => "notice",
         }
     }

@@ -24,7 +24,6 @@ const FOLDER_PREFIX: &str = "aeterna-test-s3-";
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const STARTS_TRIED: usize = 3;
-/// The first write makes the bucket.
 const BUCKET: &str = "tests";
 
 /// A running server; dropping it stops it and removes its files.
@@ -114,6 +113,10 @@ impl S3 {
         let log = File::create(self.folder.join("log"))?;
         let mut server = Running::start(command.stdout(Stdio::null()).stderr(log))?;
         self.wait_until_ready(&mut server, ports[0])?;
+        // A bucket is a folder of the filer, which trusts whoever reaches it on loopback.
+        ureq::post(&format!("http://127.0.0.1:{}/buckets/{BUCKET}/", ports[6]))
+            .send_empty()
+            .context("cannot make the bucket")?;
         Ok((server, ports[0]))
     }
 

@@ -98,6 +98,11 @@ impl Calls {
             let reason = match answer {
                 Ok(Ok(value)) => return Ok(Ok(value)),
                 Ok(Err(error)) => match fault(&error) {
+                    Fault::Passing(reason) if reason.contains("NoSuchBucket") => {
+                        let reason =
+                            "the bucket does not exist; make it, or name another".to_owned();
+                        return Err(ColdError::Config { reason });
+                    }
                     Fault::Passing(reason) => reason,
                     Fault::Denied(reason) => {
                         return Err(ColdError::Denied { action, key: key.to_owned(), reason });
@@ -193,13 +198,16 @@ impl Calls {
     }
 
     /// Sends a large object in parts; `part` gives each. What was there is replaced as a whole.
-    pub(crate) async fn send(
+    pub(crate) async fn send<F>(
         &self,
         key: &str,
         size: u64,
-        part: impl Fn(Range<u64>) -> Result<Bytes, ColdError>,
+        part: impl Fn(Range<u64>) -> F,
         sent: impl Fn(u64),
-    ) -> Result<(), ColdError> {
+    ) -> Result<(), ColdError>
+    where
+        F: Future<Output = Result<Bytes, ColdError>>,
+    {
         let path = self.path(key)?;
         let action = "writing";
         let opened = self.attempts(action, key, || self.store.put_multipart(&path)).await?;
@@ -211,7 +219,7 @@ impl Calls {
             let mut parts = tokio::task::JoinSet::new();
             for range in ranges(size, self.limits.part_bytes) {
                 let slot = self.slot().await;
-                let bytes = part(range.clone())?;
+                let bytes = part(range.clone()).await?;
                 self.upload.take(bytes.len() as u64).await;
                 let call = upload.put_part(bytes.into());
                 let length = range.end - range.start;
@@ -280,6 +288,22 @@ impl Calls {
             .collect();
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
+    }
+
+    /// Names of the folders in a folder.
+    pub(crate) async fn folders(&self, folder: &str) -> Result<Vec<String>, ColdError> {
+        let path = self.path(folder)?;
+        let _slot = self.slot().await;
+        let list = || self.store.list_with_delimiter(Some(&path));
+        match self.attempts("listing", folder, list).await? {
+            Ok(listed) => Ok(listed
+                .common_prefixes
+                .iter()
+                .filter_map(|path| path.filename().map(str::to_owned))
+                .collect()),
+            Err(Fault::Missing) => Ok(Vec::new()),
+            Err(other) => Err(odd("listing", folder, &other)),
+        }
     }
 
     /// Removes an object; one that is not there is no error.

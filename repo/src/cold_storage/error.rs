@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Position;
+use super::{Place, Position};
 
 /// An error of cold storage. Keys are in it, credentials never.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,16 @@ pub enum ColdError {
         /// The newer manifest.
         by: Position,
     },
+    /// A later owner has uploaded the mirror already.
+    #[error("{place} was uploaded by a later owner ({by}) than the one under epoch {epoch}")]
+    Outdated {
+        /// What was to be uploaded.
+        place: Place,
+        /// The epoch that it was uploaded under.
+        epoch: u64,
+        /// The newer manifest.
+        by: Position,
+    },
     /// A local file could not be read or written.
     #[error("{action} {path}: {source}")]
     Io {
@@ -104,7 +114,7 @@ impl ColdError {
             Self::Missing { .. } => "cold-storage-missing",
             Self::Damaged { .. } => "cold-storage-damaged",
             Self::Format { .. } => "cold-storage-format",
-            Self::Fenced { .. } => "fenced",
+            Self::Fenced { .. } | Self::Outdated { .. } => "fenced",
             Self::Io { .. } if self.is_disk_full() => "disk-full",
             Self::Io { .. } => "storage-failed",
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::layout::{self, Position};
+use super::layout::{self, Place, Position};
 use super::{ColdError, ColdManifest, ColdStorage};
 
 /// Times that taking over starts again because another writer came in between.
@@ -60,7 +60,7 @@ impl ColdStorage {
             position: Position { epoch, sequence: 0 },
             content: None,
         };
-        if let Some(top) = self.positions(shard, None).await?.last() {
+        if let Some(top) = self.positions(shard.into(), None).await?.last() {
             if top.epoch > epoch {
                 return Err(ColdError::Fenced { shard, epoch, by: *top });
             }
@@ -68,14 +68,18 @@ impl ColdStorage {
                 fence.position = top.next();
             }
         }
-        self.put_manifest(&ColdManifest::fence(shard, fence.position, writer), epoch).await?;
-        let positions = self.positions(shard, None).await?;
+        self.put_manifest(
+            &ColdManifest::fence(shard.into(), fence.position, writer),
+            (shard, epoch),
+        )
+        .await?;
+        let positions = self.positions(shard.into(), None).await?;
         if let Some(by) = positions.last().filter(|last| **last > fence.position) {
             return Err(ColdError::Fenced { shard, epoch, by: *by });
         }
-        if let Some(found) = self.newest_of(shard, &positions).await? {
+        if let Some(found) = self.newest_of(shard.into(), &positions).await? {
             let adopted = found.adopted(fence.position.next(), writer);
-            self.put_manifest(&adopted, epoch).await?;
+            self.put_manifest(&adopted, (shard, epoch)).await?;
             fence.position = adopted.position;
             fence.content = Some(adopted);
         }
@@ -87,7 +91,7 @@ impl ColdStorage {
     /// # Errors
     /// [`ColdError::Fenced`], or when the store fails.
     pub async fn check_fence(&self, fence: &ShardFence) -> Result<(), ColdError> {
-        let later = self.positions(fence.shard, Some(fence.position)).await?;
+        let later = self.positions(fence.shard.into(), Some(fence.position)).await?;
         match later.last() {
             Some(by) => Err(ColdError::Fenced { shard: fence.shard, epoch: fence.epoch, by: *by }),
             None => Ok(()),
@@ -99,22 +103,22 @@ impl ColdStorage {
     /// # Errors
     /// When the store fails, or what is there is of a later version.
     pub async fn newest(&self, shard: u32) -> Result<Option<ColdManifest>, ColdError> {
-        let positions = self.positions(shard, None).await?;
-        self.newest_of(shard, &positions).await
+        let positions = self.positions(shard.into(), None).await?;
+        self.newest_of(shard.into(), &positions).await
     }
 
     /// Those that are damaged or gone are passed over: older content is better than none.
-    async fn newest_of(
+    pub(crate) async fn newest_of(
         &self,
-        shard: u32,
+        place: Place,
         positions: &[Position],
     ) -> Result<Option<ColdManifest>, ColdError> {
         for at in positions.iter().rev() {
-            match self.read_manifest(shard, *at).await {
+            match self.read_manifest(place, *at).await {
                 Ok(manifest) if manifest.files.is_some() => return Ok(Some(manifest)),
                 Ok(_) => {}
                 Err(error) if error.is_lost() => {
-                    tracing::error!(shard, %error, "a manifest is lost; an older one is looked for");
+                    tracing::error!(%place, %error, "a manifest is lost; an older one is looked for");
                 }
                 Err(error) => return Err(error),
             }
@@ -124,39 +128,43 @@ impl ColdStorage {
 
     pub(crate) async fn read_manifest(
         &self,
-        shard: u32,
+        place: Place,
         at: Position,
     ) -> Result<ColdManifest, ColdError> {
-        let key = layout::manifest(shard, at);
+        let key = layout::manifest(place, at);
         match self.calls.read(&key, self.calls.limits.manifest_bytes).await? {
-            Some(bytes) => ColdManifest::decode(shard, at, &bytes),
+            Some(bytes) => ColdManifest::decode(place, at, &bytes),
             None => Err(ColdError::Missing { key }),
         }
     }
 
-    /// Writes a manifest at a place that must be free.
+    /// Writes a manifest for the owner of a shard.
     pub(crate) async fn put_manifest(
         &self,
         manifest: &ColdManifest,
-        epoch: u64,
+        (shard, epoch): (u32, u64),
     ) -> Result<(), ColdError> {
-        let (shard, at) = (manifest.shard, manifest.position);
-        let bytes = Bytes::from(manifest.encode()?);
-        if self.calls.create(&layout::manifest(shard, at), bytes).await? {
+        if self.create_manifest(manifest).await? {
             Ok(())
         } else {
-            Err(ColdError::Fenced { shard, epoch, by: at })
+            Err(ColdError::Fenced { shard, epoch, by: manifest.position })
         }
     }
 
-    /// The places of a shard's manifests, above a place, in order.
+    /// Writes a manifest; returns whether its position was free.
+    pub(crate) async fn create_manifest(&self, manifest: &ColdManifest) -> Result<bool, ColdError> {
+        let bytes = Bytes::from(manifest.encode()?);
+        self.calls.create(&layout::manifest(manifest.place, manifest.position), bytes).await
+    }
+
+    /// The positions of the manifests of a place, above one, in order.
     pub(crate) async fn positions(
         &self,
-        shard: u32,
+        place: Place,
         above: Option<Position>,
     ) -> Result<Vec<Position>, ColdError> {
-        let after = above.map(|at| layout::manifest(shard, at));
-        let listed = self.calls.list(&layout::manifests(shard), after.as_deref()).await?;
+        let after = above.map(|at| layout::manifest(place, at));
+        let listed = self.calls.list(&layout::manifests(place), after.as_deref()).await?;
         let names = listed.iter().filter_map(|(key, _)| key.rsplit('/').next());
         let positions = names.filter_map(layout::position);
         // Not every store leaves out the one that is named.

@@ -1,4 +1,4 @@
-//! What a shard held at one moment: which local file is which object.
+//! What a shard or mirror held at one moment: which local file is which object.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::layout::{self, Position};
+use super::layout::{self, Place, Position};
 use super::{ColdError, hex};
 
 const FORMAT: u32 = 1;
@@ -24,19 +24,19 @@ pub struct ColdFile {
     pub sha256: String,
 }
 
-/// What a shard held when it was uploaded, or that someone took it over.
+/// What a shard or mirror held when it was uploaded, or that someone took the shard over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColdManifest {
     format: u32,
-    /// The shard.
-    pub shard: u32,
-    /// Where it stands among the shard's manifests.
+    /// What it is about.
+    pub place: Place,
+    /// Where it stands among the manifests of the same.
     pub position: Position,
     /// Who wrote it: made anew each time that a shard is taken over.
     pub writer: Uuid,
     /// Where the same content was uploaded first: copies of it are made when it is taken over.
     pub origin: Position,
-    /// Generation of the shard's index, as its writer counts.
+    /// Generation of a shard's index, as its writer counts.
     pub generation: u64,
     /// `None` for a fence, which says that a shard is taken over and nothing of what it holds.
     pub files: Option<BTreeMap<String, ColdFile>>,
@@ -44,10 +44,10 @@ pub struct ColdManifest {
 
 impl ColdManifest {
     /// Says that a writer takes the shard over.
-    pub(crate) fn fence(shard: u32, position: Position, writer: Uuid) -> Self {
+    pub(crate) fn fence(place: Place, position: Position, writer: Uuid) -> Self {
         Self {
             format: FORMAT,
-            shard,
+            place,
             position,
             writer,
             origin: position,
@@ -58,13 +58,13 @@ impl ColdManifest {
 
     /// New content.
     pub(crate) fn uploaded(
-        shard: u32,
+        place: Place,
         position: Position,
         writer: Uuid,
         generation: u64,
         files: BTreeMap<String, ColdFile>,
     ) -> Self {
-        Self { generation, files: Some(files), ..Self::fence(shard, position, writer) }
+        Self { generation, files: Some(files), ..Self::fence(place, position, writer) }
     }
 
     /// The same content, taken over.
@@ -84,7 +84,7 @@ impl ColdManifest {
 
     /// A line with the checksum of the second line, which is the manifest.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, ColdError> {
-        let key = layout::manifest(self.shard, self.position);
+        let key = layout::manifest(self.place, self.position);
         let body = serde_json::to_vec(self)
             .map_err(|error| ColdError::Damaged { key, detail: error.to_string() })?;
         let sum = hex(digest(&SHA256, &body).as_ref());
@@ -94,8 +94,8 @@ impl ColdManifest {
         Ok(bytes)
     }
 
-    /// Reads what was at a place of a shard; nothing of it is believed before it was checked.
-    pub(crate) fn decode(shard: u32, at: Position, bytes: &[u8]) -> Result<Self, ColdError> {
+    /// Reads what was at a position; nothing of it is believed before it was checked.
+    pub(crate) fn decode(place: Place, at: Position, bytes: &[u8]) -> Result<Self, ColdError> {
         #[derive(Deserialize)]
         struct Sum {
             sha256: String,
@@ -104,7 +104,7 @@ impl ColdManifest {
         struct Format {
             format: u32,
         }
-        let key = layout::manifest(shard, at);
+        let key = layout::manifest(place, at);
         let damaged = |detail: String| ColdError::Damaged { key: key.clone(), detail };
         let cut = bytes.iter().position(|byte| *byte == b'\n');
         let cut = cut.ok_or_else(|| damaged("it is cut off".to_owned()))?;
@@ -121,13 +121,13 @@ impl ColdManifest {
         }
         let manifest: Self =
             serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
-        manifest.check(shard, at).map_err(damaged)?;
+        manifest.check(place, at).map_err(damaged)?;
         Ok(manifest)
     }
 
-    fn check(&self, shard: u32, at: Position) -> Result<(), String> {
-        if (self.shard, self.position) != (shard, at) {
-            return Err(format!("it is that of shard {}, {}", self.shard, self.position));
+    fn check(&self, place: Place, at: Position) -> Result<(), String> {
+        if (self.place, self.position) != (place, at) {
+            return Err(format!("it is that of {}, {}", self.place, self.position));
         }
         if self.files.as_ref().is_some_and(|files| files.len() > MAX_FILES) {
             return Err(format!("it names more than {MAX_FILES} files"));
@@ -137,10 +137,10 @@ impl ColdManifest {
                 file.sha256.len() == 64 && file.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !layout::is_file_name(name)
                 || !is_hash
-                || layout::epoch_of_file(shard, &file.key).is_none_or(|epoch| epoch > at.epoch)
+                || layout::epoch_of_file(place, &file.key).is_none_or(|epoch| epoch > at.epoch)
             {
                 let name: String = name.chars().take(64).collect();
-                return Err(format!("it names {name:?}, which no file of a shard is called"));
+                return Err(format!("it names {name:?}, which none of its files is called"));
             }
         }
         Ok(())
@@ -152,46 +152,47 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    const PLACE: Place = Place::Shard(3);
     const AT: Position = Position { epoch: 2, sequence: 7 };
 
     fn sample(name: &str, key: &str) -> ColdManifest {
         let file = ColdFile { key: key.to_owned(), bytes: 3, sha256: "ab".repeat(32) };
         let files = BTreeMap::from([(name.to_owned(), file)]);
-        ColdManifest::uploaded(3, AT, Uuid::from_u128(1), 5, files)
+        ColdManifest::uploaded(PLACE, AT, Uuid::from_u128(1), 5, files)
     }
 
     #[test]
     fn what_was_written_is_read_and_every_changed_byte_is_seen() {
-        let manifest = sample("a", &layout::file(3, 2, "a", &"ab".repeat(32)));
+        let manifest = sample("a", &layout::file(PLACE, 2, "a", &"ab".repeat(32)));
         let bytes = manifest.encode().unwrap();
-        assert_eq!(ColdManifest::decode(3, AT, &bytes).unwrap(), manifest);
+        assert_eq!(ColdManifest::decode(PLACE, AT, &bytes).unwrap(), manifest);
         for at in 0..bytes.len() - 1 {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
-            assert!(ColdManifest::decode(3, AT, &changed).is_err(), "byte {at}");
-            assert!(ColdManifest::decode(3, AT, &bytes[..at]).is_err(), "cut at {at}");
+            assert!(ColdManifest::decode(PLACE, AT, &changed).is_err(), "byte {at}");
+            assert!(ColdManifest::decode(PLACE, AT, &bytes[..at]).is_err(), "cut at {at}");
         }
-        assert!(ColdManifest::decode(4, AT, &bytes).is_err());
-        assert!(ColdManifest::decode(3, AT.next(), &bytes).is_err());
+        assert!(ColdManifest::decode(Place::Shard(4), AT, &bytes).is_err());
+        assert!(ColdManifest::decode(PLACE, AT.next(), &bytes).is_err());
     }
 
     #[test]
     fn hostile_names_and_later_formats_are_refused() {
-        let good = layout::file(3, 2, "a", &"ab".repeat(32));
+        let good = layout::file(PLACE, 2, "a", &"ab".repeat(32));
         for (name, key) in [
             ("../../etc/passwd", good.as_str()),
             ("a/b", &good),
             ("a", "cluster.json"),
             ("a", "shards/0003/files/../../x"),
-            ("a", &layout::file(4, 2, "a", "ab")),
-            ("a", &layout::file(3, 3, "a", "ab")),
+            ("a", &layout::file(Place::Shard(4), 2, "a", "ab")),
+            ("a", &layout::file(PLACE, 3, "a", "ab")),
         ] {
             let bytes = sample(name, key).encode().unwrap();
-            let error = ColdManifest::decode(3, AT, &bytes).unwrap_err();
+            let error = ColdManifest::decode(PLACE, AT, &bytes).unwrap_err();
             assert!(error.is_lost(), "{name} {key}: {error}");
         }
         let later = ColdManifest { format: FORMAT + 1, ..sample("a", &good) };
-        let error = ColdManifest::decode(3, AT, &later.encode().unwrap()).unwrap_err();
+        let error = ColdManifest::decode(PLACE, AT, &later.encode().unwrap()).unwrap_err();
         assert!(matches!(error, ColdError::Format { found: 2, known: 1, .. }), "{error}");
     }
 }

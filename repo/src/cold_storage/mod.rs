@@ -12,11 +12,14 @@ mod claim;
 mod config;
 mod error;
 mod fence;
+mod garbage;
 mod layout;
 mod manifest;
+mod mirror;
 mod open;
 mod restore;
 mod upload;
+mod verify;
 
 use std::sync::Arc;
 
@@ -26,11 +29,13 @@ pub use self::claim::ClusterClaim;
 pub use self::config::{ColdLimits, ColdStorageConfig};
 pub use self::error::ColdError;
 pub use self::fence::ShardFence;
-pub use self::layout::Position;
+pub use self::garbage::Collected;
+pub use self::layout::{Place, Position};
 pub use self::manifest::{ColdFile, ColdManifest};
+pub use self::verify::{Depth, Verified};
 
 pub(crate) use self::restore::{empty_folder, sync_folder};
-pub(crate) use self::upload::hash as hash_file;
+pub(crate) use self::upload::{Local, hash as hash_file};
 
 use self::calls::Calls;
 

@@ -87,7 +87,7 @@ impl ColdStorage {
         blocking(move || sync_folder(&folder)).await
     }
 
-    async fn restore_file(
+    pub(crate) async fn restore_file(
         &self,
         file: &ColdFile,
         path: &Path,

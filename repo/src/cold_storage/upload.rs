@@ -14,16 +14,16 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::manifest::{ColdFile, ColdManifest};
-use super::{ColdError, ColdProgress, ColdStorage, ShardFence, hex, layout};
+use super::{ColdError, ColdProgress, ColdStorage, Place, ShardFence, hex, layout};
 
 /// Bytes that are hashed at a time.
 const HASH_BUFFER: usize = 1 << 20;
 
 /// A file to send.
-struct Local {
-    name: String,
-    path: PathBuf,
-    bytes: u64,
+pub(crate) struct Local {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
 }
 
 impl ColdStorage {
@@ -50,37 +50,41 @@ impl ColdStorage {
         let done = AtomicU64::new(0);
         let tell = |bytes| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
         let (shard, epoch) = (fence.shard, fence.epoch);
-        let sending = missing.into_iter().map(|local| {
-            let tell = &tell;
-            async move {
-                let file = self.upload_file(shard, epoch, &local, tell).await?;
-                Ok::<_, ColdError>((local.name, file))
-            }
-        });
-        let sent: Vec<_> = futures_util::stream::iter(sending)
-            .buffer_unordered(self.calls.limits.files.max(1))
-            .try_collect()
-            .await?;
-        files.extend(sent);
+        files.extend(self.upload_files(shard.into(), epoch, missing, &tell).await?);
         let at = fence.position.next();
-        let manifest = ColdManifest::uploaded(shard, at, fence.writer, generation, files);
-        self.put_manifest(&manifest, epoch).await?;
+        let manifest = ColdManifest::uploaded(shard.into(), at, fence.writer, generation, files);
+        self.put_manifest(&manifest, (shard, epoch)).await?;
         fence.position = at;
         fence.content = Some(manifest.clone());
         self.check_fence(fence).await?;
         Ok(manifest)
     }
 
+    pub(crate) async fn upload_files(
+        &self,
+        place: Place,
+        epoch: u64,
+        files: Vec<Local>,
+        sent: &(impl Fn(u64) + Sync),
+    ) -> Result<Vec<(String, ColdFile)>, ColdError> {
+        let sending = files.into_iter().map(|local| async move {
+            let file = self.upload_file(place, epoch, &local, sent).await?;
+            Ok::<_, ColdError>((local.name, file))
+        });
+        let limit = self.calls.limits.files.max(1);
+        futures_util::stream::iter(sending).buffer_unordered(limit).try_collect().await
+    }
+
     async fn upload_file(
         &self,
-        shard: u32,
+        place: Place,
         epoch: u64,
         local: &Local,
         sent: &impl Fn(u64),
     ) -> Result<ColdFile, ColdError> {
         let (path, bytes) = (local.path.clone(), local.bytes);
         let sha256 = blocking(move || hash(&path, bytes)).await?;
-        let key = layout::file(shard, epoch, &local.name, &sha256);
+        let key = layout::file(place, epoch, &local.name, &sha256);
         let file = ColdFile { key, bytes, sha256 };
         if bytes <= self.calls.limits.part_bytes {
             let path = local.path.clone();
@@ -94,7 +98,11 @@ impl ColdStorage {
         match self.calls.size(&file.key).await? {
             Some(there) if there == bytes => sent(bytes),
             _ => {
-                self.calls.send(&file.key, bytes, |range| read(&local.path, range), sent).await?;
+                let part = |range| {
+                    let path = local.path.clone();
+                    blocking(move || read(&path, range))
+                };
+                self.calls.send(&file.key, bytes, part, sent).await?;
                 if self.calls.size(&file.key).await? != Some(bytes) {
                     return Err(other_content(&file.key));
                 }

@@ -1,6 +1,6 @@
 //! What the manager's parts share.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
 use super::cluster::Cluster;
+use super::mirrors::MirrorWork;
 use super::types::Pause;
 use crate::ManagerError;
 use crate::catalog::{Catalog, Job, JobKind, Record};
@@ -74,6 +75,10 @@ pub(crate) struct Inner {
     pub(crate) history_pending: Mutex<BTreeSet<RepositoryId>>,
     /// Wakes the thread that reads them.
     pub(crate) history: Signal,
+    /// What is to be done with mirrors in a cluster.
+    pub(crate) mirrors_pending: Mutex<BTreeMap<RepositoryId, MirrorWork>>,
+    /// Wakes the thread that does it.
+    pub(crate) mirrors: Signal,
     /// Repositories whose symbols are not searchable yet.
     pub(crate) symbols_pending: Mutex<HashSet<RepositoryId>>,
 }
@@ -101,6 +106,8 @@ impl Inner {
             maintain: Signal::default(),
             history_pending: Mutex::default(),
             history: Signal::default(),
+            mirrors_pending: Mutex::default(),
+            mirrors: Signal::default(),
             symbols_pending: Mutex::default(),
         }
     }
@@ -118,6 +125,7 @@ impl Inner {
         self.wake.notify_one();
         self.maintain.raise();
         self.history.raise();
+        self.mirrors.raise();
         if let Some(cluster) = &self.cluster {
             cluster.upload.notify_one();
         }
@@ -320,6 +328,7 @@ impl Inner {
         drop(visible);
         lock(&self.symbols_pending).retain(other);
         lock(&self.history_pending).retain(other);
+        lock(&self.mirrors_pending).retain(|id, _| other(id));
         lock(&self.watchers).retain(|id, _| other(id));
     }
 

@@ -11,6 +11,7 @@ mod indexing;
 mod inner;
 mod job;
 mod maintenance;
+mod mirrors;
 mod names;
 mod reconcile;
 mod restoring;
@@ -84,6 +85,7 @@ impl RepoManager {
         let threads = vec![
             start_thread("maintenance", &inner, maintenance::run)?,
             start_thread("history", &inner, history::run)?,
+            start_thread("mirrors", &inner, mirrors::run)?,
         ];
         let tasks = vec![
             start_task("scheduler", &inner, scheduler::run(inner.clone())),

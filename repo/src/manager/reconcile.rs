@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::blocking;
 use super::inner::Inner;
+use super::mirrors::MirrorWork;
 use crate::ManagerError;
 use crate::catalog::{Catalog, JobKind, Record};
 use crate::git;
@@ -137,6 +138,11 @@ async fn repository(inner: &Inner, catalog: Catalog, record: &Record) -> Result<
         };
         inner.event(id, EventKind::Recovered, message).await;
         catalog.request_job(id, kind).await?;
+    }
+    if inner.cluster.is_some() {
+        let is_here = inner.mirror_path(id).exists();
+        let work = if is_here { MirrorWork::Upload } else { MirrorWork::Restore };
+        inner.work_on_mirror(id, work);
     }
     inner.read_history(id);
     if shard.symbols_pending(id) {

@@ -129,29 +129,29 @@ pub(crate) async fn prepare(
     .await?;
     let mut prepared = Prepared { source: ShardSource::Local, bytes: 0, lost: Vec::new() };
     if !is_current {
-        match content {
-            None => {
-                prepared.source = ShardSource::Empty;
+        if let Some(content) = content {
+            empty_folder(&places.restoring)?;
+            prepared.lost = cold.restore_available(content, &places.restoring, progress).await?;
+        }
+        // Without its manifest, a shard's files say nothing: what it held is indexed again.
+        let content =
+            content.filter(|content| !prepared.lost.iter().any(|key| is_manifest(content, key)));
+        prepared.source = content.map_or(ShardSource::Empty, |_| ShardSource::ColdStorage);
+        prepared.bytes = content.map_or(0, ColdManifest::bytes);
+    }
+    let (source, content) = (prepared.source, content.cloned());
+    blocking::run("install-shard", move || {
+        match source {
+            ShardSource::Local => {}
+            ShardSource::ColdStorage => places.install()?,
+            ShardSource::Empty => {
+                remove_folder(&places.restoring)?;
                 places.clear()?;
             }
-            Some(content) => {
-                empty_folder(&places.restoring)?;
-                prepared.lost =
-                    cold.restore_available(content, &places.restoring, progress).await?;
-                // Without its manifest, a shard's files say nothing: what it held is indexed again.
-                if prepared.lost.iter().any(|key| is_manifest(content, key)) {
-                    prepared.source = ShardSource::Empty;
-                    remove_folder(&places.restoring)?;
-                    places.clear()?;
-                } else {
-                    prepared.source = ShardSource::ColdStorage;
-                    prepared.bytes = content.bytes();
-                    places.install()?;
-                }
-            }
         }
-    }
-    places.write_origin(cluster, content)?;
+        places.write_origin(cluster, content.as_ref())
+    })
+    .await?;
     Ok(prepared)
 }
 

@@ -146,6 +146,7 @@ async fn take_over(
     inner.wake.notify_one();
     inner.maintain.raise();
     inner.history.raise();
+    inner.mirrors.raise();
     cluster.upload.notify_one();
     let restoring::Prepared { source, bytes, lost } = prepared;
     Ok(Activated { source, bytes, seconds: 0.0, lost })

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aeterna_repo::cold_storage::{
-    ClusterClaim, ColdError, ColdLimits, ColdProgress, ColdStorage, ColdStorageConfig, Position,
-    ShardFence,
+    ClusterClaim, ColdError, ColdLimits, ColdProgress, ColdStorage, ColdStorageConfig, Collected,
+    Depth, Position, ShardFence,
 };
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -204,4 +205,61 @@ async fn damage_is_seen_and_older_manifests_are_read() {
     names.sort();
     fs::write(names.last().unwrap(), b"nonsense").unwrap();
     assert_eq!(storage.newest(0).await.unwrap().unwrap().generation, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_nothing_needs_is_collected() {
+    for (_place, storage) in providers() {
+        let mut old = storage.fence(2, 1).await.unwrap();
+        let shared = b"in every version".as_slice();
+        for generation in 1..=3 {
+            let own = format!("{generation}.live");
+            let text = generation.to_string();
+            let files = [("manifest", text.as_bytes()), ("1.segment", shared), (&own, b"own")];
+            storage.upload(&mut old, folder(&files).path(), generation, quiet()).await.unwrap();
+        }
+        let kept = storage.collect_garbage(&old, Duration::from_secs(3600)).await.unwrap();
+        assert_eq!(kept, Collected::default(), "within the grace period");
+        let collected = storage.collect_garbage(&old, Duration::ZERO).await.unwrap();
+        // The fence and two versions; the manifest and the file of its own of each of these.
+        assert_eq!((collected.manifests, collected.files, collected.bytes), (3, 4, 8));
+        assert_eq!(restored(&storage, &old).await.len(), 3);
+        let again = storage.collect_garbage(&old, Duration::ZERO).await.unwrap();
+        assert_eq!(again, Collected::default());
+        let mut new = storage.fence(2, 2).await.unwrap();
+        let files = folder(&[("manifest", b"new"), ("2.segment", b"new")]);
+        storage.upload(&mut new, files.path(), 4, quiet()).await.unwrap();
+        let refused = storage.collect_garbage(&old, Duration::ZERO).await.unwrap_err();
+        assert!(refused.is_fenced(), "{refused}");
+        assert_eq!(restored(&storage, &new).await, content(files.path()));
+        let collected = storage.collect_garbage(&new, Duration::ZERO).await.unwrap();
+        assert_eq!(collected.files, 3, "of the former owner");
+        assert_eq!(restored(&storage, &new).await, content(files.path()));
+        let verified = storage.verify(2, Depth::Contents).await.unwrap();
+        assert_eq!((verified.files, verified.bytes), (2, 6));
+        assert_eq!(verified.problems, [""; 0]);
+        assert_eq!(storage.shards().await.unwrap(), [2]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_names_all_that_is_lost() {
+    let place = TempDir::new().unwrap();
+    let config = ColdStorageConfig::Local { folder: place.path().to_owned() };
+    let storage = ColdStorage::open(config).unwrap();
+    let mut fence = storage.fence(0, 1).await.unwrap();
+    let files = folder(&[("manifest", b"x"), ("a", b"abc"), ("b", b"abc"), ("c", b"abc")]);
+    let manifest = storage.upload(&mut fence, files.path(), 1, quiet()).await.unwrap();
+    let path = |name: &str| place.path().join(&manifest.files.as_ref().unwrap()[name].key);
+    fs::write(path("a"), b"abx").unwrap();
+    fs::write(path("b"), b"ab").unwrap();
+    fs::remove_file(path("c")).unwrap();
+    let problems = storage.verify(0, Depth::Sizes).await.unwrap().problems;
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    let problems = storage.verify(0, Depth::Contents).await.unwrap().problems;
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    for name in ["a", "b", "c"] {
+        let key = &manifest.files.as_ref().unwrap()[name].key;
+        assert!(problems.iter().any(|problem| problem.contains(key.as_str())), "{name}");
+    }
 }

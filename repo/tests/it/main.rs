@@ -7,6 +7,7 @@ mod cold_storage;
 mod fetch;
 mod history;
 mod manager;
+mod mirrors;
 mod recovery;
 mod remote;
 mod shards;
