@@ -5,3 +5,4 @@ mod consensus;
 mod gossip;
 mod placement;
 mod shard_map;
+mod supervisor;
