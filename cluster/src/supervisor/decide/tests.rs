@@ -290,6 +290,12 @@ fn one_that_said_goodbye_is_not_waited_for() {
     world.peers.get_mut(&name(2)).unwrap().liveness = Liveness::Left;
     world.run(2 * TICK);
     assert!(world.owned(2).is_empty());
+    // It comes back as one that was restarted, and not as one that flaps.
+    world.hear(2);
+    world.run(TICK);
+    world.silence(1);
+    world.run(secs(12));
+    assert!(!world.owned(2).is_empty());
 }
 
 #[test]

@@ -55,7 +55,6 @@ pub struct Host {
     failures: Mutex<u32>,
     at_once: Mutex<(usize, usize)>,
     serves_on: bool,
-    sizes: BTreeMap<ShardId, u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -75,18 +74,12 @@ impl Host {
             failures: Mutex::default(),
             at_once: Mutex::default(),
             serves_on: false,
-            sizes: BTreeMap::new(),
         }
     }
 
     /// A host that answers searches of a shard until it is released.
     pub fn that_serves_on(mut self) -> Self {
         self.serves_on = true;
-        self
-    }
-
-    pub fn with_sizes(mut self, sizes: &[u64]) -> Self {
-        self.sizes = (0u32..).map(ShardId).zip(sizes.iter().copied()).collect();
         self
     }
 
@@ -213,13 +206,12 @@ impl ShardHost for Host {
 
     fn held(&self) -> Vec<Held> {
         let held = self.held.lock().unwrap();
-        let size = |shard: &ShardId| self.sizes.get(shard).copied().unwrap_or(0);
         held.iter()
             .map(|(shard, open)| Held {
                 shard: *shard,
                 epoch: open.epoch,
                 state: open.state,
-                bytes: size(shard),
+                bytes: 0,
             })
             .collect()
     }

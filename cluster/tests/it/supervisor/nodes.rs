@@ -25,6 +25,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tonic::codegen::BoxStream;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -88,6 +89,8 @@ pub struct Node {
     pub supervisor: Option<Supervisor>,
     facts: tokio::sync::watch::Sender<Facts>,
     tasks: Vec<AbortHandle>,
+    /// Ends the server, with all connections.
+    stop: CancellationToken,
 }
 
 /// A cluster.
@@ -190,17 +193,19 @@ impl Nodes {
         let guard = Guard::new(&peers_config).unwrap();
         let service = guard.wrap(NodeServer::new(Service(answers)));
         let server = Server::builder();
-        let serving = async move {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
-            let _ = server.serve_with_incoming(service, incoming).await;
-        };
+            server.serve_with_incoming_shutdown(service, incoming, stopped).await.unwrap();
+        });
         let facts = tokio::sync::watch::Sender::new(facts);
         let telling = tell(membership.clone(), router.clone(), host.clone(), facts.subscribe());
-        let tasks =
-            vec![tokio::spawn(serving).abort_handle(), tokio::spawn(telling).abort_handle()];
+        let tasks = vec![tokio::spawn(telling).abort_handle()];
         let supervisor = Some(supervisor);
         let name = name(number);
-        let node = Node { name, consensus, membership, router, host, supervisor, facts, tasks };
+        let node =
+            Node { name, consensus, membership, router, host, supervisor, facts, tasks, stop };
         self.nodes.insert(number, node);
     }
 
@@ -232,6 +237,7 @@ impl Nodes {
     /// Ends a node as SIGKILL would.
     pub async fn kill(&mut self, number: usize) {
         let node = self.nodes.remove(&number).unwrap();
+        node.stop.cancel();
         node.tasks.iter().for_each(AbortHandle::abort);
         let Node { consensus, membership, supervisor, .. } = node;
         drop((supervisor, membership));

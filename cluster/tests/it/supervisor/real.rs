@@ -16,10 +16,11 @@ async fn a_stopped_nodes_shards_move_to_the_others() {
         assert!((2..=4).contains(&nodes.owned(number).len()), "{before:?}");
     }
     assert!(before.shards().iter().all(|shard| shard.epoch == Epoch(1)));
-    nodes.until("three vote", |nodes| {
-        nodes.nodes.values().all(|node| node.consensus.status().voters.len() == 3)
-    })
-    .await;
+    nodes
+        .until("three vote", |nodes| {
+            nodes.nodes.values().all(|node| node.consensus.status().voters.len() == 3)
+        })
+        .await;
 
     // A node that neither leads nor claimed the cluster.
     let leader = nodes.leader().unwrap();
