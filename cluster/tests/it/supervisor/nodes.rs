@@ -257,6 +257,15 @@ impl Nodes {
         leaders.next().map(|(number, _)| *number)
     }
 
+    /// Whether so many vote, and all of them know it. In the middle of a change from two to three, the
+    /// loss of one of the two would be the loss of a majority.
+    pub fn vote(&self, voters: usize) -> bool {
+        self.nodes.values().all(|node| {
+            let status = node.consensus.status();
+            status.voters.len() == voters && !status.changing
+        })
+    }
+
     /// The newest map that anyone has.
     pub fn map(&self) -> Arc<ShardMap> {
         let maps = self.nodes.values().map(|node| node.router.map());

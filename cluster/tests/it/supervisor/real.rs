@@ -16,11 +16,7 @@ async fn a_stopped_nodes_shards_move_to_the_others() {
         assert!((2..=4).contains(&nodes.owned(number).len()), "{before:?}");
     }
     assert!(before.shards().iter().all(|shard| shard.epoch == Epoch(1)));
-    nodes
-        .until("three vote", |nodes| {
-            nodes.nodes.values().all(|node| node.consensus.status().voters.len() == 3)
-        })
-        .await;
+    nodes.until("three vote", |nodes| nodes.vote(3)).await;
 
     // A node that neither leads nor claimed the cluster.
     let leader = nodes.leader().unwrap();
@@ -51,11 +47,7 @@ async fn a_stopped_nodes_shards_move_to_the_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_may_be_the_one_that_stops() {
     let mut nodes = Nodes::settled(3, 6).await;
-    nodes
-        .until("three vote", |nodes| {
-            nodes.nodes.values().all(|node| node.consensus.status().voters.len() == 3)
-        })
-        .await;
+    nodes.until("three vote", |nodes| nodes.vote(3)).await;
     let leader = nodes.leader().unwrap();
     nodes.kill(leader).await;
     nodes
@@ -115,7 +107,8 @@ async fn a_node_that_left_comes_back() {
     let leaving = (1..3).find(|number| *number != leader).unwrap();
     nodes.tell(leaving, |facts| facts.draining = true).await;
     let supervisor = nodes.node(leaving).supervisor.as_ref().unwrap();
-    soon("drained", supervisor.drain(Duration::from_secs(30))).await;
+    let drained = soon("drained", supervisor.drain(Duration::from_secs(30))).await;
+    assert_eq!((&drained.left, drained.closed), (&vec![], true), "{:#?}", supervisor.status());
     assert!(nodes.map().members()[&name(leaving)].leaving);
     nodes.node(leaving).membership.leave().await;
     nodes.kill(leaving).await;

@@ -89,7 +89,10 @@ async fn few_are_restored_at_once_and_the_smallest_first() {
         Event::Activated(shard, _) => shard.0,
         other => panic!("{other:?}"),
     });
-    assert_eq!(order.collect::<Vec<_>>(), [1, 3, 4, 2, 0]);
+    let mut order: Vec<u32> = order.collect();
+    // The first two came at the same time.
+    order[..2].sort_unstable();
+    assert_eq!(order, [1, 3, 4, 2, 0]);
 }
 
 #[tokio::test(start_paused = true)]
