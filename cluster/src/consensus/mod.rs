@@ -10,6 +10,8 @@
 
 mod config;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod limits;
 mod members;
 mod network;
@@ -89,7 +91,10 @@ impl Consensus {
         };
         let raft = Raft::new(raft_id, settings, network, store.clone(), machine).await;
         let raft = raft.map_err(ConsensusError::stopped)?;
-        let status = watch::Sender::new(Status::new(&raft.metrics().borrow(), None, false));
+        // Metrics are empty before the group's task runs, as if the disk were.
+        raft.with_raft_state(|_| ()).await.map_err(ConsensusError::stopped)?;
+        let first = Status::new(&raft.metrics().borrow(), store.committed_index(), false);
+        let status = watch::Sender::new(first);
         let watcher = Watcher {
             raft: raft.clone(),
             store: store.clone(),
