@@ -1,6 +1,6 @@
 //! The shard map as all nodes of the cluster agree on it: a Raft group, by openraft.
 //!
-//! [`Consensus`] is a node's part of it. Its log, vote and snapshot are in a redb file ([`store`]);
+//! [`Consensus`] is a node's part of it. Its log, vote and snapshot are in a redb file (`store`);
 //! how messages get to other nodes is up to a [`RaftTransport`]; who votes is up to its caller.
 //!
 //! What must stay true: only the claimer of the cluster calls [`Consensus::initialize`], so that no
@@ -225,9 +225,17 @@ impl Consensus {
 }
 
 impl Drop for Consensus {
+    /// Stops in the background what [`Self::shutdown`] would have stopped: openraft's task would go on
+    /// for ever, and vote.
     fn drop(&mut self) {
-        // It holds the group's task; without it, that task ends by itself.
         self.watcher.abort();
+        let (raft, store) = (self.raft.clone(), self.store.clone());
+        // Without a runtime there is no task any more.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let _ = raft.shutdown().await;
+            store.close().await;
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 use aeterna_cluster::consensus::{ConsensusConfig, ConsensusError, Role};
 use uuid::Uuid;
 
-use super::group::{CLUSTER, Group, SHARDS, join};
+use super::group::{CLUSTER, Group, SHARDS, join, soon};
 
 async fn refused(group: &Group, config: ConsensusConfig) -> String {
     match group.try_open(config).await {
@@ -12,7 +12,7 @@ async fn refused(group: &Group, config: ConsensusConfig) -> String {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_disk_of_another_cluster_is_refused_and_left_alone() {
     let group = Group::of(1).await;
     let id = group.id(0);
@@ -25,7 +25,7 @@ async fn a_disk_of_another_cluster_is_refused_and_left_alone() {
     assert_eq!(group.id(0), id);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_disk_with_another_number_of_shards_is_refused() {
     let group = Group::of(1).await;
     group.propose(join(0, 1)).await;
@@ -40,7 +40,7 @@ async fn a_disk_with_another_number_of_shards_is_refused() {
     assert_eq!(group.propose(join(0, 2)).await, [Ok(())]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_disk_is_opened_once() {
     let group = Group::of(1).await;
     let error = refused(&group, group.config(0)).await;
@@ -48,7 +48,7 @@ async fn a_disk_is_opened_once() {
     assert_eq!(group.propose(join(0, 1)).await, [Ok(())]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_damaged_file_is_named_with_what_to_do() {
     let group = Group::of(1).await;
     group.stop(0).await;
@@ -59,7 +59,7 @@ async fn a_damaged_file_is_named_with_what_to_do() {
     assert!(error.contains("raft.redb") && error.contains("move it away"), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn settings_that_contradict_each_other_are_refused() {
     let group = Group::new(SHARDS);
     let good = group.config(0);
@@ -75,7 +75,7 @@ async fn settings_that_contradict_each_other_are_refused() {
     assert!(!good.folder.exists(), "nothing was made");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_node_that_was_stopped_says_so() {
     let group = Group::of(1).await;
     let node = group.node(0);
@@ -84,4 +84,22 @@ async fn a_node_that_was_stopped_says_so() {
     let stopped = status.wait_for(|status| status.role == Role::Stopped).await.unwrap().clone();
     assert!(stopped.stopped.is_some() && stopped.leader.is_none());
     assert!(node.propose(join(0, 1)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_dropped_lets_go_of_the_disk() {
+    let group = Group::new(SHARDS);
+    let first = group.try_open(group.config(0)).await.unwrap();
+    let id = first.raft_id();
+    drop(first);
+    let again = async {
+        loop {
+            match group.try_open(group.config(0)).await {
+                Ok(again) => return again,
+                Err(ConsensusError::Open { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    assert_eq!(soon("the disk", again).await.raft_id(), id);
 }

@@ -200,10 +200,15 @@ impl Group {
 
     /// Lets nothing through between one side and the other.
     pub fn cut(&self, one: &[usize], other: &[usize]) {
+        self.cut_from(one, other);
+        self.cut_from(other, one);
+    }
+
+    /// Lets nothing through from one side to the other.
+    pub fn cut_from(&self, from: &[usize], to: &[usize]) {
         let mut cut = self.net.cut.lock().unwrap();
-        for (one, other) in one.iter().flat_map(|one| other.iter().map(move |other| (one, other))) {
-            cut.insert((address(*one), address(*other)));
-            cut.insert((address(*other), address(*one)));
+        for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))) {
+            cut.insert((address(*from), address(*to)));
         }
     }
 

@@ -39,7 +39,7 @@ async fn large_map(group: &Group) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn large_commands_reach_a_newcomer_in_messages_of_bounded_size() {
     let group = Group::with_shards(1, MANY).await;
     large_map(&group).await;
@@ -53,7 +53,7 @@ async fn large_commands_reach_a_newcomer_in_messages_of_bounded_size() {
     assert!(sum > MAX_MESSAGE_BYTES, "only {sum} bytes: nothing had to be cut");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_command_that_is_too_large_is_refused() {
     let group = Group::with_shards(1, MANY).await;
     let command = assign(0..MANY, 0, 0);
@@ -63,34 +63,34 @@ async fn a_command_that_is_too_large_is_refused() {
     assert_eq!(group.propose(join(0, 1)).await, [Ok(())]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn the_log_is_bounded_and_a_newcomer_gets_a_snapshot_in_pieces() {
     let group = Group::with_shards(1, MANY).await;
     large_map(&group).await;
-    for number in 1..=1200 {
+    for number in 1..=700 {
         assert_eq!(group.node(0).propose(join(9, number)).await, Ok(vec![Ok(())]));
     }
-    let status = group.status(0, |status| status.snapshot > Some(1000)).await;
-    assert!(status.last_log >= Some(1200));
+    let status = group.status(0, |status| status.snapshot > Some(500)).await;
+    assert!(status.last_log >= Some(700));
     let bytes = std::fs::metadata(group.folder(0).join("raft.redb")).unwrap().len();
     assert!(bytes < 32 << 20, "{bytes} bytes");
 
     group.net.sent.lock().unwrap().clear();
     group.open(1).await;
     group.add_voter(1).await;
-    assert_eq!(capacity(&*group.same_map().await, 9), Some(1200));
+    assert_eq!(capacity(&*group.same_map().await, 9), Some(700));
     let pieces = group.net.sent.lock().unwrap().iter().filter(|sent| sent.0 == "snapshot").count();
     assert!(pieces > 1, "{pieces} pieces");
 
     // Both start from their snapshots, and the newcomer's has the map.
     group.restart(1).await;
-    assert_eq!(capacity(&group.node(1).map(), 9), Some(1200));
+    assert_eq!(capacity(&group.node(1).map(), 9), Some(700));
     group.restart(0).await;
     assert_eq!(group.propose(join(9, 7)).await, [Ok(())]);
     assert_eq!(capacity(&*group.same_map().await, 9), Some(7));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn wrong_messages_are_refused_and_change_nothing() {
     let group = Group::of(1).await;
     let (node, id) = (group.node(0), group.id(0));
@@ -126,7 +126,7 @@ async fn wrong_messages_are_refused_and_change_nothing() {
     assert_eq!(group.propose(join(0, 1)).await, [Ok(())]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_snapshot_does_not_take_more_memory_than_a_map_may() {
     let group = Group::new(SHARDS);
     group.open(0).await;

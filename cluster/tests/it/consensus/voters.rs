@@ -5,7 +5,7 @@ use aeterna_cluster::shard_map::Refusal;
 
 use super::group::{CLUSTER, Group, SHARDS, capacity, join, name, node, soon};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn three_nodes_agree_on_the_map() {
     let group = Group::of(3).await;
     let leader = group.leader().await;
@@ -24,7 +24,7 @@ async fn three_nodes_agree_on_the_map() {
     assert_eq!(capacity(&map, 2), Some(100));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn initialising_again_changes_nothing() {
     let group = Group::of(1).await;
     group.propose(join(0, 100)).await;
@@ -36,7 +36,7 @@ async fn initialising_again_changes_nothing() {
     assert_eq!(group.propose(join(0, 200)).await, [Ok(())]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_node_of_no_group_waits() {
     let group = Group::new(SHARDS);
     group.open(0).await;
@@ -47,7 +47,7 @@ async fn a_node_of_no_group_waits() {
     assert_eq!(group.node(0).map().version(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_group_grows_to_five_and_shrinks_to_one() {
     let group = Group::of(1).await;
     for number in 0..5 {
@@ -77,7 +77,7 @@ async fn a_group_grows_to_five_and_shrinks_to_one() {
     assert_eq!(capacity(&map, 9), Some(1));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_disk_that_nobody_has_heard_from_gets_no_vote() {
     let group = Group::of(1).await;
     let silent = RaftId(4711);
@@ -94,7 +94,7 @@ async fn a_disk_that_nobody_has_heard_from_gets_no_vote() {
     group.node(0).remove(silent).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_voter_may_move_to_another_address() {
     let group = Group::of(3).await;
     let leader = group.leader().await;
@@ -109,7 +109,7 @@ async fn a_voter_may_move_to_another_address() {
     group.sees(other, |map| capacity(map, 0) == Some(100)).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn who_was_removed_learns_it_and_stops_asking_for_votes() {
     let group = Group::of(3).await;
     let leader = group.leader().await;
@@ -131,7 +131,7 @@ async fn who_was_removed_learns_it_and_stops_asking_for_votes() {
     group.sees(gone, |map| capacity(map, 0) == Some(100)).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_change_whose_leader_was_lost_is_finished_by_the_next() {
     let group = Group::of(3).await;
     group.open(3).await;
