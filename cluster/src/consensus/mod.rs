@@ -69,10 +69,19 @@ impl Consensus {
         config: ConsensusConfig,
         transport: Arc<dyn RaftTransport>,
     ) -> Result<Self, ConsensusError> {
-        let settings = Arc::new(config.for_openraft()?);
+        config.for_openraft()?;
         let folder = config.folder.clone();
         let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
-        let store = opened.map_err(ConsensusError::stopped)??;
+        Self::with_store(config, transport, opened.map_err(ConsensusError::stopped)??).await
+    }
+
+    /// [`Self::open`] on a store that is open already.
+    pub(crate) async fn with_store(
+        config: ConsensusConfig,
+        transport: Arc<dyn RaftTransport>,
+        store: Store,
+    ) -> Result<Self, ConsensusError> {
+        let settings = Arc::new(config.for_openraft()?);
         let new = Identity { cluster: config.cluster, raft_id: RaftId::random() };
         let Identity { cluster, raft_id } = store.identity(new).await?;
         if cluster != config.cluster {
