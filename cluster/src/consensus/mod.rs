@@ -1,6 +1,6 @@
 //! The shard map as all nodes of the cluster agree on it: a Raft group, by openraft.
 //!
-//! [`Consensus`] is a node's part of it. Its log, vote and snapshot are in a redb file ([`store`]);
+//! [`Consensus`] is a node's part of it. Its log, vote and snapshot are in a redb file (`store`);
 //! how messages get to other nodes is up to a [`RaftTransport`]; who votes is up to its caller.
 //!
 //! What must stay true: only the claimer of the cluster calls [`Consensus::initialize`], so that no
@@ -10,6 +10,8 @@
 
 mod config;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod limits;
 mod members;
 mod network;
@@ -67,10 +69,19 @@ impl Consensus {
         config: ConsensusConfig,
         transport: Arc<dyn RaftTransport>,
     ) -> Result<Self, ConsensusError> {
-        let settings = Arc::new(config.for_openraft()?);
+        config.for_openraft()?;
         let folder = config.folder.clone();
         let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
-        let store = opened.map_err(ConsensusError::stopped)??;
+        Self::with_store(config, transport, opened.map_err(ConsensusError::stopped)??).await
+    }
+
+    /// [`Self::open`] on a store that is open already.
+    pub(crate) async fn with_store(
+        config: ConsensusConfig,
+        transport: Arc<dyn RaftTransport>,
+        store: Store,
+    ) -> Result<Self, ConsensusError> {
+        let settings = Arc::new(config.for_openraft()?);
         let new = Identity { cluster: config.cluster, raft_id: RaftId::random() };
         let Identity { cluster, raft_id } = store.identity(new).await?;
         if cluster != config.cluster {
@@ -89,7 +100,10 @@ impl Consensus {
         };
         let raft = Raft::new(raft_id, settings, network, store.clone(), machine).await;
         let raft = raft.map_err(ConsensusError::stopped)?;
-        let status = watch::Sender::new(Status::new(&raft.metrics().borrow(), None, false));
+        // Metrics are empty before the group's task runs, as if the disk were.
+        raft.with_raft_state(|_| ()).await.map_err(ConsensusError::stopped)?;
+        let first = Status::new(&raft.metrics().borrow(), store.committed_index(), false);
+        let status = watch::Sender::new(first);
         let watcher = Watcher {
             raft: raft.clone(),
             store: store.clone(),
@@ -220,9 +234,17 @@ impl Consensus {
 }
 
 impl Drop for Consensus {
+    /// Stops in the background what [`Self::shutdown`] would have stopped: openraft's task would go on
+    /// for ever, and vote.
     fn drop(&mut self) {
-        // It holds the group's task; without it, that task ends by itself.
         self.watcher.abort();
+        let (raft, store) = (self.raft.clone(), self.store.clone());
+        // Without a runtime there is no task any more.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let _ = raft.shutdown().await;
+            store.close().await;
+        });
     }
 }
 

@@ -62,7 +62,7 @@ impl Consensus {
         let answer = answer.map_err(ConsensusError::stopped)?;
         if matches!(answer, wire::AppendAnswer::Success | wire::AppendAnswer::PartialSuccess(_)) {
             // A leader that sends entries takes this node for a member.
-            self.removed.send_if_modified(|removed| std::mem::take(removed));
+            self.removed.send_if_modified(std::mem::take);
         }
         encode(&answer)
     }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::facts::BadFact;
 use super::seal::Rejection;
 
 /// How often one kind of trouble is logged, at most.
@@ -55,7 +54,7 @@ impl Counting {
         }
     }
 
-    pub fn hostile_value(&self, node: &str, error: &BadFact) {
+    pub fn hostile_value(&self, node: &str, error: &dyn std::fmt::Display) {
         let count = add(&self.hostile_values.0, 1);
         if self.hostile_values.1.now() {
             let node: String = node.escape_debug().take(80).collect();

@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::counters::Seldom;
 use super::observe::Peer;
-use super::resolve::Resolve;
+use super::resolve::{Resolve, ResolveError};
 use super::seeds::Seed;
 use crate::name::NodeName;
 
@@ -30,55 +30,52 @@ const ASKED_ALONE: usize = 5;
 const ASKED_SELDOM: u64 = 10;
 
 type Peers = watch::Receiver<Arc<BTreeMap<NodeName, Peer>>>;
-type Addresses = Arc<BTreeSet<SocketAddr>>;
+/// Where each seed is, or was last.
+pub type Found = BTreeMap<String, BTreeSet<SocketAddr>>;
 
-/// Keeps the addresses of all seeds known.
-pub async fn resolve(
-    seeds: Vec<Seed>,
-    resolver: Arc<dyn Resolve>,
-    me: NodeName,
-    peers: Peers,
-    found: watch::Sender<Addresses>,
-) {
-    let mut seeds: Vec<Known> = seeds.into_iter().map(Known::new).collect();
-    while !found.is_closed() {
-        for seed in &mut seeds {
-            seed.refresh(resolver.as_ref()).await;
-        }
-        let all = seeds.iter().flat_map(|seed| seed.addresses.iter().copied()).collect();
-        found.send_replace(Arc::new(all));
-        if !seeds.iter().any(|seed| seed.seed.is_name()) {
-            return;
-        }
-        tokio::time::sleep(match has_company(&me, &peers) {
-            true => RESOLVE_EVERY,
-            false => RESOLVE_ALONE,
-        })
-        .await;
-    }
+/// Finds out where one seed is.
+pub struct Finder {
+    pub seed: Seed,
+    pub resolver: Arc<dyn Resolve>,
+    /// Whether this node can send to addresses of IPv6.
+    pub over_ipv6: bool,
+    pub me: NodeName,
+    pub peers: Peers,
 }
 
-/// A seed, where it was last, and when it was last complained of.
-struct Known {
-    seed: Seed,
-    addresses: BTreeSet<SocketAddr>,
-    complaint: Seldom,
-}
-
-impl Known {
-    fn new(seed: Seed) -> Self {
-        Self { seed, addresses: BTreeSet::new(), complaint: Seldom::default() }
-    }
-
-    async fn refresh(&mut self, resolver: &dyn Resolve) {
-        match self.seed.addresses(resolver).await {
-            Ok(addresses) => self.addresses = addresses,
-            // Where it was may be where it is: names do not resolve while a name server restarts.
-            Err(error) if self.complaint.now() => {
-                let seed = &self.seed;
-                tracing::warn!(%seed, "a name to join by does not resolve, yet: {error}");
+impl Finder {
+    /// Keeps `found` up to date for as long as anybody looks at it.
+    pub async fn run(self, found: watch::Sender<Found>) {
+        let complaint = Seldom::default();
+        let seed = &self.seed;
+        while !found.is_closed() {
+            match self.find().await {
+                Ok(addresses) => found.send_modify(|found| {
+                    found.insert(seed.to_string(), addresses);
+                }),
+                // Where it was may be where it is: names do not resolve while a name server restarts.
+                Err(error) if complaint.now() => {
+                    tracing::warn!(%seed, "nobody is found there to join the cluster by: {error}");
+                }
+                Err(_) => {}
             }
-            Err(_) => {}
+            if !seed.is_name() {
+                return;
+            }
+            tokio::time::sleep(match has_company(&self.me, &self.peers) {
+                true => RESOLVE_EVERY,
+                false => RESOLVE_ALONE,
+            })
+            .await;
+        }
+    }
+
+    async fn find(&self) -> Result<BTreeSet<SocketAddr>, ResolveError> {
+        let mut found = self.seed.addresses(self.resolver.as_ref()).await?;
+        found.retain(|address| self.over_ipv6 || address.is_ipv4());
+        match found.is_empty() {
+            false => Ok(found),
+            true => Err(ResolveError("it has no address that this node can send to".into())),
         }
     }
 }
@@ -93,7 +90,7 @@ pub async fn ask(
     me: NodeName,
     myself: BTreeSet<SocketAddr>,
     peers: Peers,
-    seeds: watch::Receiver<Addresses>,
+    found: watch::Receiver<Found>,
     interval: Duration,
 ) {
     let mut ticks = tokio::time::interval_at(Instant::now(), interval);
@@ -106,7 +103,7 @@ pub async fn ask(
             let others = peers.values().filter(|peer| peer.name != me && peer.alive());
             others.map(|peer| peer.gossip).collect()
         };
-        let seeds = Arc::clone(&seeds.borrow());
+        let seeds: BTreeSet<SocketAddr> = found.borrow().values().flatten().copied().collect();
         for address in turn.next(&seeds, &myself, &company) {
             if handle.gossip(address).is_err() {
                 return;

@@ -56,7 +56,7 @@ impl Membership {
     /// # Errors
     /// See [`GossipError`]. That nobody answers is no error: others may come later.
     pub async fn start(config: GossipConfig, facts: Facts) -> Result<Self, GossipError> {
-        Self::start_with(config, facts, Arc::new(SystemResolver)).await
+        Self::start_with(config, facts, Arc::new(SystemResolver::default())).await
     }
 
     /// As [`Self::start`], with names asked of someone else.
@@ -114,15 +114,21 @@ impl Membership {
         if seeds.is_empty() {
             return;
         }
-        let (sender, found) = watch::channel(Arc::default());
+        let (sender, found) = watch::channel(discovery::Found::new());
+        for seed in seeds {
+            let finder = discovery::Finder {
+                seed,
+                resolver: Arc::clone(&resolver),
+                over_ipv6: listen.is_ipv6(),
+                me: self.name.clone(),
+                peers: self.peers(),
+            };
+            self.tasks.push(tokio::spawn(finder.run(sender.clone())).abort_handle());
+        }
         let listen = SocketAddr::new(listen.ip(), self.address.port());
         let myself = BTreeSet::from([self.address, listen]);
-        let name = self.name.clone();
-        let resolving = discovery::resolve(seeds, resolver, name, self.peers(), sender);
-        let name = self.name.clone();
-        let handle = Arc::clone(&self.handle);
+        let (handle, name) = (Arc::clone(&self.handle), self.name.clone());
         let asking = discovery::ask(handle, name, myself, self.peers(), found, self.interval);
-        self.tasks.push(tokio::spawn(resolving).abort_handle());
         self.tasks.push(tokio::spawn(asking).abort_handle());
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -14,6 +15,8 @@ const MAX_NAME: usize = 253;
 const MAX_ADDRESSES: usize = 4_096;
 /// Targets of a DNS service that are resolved, at most.
 const MAX_TARGETS: usize = 64;
+/// After this time no more targets of a DNS service are resolved.
+const ENOUGH: Duration = Duration::from_secs(10);
 
 /// One of those that a node asks first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,10 +115,14 @@ async fn host(
 async fn service(resolver: &dyn Resolve, name: &str) -> Result<BTreeSet<SocketAddr>, ResolveError> {
     let mut addresses = BTreeSet::new();
     let mut failed = None;
+    let started = Instant::now();
     for (target, port) in resolver.targets(name).await?.into_iter().take(MAX_TARGETS) {
         match host(resolver, &target, port).await {
             Ok(found) => addresses.extend(found),
             Err(error) => failed = Some(error),
+        }
+        if started.elapsed() > ENOUGH {
+            break;
         }
     }
     match failed {

@@ -1,5 +1,6 @@
 //! A connection to one node, whose calls say who calls whom.
 
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -73,6 +74,12 @@ pub(super) fn header(text: &str) -> Result<http::HeaderValue, PeersError> {
 impl PeerChannel {
     pub(super) fn new(channel: Channel, stamp: Stamp) -> Self {
         Self { channel, stamp }
+    }
+}
+
+impl fmt::Debug for PeerChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerChannel").field("to", &self.stamp.to).finish_non_exhaustive()
     }
 }
 

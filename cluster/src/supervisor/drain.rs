@@ -46,21 +46,23 @@ impl Supervisor {
         Drained { handed_over, left, closed }
     }
 
-    /// Waits until this node owns nothing, or nobody can take what it owns.
+    /// Says that this node leaves, and waits until it owns nothing, or nobody can take what it owns.
     async fn hand_over_all(&self) {
-        let mut asked = false;
+        let leave = Command::Leave { node: self.router().me().clone() };
+        let mut has_left = false;
         loop {
-            let map = self.router().map();
-            if self.owned(&map).is_empty() || !self.can_be_taken(&map) {
+            if !self.can_be_taken(&self.router().map()) {
                 return;
             }
-            let me = self.router().me().clone();
-            if !asked {
-                let leave = Command::Leave { node: me };
+            if !has_left {
                 match self.proposals().propose(&leave, PROPOSE_DEADLINE).await {
-                    Ok(_) => asked = true,
+                    Ok(_) => has_left = true,
                     Err(error) => tracing::warn!(%error, "this node cannot say that it leaves"),
                 }
+            }
+            // One that owns nothing has nothing to wait for, even if nobody has heard that it leaves.
+            if self.owned(&self.router().map()).is_empty() {
+                return;
             }
             sleep(LOOK).await;
         }

@@ -46,10 +46,19 @@ pub fn next_steps(map: &ShardMap, me: &NodeName, holding: Holding) -> BTreeMap<S
     steps.collect()
 }
 
-/// The next step for each shard of a node that stops.
-pub fn closing_steps(held: &BTreeMap<ShardId, Held>) -> BTreeMap<ShardId, Step> {
-    let idle = held.values().filter(|held| !is_busy(held.state));
-    idle.map(|held| (held.shard, Step::Close)).collect()
+/// The next step for each shard of a node that stops: what was handed over, or is another's by now, is
+/// uploaded already, or may not be.
+pub fn closing_steps(map: &ShardMap, me: &NodeName, holding: Holding) -> BTreeMap<ShardId, Step> {
+    let idle = holding.held.values().filter(|held| !is_busy(held.state));
+    let steps = idle.map(|held| {
+        let entry = map.shard(held.shard);
+        let is_mine = entry
+            .is_some_and(|entry| entry.owner.as_ref() == Some(me) && entry.epoch == held.epoch);
+        let is_uploaded = holding.handed_over.get(&held.shard) == Some(&held.epoch);
+        let step = if is_mine && !is_uploaded { Step::Close } else { Step::Release };
+        (held.shard, step)
+    });
+    steps.collect()
 }
 
 fn is_busy(state: HeldState) -> bool {
@@ -131,6 +140,23 @@ mod tests {
         assert_eq!(step(&map, Some((1, HeldState::Opening)), None), None);
         assert_eq!(step(&map, Some((1, HeldState::Serving)), None), None);
         assert_eq!(step(&map, Some((1, HeldState::Failed)), None), Some(Step::Activate(Epoch(1))));
+    }
+
+    #[test]
+    fn a_node_that_stops_uploads_what_is_its_own() {
+        let mut map = map();
+        let step = |map: &ShardMap, state: HeldState, handed_over: Option<u64>| {
+            let held = Held { shard: SHARD, epoch: Epoch(1), state, bytes: 0 };
+            let held = BTreeMap::from([(SHARD, held)]);
+            let handed_over = handed_over.into_iter().map(|epoch| (SHARD, Epoch(epoch))).collect();
+            let holding = Holding { held: &held, handed_over: &handed_over };
+            closing_steps(map, &name(0), holding).remove(&SHARD)
+        };
+        assert_eq!(step(&map, HeldState::Serving, None), Some(Step::Close));
+        assert_eq!(step(&map, HeldState::Closing, None), None);
+        assert_eq!(step(&map, HeldState::HandedOver, Some(1)), Some(Step::Release));
+        assign(&mut map, 1);
+        assert_eq!(step(&map, HeldState::Serving, None), Some(Step::Release));
     }
 
     #[test]

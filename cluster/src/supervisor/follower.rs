@@ -13,7 +13,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::activity::Activity;
-use super::follow::{Holding, Step, next_steps};
+use super::follow::{Holding, Step, closing_steps, next_steps};
 use super::proposals::Proposals;
 use super::{Held, HostError, MembershipApi, ShardHost};
 use crate::name::{Epoch, ShardId};
@@ -125,7 +125,7 @@ impl Follower {
         let holding = Holding { held: &held, handed_over: &memory.handed_over };
         let mut steps = match *self.mode.borrow() {
             Mode::Follow => next_steps(map, me, holding),
-            Mode::Close => super::follow::closing_steps(&held),
+            Mode::Close => closing_steps(map, me, holding),
         };
         steps.retain(|shard, step| self.makes_sense(map, *shard, *step));
         for shard in memory.retries.keys().copied().collect::<Vec<_>>() {

@@ -31,6 +31,8 @@ struct Seen {
     /// Since when the gossip has not told of it at all.
     absent_since: Option<Duration>,
     dead_since: Option<Duration>,
+    /// It said that it goes: its return is no sign that it flaps.
+    has_left: bool,
     returned_at: Option<Duration>,
 }
 
@@ -70,12 +72,15 @@ impl Memory {
             }
             let is_dead = self.silence(name, peers, now) > rules.heartbeat_timeout;
             let Some(seen) = self.nodes.get_mut(name) else { continue };
+            let liveness = peers.get(name).map(|peer| peer.liveness);
+            seen.has_left |= liveness == Some(Liveness::Left);
             if is_dead {
                 seen.dead_since.get_or_insert(now);
-            } else if peers.get(name).is_some_and(|peer| peer.alive())
-                && seen.dead_since.take().is_some()
-            {
-                seen.returned_at = Some(now);
+            } else if liveness == Some(Liveness::Alive) {
+                let was_dead = seen.dead_since.take().is_some();
+                if was_dead && !std::mem::take(&mut seen.has_left) {
+                    seen.returned_at = Some(now);
+                }
             }
         }
         let alive: BTreeSet<NodeName> =

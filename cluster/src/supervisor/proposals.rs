@@ -56,15 +56,22 @@ impl Proposals {
         deadline: Duration,
     ) -> Result<Outcome, ProposeFailure> {
         let end = Instant::now() + deadline;
+        let mut asking = false;
         let found = timeout_at(end, async {
             loop {
+                asking = true;
                 if let Some(outcome) = self.round(command, end).await? {
                     return Ok(outcome);
                 }
+                asking = false;
                 sleep(PAUSE).await;
             }
         });
-        found.await.unwrap_or(Err(ProposeFailure::Timeout(deadline)))
+        match (found.await, asking) {
+            (Ok(found), _) => found,
+            (Err(_), false) => Err(ProposeFailure::NotLeader { leader: None }),
+            (Err(_), true) => Err(ProposeFailure::Timeout(deadline)),
+        }
     }
 
     /// Asks this node, who is known to lead, and then the others; `None` when nobody leads.

@@ -3,5 +3,7 @@
 
 mod consensus;
 mod gossip;
+mod peers;
 mod placement;
 mod shard_map;
+mod supervisor;

@@ -147,8 +147,10 @@ impl RaftLogStorage<Types> for Store {
         I::IntoIter: OptionalSend,
     {
         let written = self.append_entries(entries.into_iter()).await;
-        let told =
-            written.as_ref().map(|()| ()).map_err(|error| io::Error::other(error.to_string()));
+        let told = match &written {
+            Ok(()) => Ok(()),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
         callback.log_io_completed(told);
         Ok(written.map_err(writing)?)
     }

@@ -22,9 +22,9 @@ use crate::shard_map::{Outcome, ShardMap};
 
 /// What a snapshot holds.
 #[derive(Debug, Serialize, Deserialize)]
-struct Held {
+pub(crate) struct Held {
     /// `None` where the log did not make it yet.
-    map: Option<ShardMap>,
+    pub map: Option<ShardMap>,
 }
 
 /// What is told of the map to the rest of the node.
@@ -139,7 +139,7 @@ impl Machine {
 }
 
 impl Store {
-    async fn snapshot(&self) -> Result<Option<(SnapshotMeta, Vec<u8>)>, StoreError> {
+    pub(super) async fn snapshot(&self) -> Result<Option<(SnapshotMeta, Vec<u8>)>, StoreError> {
         let found = self.read(|transaction| {
             Ok(value(transaction, SNAPSHOT_META)?.zip(value(transaction, SNAPSHOT)?))
         });
@@ -149,7 +149,11 @@ impl Store {
 
     /// Keeps a snapshot, unless a newer one is there: what the leader sent may arrive while an older
     /// one is being made, and the log before it may be gone.
-    async fn save_snapshot(&self, meta: &SnapshotMeta, bytes: Vec<u8>) -> Result<(), StoreError> {
+    pub(super) async fn save_snapshot(
+        &self,
+        meta: &SnapshotMeta,
+        bytes: Vec<u8>,
+    ) -> Result<(), StoreError> {
         let applied = meta.last_log_id;
         let meta = codec::encode(meta, MAX_VALUE_BYTES)?;
         self.write(move |transaction| {

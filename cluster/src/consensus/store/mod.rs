@@ -7,6 +7,8 @@
 
 mod log;
 mod machine;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::Path;
@@ -19,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+#[cfg(test)]
+pub(crate) use machine::Held;
 pub(crate) use machine::{Machine, Published};
 
 use super::error::ConsensusError;

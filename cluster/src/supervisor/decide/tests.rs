@@ -91,10 +91,10 @@ impl World {
 
     fn look(&mut self) -> Vec<Action> {
         for name in &self.silent {
-            if let Some(peer) = self.peers.get_mut(name) {
-                if peer.heartbeat_age > self.rules.heartbeat_timeout {
-                    peer.liveness = Liveness::Dead;
-                }
+            let peer = self.peers.get_mut(name);
+            let silent = peer.filter(|peer| peer.heartbeat_age > self.rules.heartbeat_timeout);
+            if let Some(peer) = silent {
+                peer.liveness = Liveness::Dead;
             }
         }
         self.memory.observe(&self.map, &self.peers, &self.raft, self.now, &self.rules);
@@ -175,10 +175,12 @@ impl World {
 }
 
 fn commands(actions: &[Action]) -> Vec<&Command> {
-    let command = |action| match action {
-        &Action::Propose(ref command) => Some(command),
-        _ => None,
-    };
+    fn command(action: &Action) -> Option<&Command> {
+        match action {
+            Action::Propose(command) => Some(command),
+            _ => None,
+        }
+    }
     actions.iter().filter_map(command).collect()
 }
 
@@ -290,6 +292,12 @@ fn one_that_said_goodbye_is_not_waited_for() {
     world.peers.get_mut(&name(2)).unwrap().liveness = Liveness::Left;
     world.run(2 * TICK);
     assert!(world.owned(2).is_empty());
+    // It comes back as one that was restarted, and not as one that flaps.
+    world.hear(2);
+    world.run(TICK);
+    world.silence(1);
+    world.run(secs(12));
+    assert!(!world.owned(2).is_empty());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aeterna_cluster::consensus::{
     Consensus, ConsensusConfig, ConsensusError, ProposeError, RaftId, RaftNode, RaftTransport,
-    TransportError,
+    Status, TransportError,
 };
 use aeterna_cluster::name::NodeName;
 use aeterna_cluster::shard_map::{Command, Outcome, ShardMap};
@@ -28,13 +28,24 @@ pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
+/// Says of a message from one address to another whether it is lost.
+pub type Loss = Box<dyn Fn(&str, &str, &[u8]) -> bool + Send>;
+
 /// Who listens where, and who cannot hear whom.
 #[derive(Default)]
 pub struct Net {
     listeners: Mutex<BTreeMap<String, Arc<Consensus>>>,
     cut: Mutex<BTreeSet<(String, String)>>,
+    pub loss: Mutex<Option<Loss>>,
     /// Kinds and sizes of messages that were delivered.
     pub sent: Mutex<Vec<(&'static str, usize)>>,
+}
+
+impl Net {
+    fn loses(&self, from: &str, to: &str, payload: &[u8]) -> bool {
+        let cut = self.cut.lock().unwrap().contains(&(from.to_owned(), to.to_owned()));
+        cut || self.loss.lock().unwrap().as_ref().is_some_and(|loss| loss(from, to, payload))
+    }
 }
 
 struct Wire {
@@ -53,7 +64,7 @@ impl RaftTransport for Wire {
         deadline: Duration,
     ) -> Result<Vec<u8>, TransportError> {
         let unreachable = |why: &str| TransportError::Unreachable(why.to_owned());
-        if self.net.cut.lock().unwrap().contains(&(self.from.clone(), node.address.clone())) {
+        if self.net.loses(&self.from, &node.address, &payload) {
             return Err(unreachable("cut off"));
         }
         let listener = self.net.listeners.lock().unwrap().get(&node.address).cloned();
@@ -72,11 +83,12 @@ impl RaftTransport for Wire {
 /// A group under test.
 pub struct Group {
     pub net: Arc<Net>,
-    nodes: BTreeMap<usize, Arc<Consensus>>,
+    nodes: Mutex<BTreeMap<usize, Arc<Consensus>>>,
     folders: TempDir,
     /// Which folder a node has: another one after its disk was lost.
-    disks: BTreeMap<usize, usize>,
+    disks: Mutex<BTreeMap<usize, usize>>,
     changed: watch::Sender<u64>,
+    shards: u32,
 }
 
 pub fn name(number: usize) -> NodeName {
@@ -101,19 +113,24 @@ pub fn capacity(map: &ShardMap, node: usize) -> Option<u32> {
 }
 
 impl Group {
-    pub fn new() -> Self {
+    pub fn new(shards: u32) -> Self {
         Self {
             net: Arc::default(),
-            nodes: BTreeMap::new(),
+            nodes: Mutex::default(),
             folders: tempfile::tempdir().unwrap(),
-            disks: BTreeMap::new(),
+            disks: Mutex::default(),
             changed: watch::Sender::new(0),
+            shards,
         }
     }
 
     /// A group of so many voters, made by the first.
     pub async fn of(voters: usize) -> Self {
-        let mut group = Self::new();
+        Self::with_shards(voters, SHARDS).await
+    }
+
+    pub async fn with_shards(voters: usize, shards: u32) -> Self {
+        let group = Self::new(shards);
         group.open(0).await;
         soon("initialisation", group.node(0).initialize()).await.unwrap();
         for number in 1..voters {
@@ -124,7 +141,7 @@ impl Group {
     }
 
     pub fn folder(&self, number: usize) -> PathBuf {
-        let disk = self.disks.get(&number).copied().unwrap_or_default();
+        let disk = self.disks.lock().unwrap().get(&number).copied().unwrap_or_default();
         self.folders.path().join(format!("{number}-{disk}")).join("raft")
     }
 
@@ -134,7 +151,7 @@ impl Group {
             heartbeat: millis(100),
             election: (millis(500), millis(1000)),
             rpc_timeout: millis(5000),
-            ..ConsensusConfig::new(folder, CLUSTER, SHARDS, name(number), address(number))
+            ..ConsensusConfig::new(folder, CLUSTER, self.shards, name(number), address(number))
         }
     }
 
@@ -143,7 +160,7 @@ impl Group {
         Consensus::open(config, Arc::new(wire)).await
     }
 
-    pub async fn open(&mut self, number: usize) {
+    pub async fn open(&self, number: usize) {
         let opened = soon("opening", self.try_open(self.config(number))).await.unwrap();
         let opened = Arc::new(opened);
         let (mut status, changed) = (opened.watch_status(), self.changed.clone());
@@ -153,33 +170,45 @@ impl Group {
             }
         });
         self.net.listeners.lock().unwrap().insert(address(number), opened.clone());
-        self.nodes.insert(number, opened);
+        self.nodes.lock().unwrap().insert(number, opened);
     }
 
     /// Stops a node; its disk stays as it is.
-    pub async fn stop(&mut self, number: usize) {
+    pub async fn stop(&self, number: usize) {
         self.net.listeners.lock().unwrap().remove(&address(number));
-        let node = self.nodes.remove(&number).unwrap();
+        let node = self.nodes.lock().unwrap().remove(&number).unwrap();
         soon("shutdown", node.shutdown()).await;
     }
 
-    pub async fn restart(&mut self, number: usize) {
+    /// Stops a node and starts it again: it must not have forgotten what it showed.
+    pub async fn restart(&self, number: usize) {
+        let node = self.node(number);
         self.stop(number).await;
+        let (map, status) = (node.map(), node.status());
         self.open(number).await;
+        let again = self.node(number);
+        assert_eq!(again.raft_id(), node.raft_id());
+        assert!(again.map().version() >= map.version(), "an older map");
+        assert!(again.status().term >= status.term, "an older term");
     }
 
     /// Gives a stopped node an empty disk.
-    pub fn lose_disk(&mut self, number: usize) {
-        assert!(!self.nodes.contains_key(&number));
-        *self.disks.entry(number).or_default() += 1;
+    pub fn lose_disk(&self, number: usize) {
+        assert!(!self.numbers().contains(&number));
+        *self.disks.lock().unwrap().entry(number).or_default() += 1;
     }
 
     /// Lets nothing through between one side and the other.
     pub fn cut(&self, one: &[usize], other: &[usize]) {
+        self.cut_from(one, other);
+        self.cut_from(other, one);
+    }
+
+    /// Lets nothing through from one side to the other.
+    pub fn cut_from(&self, from: &[usize], to: &[usize]) {
         let mut cut = self.net.cut.lock().unwrap();
-        for (one, other) in one.iter().flat_map(|one| other.iter().map(move |other| (one, other))) {
-            cut.insert((address(*one), address(*other)));
-            cut.insert((address(*other), address(*one)));
+        for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))) {
+            cut.insert((address(*from), address(*to)));
         }
     }
 
@@ -188,22 +217,32 @@ impl Group {
     }
 
     pub fn node(&self, number: usize) -> Arc<Consensus> {
-        self.nodes[&number].clone()
+        self.nodes.lock().unwrap()[&number].clone()
     }
 
     pub fn id(&self, number: usize) -> RaftId {
-        self.nodes[&number].raft_id()
+        self.node(number).raft_id()
+    }
+
+    /// The nodes that run.
+    pub fn numbers(&self) -> Vec<usize> {
+        self.nodes.lock().unwrap().keys().copied().collect()
     }
 
     /// A node that leads and has made sure of it.
     pub async fn leader(&self) -> usize {
+        self.leader_among(|_| true).await
+    }
+
+    pub async fn leader_among(&self, wanted: impl Fn(usize) -> bool) -> usize {
         let mut changed = self.changed.subscribe();
         let found = async {
             loop {
                 changed.borrow_and_update();
-                for (number, node) in &self.nodes {
+                let nodes = self.nodes.lock().unwrap().clone();
+                for (number, node) in nodes.into_iter().filter(|(number, _)| wanted(*number)) {
                     if node.status().is_leader() && node.confirm_leadership().await.is_ok() {
-                        return *number;
+                        return number;
                     }
                 }
                 // A leader whose majority is away may get it back without any status that changes.
@@ -221,10 +260,14 @@ impl Group {
         let done = async {
             loop {
                 let leader = self.leader().await;
-                match what(self.node(leader)).await {
+                // It may have been stopped meanwhile.
+                let leader = self.nodes.lock().unwrap().get(&leader).cloned();
+                let Some(leader) = leader else { continue };
+                match what(leader).await {
                     Ok(done) => return done,
                     Err(
                         ProposeError::NotLeader { .. }
+                        | ProposeError::Stopped(_)
                         | ProposeError::Timeout { .. }
                         | ProposeError::NoQuorum(_)
                         | ProposeError::Behind { .. }
@@ -264,6 +307,15 @@ impl Group {
         self.lead(|leader| async move { leader.remove(id).await }).await;
     }
 
+    /// Waits until a node's view of the group is as it should be.
+    pub async fn status(&self, number: usize, what: impl Fn(&Status) -> bool) -> Status {
+        let mut statuses = self.node(number).watch_status();
+        soon(&format!("the status on node {number}"), statuses.wait_for(|status| what(status)))
+            .await
+            .unwrap()
+            .clone()
+    }
+
     /// Waits until a node's map is as it should be.
     pub async fn sees(&self, number: usize, what: impl Fn(&ShardMap) -> bool) -> Arc<ShardMap> {
         let mut maps = self.node(number).watch_map();
@@ -277,9 +329,9 @@ impl Group {
     pub async fn same_map(&self) -> Arc<ShardMap> {
         let leader = self.leader().await;
         let map = self.node(leader).map();
-        for number in self.nodes.keys() {
+        for number in self.numbers() {
             let version = map.version();
-            assert_eq!(self.sees(*number, |map| map.version() >= version).await, map);
+            assert_eq!(self.sees(number, |map| map.version() >= version).await, map);
         }
         map
     }
