@@ -94,7 +94,11 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     outcome
 }
 
-async fn serve(loaded: Loaded, index: Vec<String>, stop_with_stdin: bool) -> Result<(), ServeError> {
+async fn serve(
+    loaded: Loaded,
+    index: Vec<String>,
+    stop_with_stdin: bool,
+) -> Result<(), ServeError> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -120,9 +124,9 @@ async fn serve(loaded: Loaded, index: Vec<String>, stop_with_stdin: bool) -> Res
     let mut manager = config.manager();
     let measured = Arc::clone(&metrics);
     manager.indexed = Observer::new(move |elapsed| measured.indexed(elapsed));
-    manager.cluster = opening
-        .as_ref()
-        .map(|opening| ClusterShards::new(opening.id(), opening.shards(), Arc::clone(&opening.cold)));
+    manager.cluster = opening.as_ref().map(|opening| {
+        ClusterShards::new(opening.id(), opening.shards(), Arc::clone(&opening.cold))
+    });
     let manager = RepoManager::open(manager)
         .await
         .map_err(|source| ServeError::Open { data: data.clone(), source })?;

@@ -109,7 +109,11 @@ fn pages_go_on_at_whichever_node_gets_the_cursor() {
         let results = answer["results"].as_array().unwrap();
         assert!(results.len() <= 3, "{answer}");
         seen.extend(results.iter().map(|result| {
-            format!("{}:{}", result["repository"].as_str().unwrap(), result["path"].as_str().unwrap())
+            format!(
+                "{}:{}",
+                result["repository"].as_str().unwrap(),
+                result["path"].as_str().unwrap()
+            )
         }));
         match answer["nextCursor"].as_str() {
             Some(next) => cursor = next.to_owned(),

@@ -168,11 +168,7 @@ pub struct ZoektLocation {
 
 impl ZoektReply {
     /// An answer in Zoekt's shape.
-    pub fn new(
-        response: engine::SearchResponse,
-        results: Vec<SearchResult>,
-        chunks: bool,
-    ) -> Self {
+    pub fn new(response: engine::SearchResponse, results: Vec<SearchResult>, chunks: bool) -> Self {
         let explain = response.explain.unwrap_or_default();
         Self {
             result: ZoektResult {

@@ -60,7 +60,8 @@ fn exit_of(health: Health) -> Exit {
 }
 
 fn json_line(status: &ClusterStatus) -> Result<String, CommandError> {
-    let text = serde_json::to_string(status).map_err(|error| CommandError::Other(error.to_string()))?;
+    let text =
+        serde_json::to_string(status).map_err(|error| CommandError::Other(error.to_string()))?;
     Ok(format!("{text}\n"))
 }
 
@@ -119,8 +120,10 @@ pub fn table(status: &ClusterStatus) -> String {
 
 /// Nodes as a table.
 pub fn nodes_table(nodes: &[Node]) -> String {
-    let mut rows = vec![["NODE", "STATE", "ROLE", "OWNS", "SERVES", "HEARTBEAT", "DISK FREE", "HTTP"]
-        .map(str::to_owned)];
+    let mut rows = vec![
+        ["NODE", "STATE", "ROLE", "OWNS", "SERVES", "HEARTBEAT", "DISK FREE", "HTTP"]
+            .map(str::to_owned),
+    ];
     rows.extend(nodes.iter().map(|node| {
         [
             printable(node.name.as_bytes()),
@@ -157,7 +160,8 @@ pub fn shards_table(shards: &[Shard]) -> String {
 
 /// Rows with columns of one width each.
 fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     rows.iter().fold(String::new(), |mut text, row| {
         let cells: Vec<String> =
@@ -193,7 +197,9 @@ mod tests {
 
     #[test]
     fn sizes_are_for_people() {
-        for (bytes, text) in [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (2_000_000_000, "2.0 GB")] {
+        for (bytes, text) in
+            [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (2_000_000_000, "2.0 GB")]
+        {
             assert_eq!(size(bytes), text);
         }
     }

@@ -35,11 +35,13 @@ pub async fn shard(args: &ShardArgs) -> Result<Exit, CommandError> {
             show(args.json, &shard, |shard| shards_table(std::slice::from_ref(shard)))
         }
         ShardCommand::Move { shard, to } => {
-            let shard = post(&client, &["shards", &number(shard), "move"], json!({"to": to})).await?;
+            let shard =
+                post(&client, &["shards", &number(shard), "move"], json!({"to": to})).await?;
             show(args.json, &shard, moved)
         }
         ShardCommand::Pin { shard, to } => {
-            let shard = post(&client, &["shards", &number(shard), "pin"], json!({"to": to})).await?;
+            let shard =
+                post(&client, &["shards", &number(shard), "pin"], json!({"to": to})).await?;
             show(args.json, &shard, moved)
         }
         ShardCommand::Rebalance { dry_run } => {

@@ -17,9 +17,10 @@ pub const TELL_EVERY: Duration = Duration::from_millis(500);
 /// not tell.
 pub fn disk(folder: &Path) -> (u64, u64) {
     match rustix::fs::statvfs(folder) {
-        Ok(stats) => {
-            (stats.f_blocks.saturating_mul(stats.f_frsize), stats.f_bavail.saturating_mul(stats.f_frsize))
-        }
+        Ok(stats) => (
+            stats.f_blocks.saturating_mul(stats.f_frsize),
+            stats.f_bavail.saturating_mul(stats.f_frsize),
+        ),
         Err(error) => {
             tracing::warn!(%error, folder = %folder.display(), "the free space is not known");
             (0, 0)

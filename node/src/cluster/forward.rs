@@ -229,7 +229,8 @@ pub async fn answer(
     let repository = match message.repository_id.as_str() {
         "" => None,
         id => Some(RepositoryId(
-            Uuid::parse_str(id).map_err(|_| Status::invalid_argument("the repository's id is none"))?,
+            Uuid::parse_str(id)
+                .map_err(|_| Status::invalid_argument("the repository's id is none"))?,
         )),
     };
     let method = Method::from_bytes(message.method.as_bytes())

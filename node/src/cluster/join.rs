@@ -10,7 +10,9 @@ use aeterna_cluster::gossip::{Facts, GossipConfig, Membership};
 use aeterna_cluster::peers::{Guard, Peers, PeersConfig, system_clock};
 use aeterna_cluster::router::Router;
 use aeterna_cluster::supervisor::rules::Rules;
-use aeterna_cluster::supervisor::{GossipAdapter, MembershipApi, Parts, Supervisor, SupervisorConfig};
+use aeterna_cluster::supervisor::{
+    GossipAdapter, MembershipApi, Parts, Supervisor, SupervisorConfig,
+};
 use aeterna_proto::node_server::NodeServer;
 use aeterna_repo::RepoManager;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -44,8 +46,8 @@ impl Opening {
         metrics: Arc<ClusterMetrics>,
     ) -> Result<Arc<Cluster>, StartError> {
         let listening = self.listener.local_addr();
-        let listening =
-            listening.map_err(|source| StartError::Listen { address: config.cluster_listen.0, source })?;
+        let listening = listening
+            .map_err(|source| StartError::Listen { address: config.cluster_listen.0, source })?;
         let grpc = SocketAddr::new(self.address(config, listening.ip())?, listening.port());
         let gossip = config.cluster_gossip.0;
         let advertise = SocketAddr::new(self.address(config, gossip.ip())?, gossip.port());
@@ -58,7 +60,8 @@ impl Opening {
             connect_timeout: CONNECT_TIMEOUT,
             clock: system_clock(),
         };
-        let calls = |error: aeterna_cluster::peers::PeersError| StartError::Calls(error.to_string());
+        let calls =
+            |error: aeterna_cluster::peers::PeersError| StartError::Calls(error.to_string());
         let peers = Peers::new(&peers_config).map_err(calls)?;
         let guard = Guard::new(&peers_config).map_err(calls)?;
         let consensus = ConsensusConfig::new(
@@ -96,7 +99,8 @@ impl Opening {
             grace: GOSSIP_GRACE.max(heartbeat_timeout * 3),
         };
         let membership = Arc::new(Membership::start(gossip_config, facts.clone()).await?);
-        let adapter: Arc<dyn MembershipApi> = GossipAdapter::new(&membership, config.disk_high_percent * 10);
+        let adapter: Arc<dyn MembershipApi> =
+            GossipAdapter::new(&membership, config.disk_high_percent * 10);
         let router = Router::new(
             self.name.clone(),
             id,
@@ -185,7 +189,10 @@ impl Cluster {
             .concurrency_limit_per_connection(CONCURRENT_CALLS)
             .tcp_nodelay(true)
             .add_service(self.guard.wrap(service))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), ended.cancelled_owned());
+            .serve_with_incoming_shutdown(
+                TcpListenerStream::new(listener),
+                ended.cancelled_owned(),
+            );
         let stop = state.stop.clone();
         tokio::spawn(async move {
             if let Err(error) = serving.await {

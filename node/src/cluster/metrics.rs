@@ -10,8 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Restores take from milliseconds (an empty shard) to minutes.
-const RESTORE_BUCKETS: [f64; 11] =
-    [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
+const RESTORE_BUCKETS: [f64; 11] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
 /// Nodes that one search asks.
 const WIDTH_BUCKETS: [f64; 8] = [1.0, 2.0, 3.0, 5.0, 10.0, 25.0, 100.0, 500.0];
 
@@ -101,21 +100,80 @@ pub struct ClusterGauges {
 impl ClusterMetrics {
     /// Makes them part of what is scraped.
     pub fn register(&self, to: &mut Registry) {
-        to.register("code_search_forwards", "Repository operations sent to the owner", self.forwards.clone());
-        to.register("code_search_scatter_width", "Nodes that a search asks", self.scatter_width.clone());
-        to.register("code_search_search_parts", "Nodes' parts of searches by how they ended", self.parts.clone());
-        to.register("code_search_restores", "Shards brought back, by where from", self.restores.clone());
-        to.register_with_unit("code_search_restored", "Bytes of shards brought back, by where from", Unit::Bytes, self.restored_bytes.clone());
-        to.register_with_unit("code_search_restore_duration", "Time to bring a shard back", Unit::Seconds, self.restore_duration.clone());
-        to.register("code_search_restore_failures", "Attempts to bring a shard back that failed", self.restore_failures.clone());
-        to.register("code_search_shards", "Shards by state, as this node sees them", self.shards.clone());
-        to.register("code_search_nodes", "Nodes by state, as this node sees them", self.nodes.clone());
-        to.register_with_unit("code_search_oldest_heartbeat", "Age of the oldest heartbeat of a node that is alive", Unit::Seconds, self.oldest_heartbeat.clone());
+        to.register(
+            "code_search_forwards",
+            "Repository operations sent to the owner",
+            self.forwards.clone(),
+        );
+        to.register(
+            "code_search_scatter_width",
+            "Nodes that a search asks",
+            self.scatter_width.clone(),
+        );
+        to.register(
+            "code_search_search_parts",
+            "Nodes' parts of searches by how they ended",
+            self.parts.clone(),
+        );
+        to.register(
+            "code_search_restores",
+            "Shards brought back, by where from",
+            self.restores.clone(),
+        );
+        to.register_with_unit(
+            "code_search_restored",
+            "Bytes of shards brought back, by where from",
+            Unit::Bytes,
+            self.restored_bytes.clone(),
+        );
+        to.register_with_unit(
+            "code_search_restore_duration",
+            "Time to bring a shard back",
+            Unit::Seconds,
+            self.restore_duration.clone(),
+        );
+        to.register(
+            "code_search_restore_failures",
+            "Attempts to bring a shard back that failed",
+            self.restore_failures.clone(),
+        );
+        to.register(
+            "code_search_shards",
+            "Shards by state, as this node sees them",
+            self.shards.clone(),
+        );
+        to.register(
+            "code_search_nodes",
+            "Nodes by state, as this node sees them",
+            self.nodes.clone(),
+        );
+        to.register_with_unit(
+            "code_search_oldest_heartbeat",
+            "Age of the oldest heartbeat of a node that is alive",
+            Unit::Seconds,
+            self.oldest_heartbeat.clone(),
+        );
         to.register("code_search_raft_term", "Raft's term", self.term.clone());
-        to.register("code_search_raft_applied", "Position that this node has applied", self.applied.clone());
-        to.register("code_search_raft_lag", "Entries of this node's log that it has not applied", self.lag.clone());
-        to.register("code_search_map_version", "Version of the shard map", self.map_version.clone());
-        to.register("code_search_gossip_refused", "Gossip packets that were refused", self.refused_packets.clone());
+        to.register(
+            "code_search_raft_applied",
+            "Position that this node has applied",
+            self.applied.clone(),
+        );
+        to.register(
+            "code_search_raft_lag",
+            "Entries of this node's log that it has not applied",
+            self.lag.clone(),
+        );
+        to.register(
+            "code_search_map_version",
+            "Version of the shard map",
+            self.map_version.clone(),
+        );
+        to.register(
+            "code_search_gossip_refused",
+            "Gossip packets that were refused",
+            self.refused_packets.clone(),
+        );
     }
 
     /// Counts an operation that the owner answered.

@@ -133,7 +133,10 @@ impl Cluster {
             Problem::new(
                 StatusCode::NOT_FOUND,
                 "no-such-node",
-                format!("there is no node `{shown}` in the cluster; there are: {}", names.join(", ")),
+                format!(
+                    "there is no node `{shown}` in the cluster; there are: {}",
+                    names.join(", ")
+                ),
             )
         })
     }

@@ -76,7 +76,9 @@ pub enum StartError {
         cold: Uuid,
     },
     /// The number of shards cannot change.
-    #[error("the cluster has {has} shards, and that cannot change; set `cluster.shards` to it, not {wanted}")]
+    #[error(
+        "the cluster has {has} shards, and that cannot change; set `cluster.shards` to it, not {wanted}"
+    )]
     Shards {
         /// What the cluster has.
         has: u32,
@@ -167,7 +169,9 @@ pub async fn claim(
     let token = token(folder)?;
     let path = folder.join(CLAIM_FILE);
     let known: Option<ClusterClaim> = match fs::read(&path) {
-        Ok(text) => Some(serde_json::from_slice(&text).map_err(|error| file_error(&path)(error.into()))?),
+        Ok(text) => {
+            Some(serde_json::from_slice(&text).map_err(|error| file_error(&path)(error.into()))?)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(file_error(&path)(error)),
     };
@@ -177,10 +181,15 @@ pub async fn claim(
             // Cold storage that does not answer now must not keep a node down.
             match cold.read_claim().await {
                 Ok(Some(there)) if there.cluster != known.cluster => {
-                    return Err(StartError::OtherCluster { disk: known.cluster, cold: there.cluster });
+                    return Err(StartError::OtherCluster {
+                        disk: known.cluster,
+                        cold: there.cluster,
+                    });
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "cold storage does not answer; the node starts without it"),
+                Err(error) => {
+                    tracing::warn!(%error, "cold storage does not answer; the node starts without it")
+                }
             }
             known
         }
@@ -204,7 +213,10 @@ pub async fn claim(
 }
 
 /// Waits for cold storage that does not answer yet: it may be started together with the nodes.
-async fn claim_patiently(cold: &ColdStorage, mine: &ClusterClaim) -> Result<ClusterClaim, ColdError> {
+async fn claim_patiently(
+    cold: &ColdStorage,
+    mine: &ClusterClaim,
+) -> Result<ClusterClaim, ColdError> {
     loop {
         match cold.claim(mine).await {
             Err(error @ ColdError::Unavailable { .. }) => {

@@ -101,7 +101,8 @@ impl Cluster {
             let ShardState::Restoring { done, total } = held.state else { return None };
             let elapsed = self.starts.of(held.shard).map(|begun| begun.elapsed().as_millis());
             let left = u128::from(total.saturating_sub(done));
-            let remaining = elapsed.filter(|_| done > 0).map(|elapsed| elapsed * left / u128::from(done));
+            let remaining =
+                elapsed.filter(|_| done > 0).map(|elapsed| elapsed * left / u128::from(done));
             Some(Restore {
                 shard: held.shard,
                 bytes_done: done,
@@ -257,12 +258,14 @@ impl Cluster {
         };
         if raft.leader.is_none() {
             yellow(
-                "nobody that this node knows of leads: no shard changes its owner meanwhile".to_owned(),
+                "nobody that this node knows of leads: no shard changes its owner meanwhile"
+                    .to_owned(),
             );
         }
         let full = |node: &&Node| {
             let used = node.disk_total.saturating_sub(node.disk_free);
-            u128::from(used) * 100 > u128::from(node.disk_total) * u128::from(self.disk_high_percent)
+            u128::from(used) * 100
+                > u128::from(node.disk_total) * u128::from(self.disk_high_percent)
         };
         let state = |state: &'static str| move |node: &&Node| node.state == state;
         let kinds: [(&str, Vec<&Node>); 4] = [

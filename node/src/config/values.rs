@@ -196,10 +196,16 @@ const MAX_JOIN: usize = 1_000;
 
 impl Setting for JoinList {
     fn parse(text: &str, _: Bounds) -> Result<Self, String> {
-        let entries: Vec<String> =
-            text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect();
+        let entries: Vec<String> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .map(str::to_owned)
+            .collect();
         let good = |entry: &String| {
-            entry.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+            entry
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
                 && !entry.contains(|c: char| c.is_control() || c.is_whitespace())
         };
         if entries.len() > MAX_JOIN || !entries.iter().all(good) {

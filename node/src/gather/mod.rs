@@ -190,7 +190,8 @@ impl Gathering<'_> {
     fn receive(&mut self, source: usize, output: Option<&dyn Output>) -> Result<(), Problem> {
         let left = self.until.saturating_duration_since(Instant::now());
         let Some(parts) = &mut self.parts[source] else { return Ok(()) };
-        let part = self.runtime.block_on(async { tokio::time::timeout(left, parts.parts.recv()).await });
+        let part =
+            self.runtime.block_on(async { tokio::time::timeout(left, parts.parts.recv()).await });
         let part = match part {
             _ if self.request.cancel.is_cancelled() => return Err(SearchError::Cancelled.into()),
             Ok(Some(part)) => part,

@@ -89,15 +89,20 @@ fn resumed(cluster: &Arc<Cluster>, cursor: ClusterCursor) -> Result<Vec<Ask>, Pr
     let asks = cursor.parts.into_iter().map(|part| {
         let (window, within) = place_of(&part.cursor).ok_or(SearchError::BadCursor)?;
         let holds = part.shards.iter().all(|(shard, epoch)| {
-            map.shard(ShardId(*shard)).is_some_and(|now| {
-                now.owner.as_ref() == Some(&part.node) && now.epoch.0 == *epoch
-            })
+            map.shard(ShardId(*shard))
+                .is_some_and(|now| now.owner.as_ref() == Some(&part.node) && now.epoch.0 == *epoch)
         });
         let target = plan.by_node.iter().map(|(target, _)| target);
         let target = target.into_iter().find(|target| target.name == part.node).filter(|_| holds);
         let address = target.ok_or(SearchError::ExpiredCursor)?.address.clone();
         let shards = part.shards.into_iter().collect();
-        Ok(Ask { node: part.node, address, shards, cursor: Some(part.cursor), begin: Place { window, within } })
+        Ok(Ask {
+            node: part.node,
+            address,
+            shards,
+            cursor: Some(part.cursor),
+            begin: Place { window, within },
+        })
     });
     asks.collect()
 }

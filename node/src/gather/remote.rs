@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
-use super::{Failed, Part};
 use super::part::{CancelOnDrop, Parts};
 use super::plan::Ask;
+use super::{Failed, Part};
 use crate::cluster::Cluster;
 use crate::http::problem::Problem;
 
@@ -121,10 +121,12 @@ fn decoded(part: proto::SearchPart) -> Result<Part, &'static str> {
             });
             Part::Ranked(ranked.collect::<Result<Vec<_>, &'static str>>()?)
         }
-        search_part::Part::Progress(progress) => Part::Progress(progress.known.then_some(Progress {
-            verified: progress.verified,
-            candidates: progress.candidates,
-        })),
+        search_part::Part::Progress(progress) => {
+            Part::Progress(progress.known.then_some(Progress {
+                verified: progress.verified,
+                candidates: progress.candidates,
+            }))
+        }
         search_part::Part::End(end) => Part::End(Box::new(Ending {
             summary: serde_json::from_slice(&end.summary).map_err(|_| MALFORMED)?,
             pinned: end.pinned,

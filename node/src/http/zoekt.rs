@@ -10,9 +10,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
+use super::answer::Collected;
 use super::extract::JsonBody;
 use super::problem::Problem;
-use super::answer::Collected;
 use super::search::{SearchParameters, request_of, search, start};
 use crate::api::zoekt::{ZoektError, ZoektOptions, ZoektReply, ZoektRequest};
 
