@@ -152,7 +152,7 @@ async fn serve(
     let router = http::router(Arc::clone(&state));
     let ended = CancellationToken::new();
     if let Some(cluster) = &cluster {
-        cluster.serve(&state, router.clone(), ended.clone());
+        cluster.serve(&state, router.clone(), ended.clone())?;
         cluster.watch(stop.clone());
     }
     let indexing = tokio::spawn(first_index::run(Arc::clone(&manager), index, address));

@@ -41,7 +41,9 @@ impl Cluster {
     /// What this node tells of itself now.
     pub(super) fn facts(&self) -> Facts {
         let held = self.manager.shard_states();
-        let serving = held.iter().filter(|shard| shard.state == ShardState::Serving);
+        let serving = held
+            .iter()
+            .filter(|held| matches!(held.state, ShardState::Serving | ShardState::HandedOver));
         let (disk_total, disk_free) = disk(&self.data);
         Facts {
             ready: true,

@@ -77,6 +77,11 @@ impl ShardHost for Host {
         }
     }
 
+    async fn hand_over(&self, shard: ShardId) -> Result<(), HostError> {
+        let handed_over = self.manager.hand_over_shard(shard.0).await;
+        handed_over.map_err(|error| HostError::Failed(error.to_string()))
+    }
+
     async fn release(&self, shard: ShardId, upload: bool) -> Result<(), HostError> {
         let released = self.manager.release_shard(shard.0, upload).await;
         released.map_err(|error| HostError::Failed(error.to_string()))
@@ -89,6 +94,7 @@ impl ShardHost for Host {
             state: match held.state {
                 ShardState::Restoring { .. } => HeldState::Opening,
                 ShardState::Serving => HeldState::Serving,
+                ShardState::HandedOver => HeldState::HandedOver,
                 ShardState::Releasing => HeldState::Closing,
                 ShardState::Failed { .. } => HeldState::Failed,
             },

@@ -56,7 +56,7 @@ impl Opening {
             cluster: id,
             name: self.name.clone(),
             keys: self.keys.clone(),
-            tls: None,
+            tls: self.tls.clone(),
             connect_timeout: CONNECT_TIMEOUT,
             clock: system_clock(),
         };
@@ -145,6 +145,7 @@ impl Opening {
             disk_high_percent: config.disk_high_percent,
             metrics,
             starts,
+            tls: self.tls,
             calls: Some(self.listener).into(),
         });
         tokio::spawn(tell(Arc::downgrade(&cluster)));
@@ -172,20 +173,28 @@ async fn tell(cluster: Weak<Cluster>) {
 }
 
 impl Cluster {
-    /// Answers other nodes until `ended` is cancelled. Returns at once; a failure stops the node.
+    /// Answers other nodes until `ended` is cancelled. Returns at once; a later failure stops the node.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used.
     pub fn serve(
         self: &Arc<Self>,
         state: &Arc<AppState>,
         router: axum::Router,
         ended: CancellationToken,
-    ) {
+    ) -> Result<(), StartError> {
         let listener = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let Some(listener) = listener else { return };
+        let Some(listener) = listener else { return Ok(()) };
         let service = NodeService::new(Arc::clone(self), state, router);
         let service = NodeServer::new(service)
             .max_decoding_message_size(aeterna_cluster::peers::MAX_DATA_BYTES)
             .max_encoding_message_size(aeterna_cluster::peers::MAX_DATA_BYTES);
-        let serving = Server::builder()
+        let mut server = Server::builder();
+        if let Some(tls) = &self.tls {
+            let wrong = |error: tonic::transport::Error| StartError::Calls(error.to_string());
+            server = server.tls_config(tls.server()).map_err(wrong)?;
+        }
+        let serving = server
             .concurrency_limit_per_connection(CONCURRENT_CALLS)
             .tcp_nodelay(true)
             .add_service(self.guard.wrap(service))
@@ -200,6 +209,7 @@ impl Cluster {
                 stop.asked.cancel();
             }
         });
+        Ok(())
     }
 
     /// Stops the node when another one has taken its name, or gossip has ended.

@@ -24,7 +24,7 @@ use aeterna_cluster::consensus::Consensus;
 use aeterna_cluster::gossip::seal::ClusterKeys;
 use aeterna_cluster::gossip::{Facts, Membership};
 use aeterna_cluster::name::{NodeName, ShardId};
-use aeterna_cluster::peers::{Answers, Guard, NodeClient, Peers};
+use aeterna_cluster::peers::{Answers, Guard, NodeClient, PeerTls, Peers};
 use aeterna_cluster::router::{Router, Target};
 use aeterna_cluster::shard_map::ShardMap;
 use aeterna_cluster::supervisor::rules::Rules;
@@ -62,6 +62,7 @@ pub struct Opening {
     claimed: start::Claimed,
     name: NodeName,
     keys: Option<ClusterKeys>,
+    tls: Option<PeerTls>,
     listener: TcpListener,
     /// Cold storage of the cluster.
     pub cold: Arc<ColdStorage>,
@@ -75,6 +76,7 @@ impl Opening {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let name = start::name(config)?;
         let keys = start::keys(config)?;
+        let tls = start::tls(config)?;
         let listen = config.cluster_listen.0;
         if keys.is_none() && !listen.ip().is_loopback() {
             return Err(StartError::NoKey(listen));
@@ -85,7 +87,7 @@ impl Opening {
         let listener = TcpListener::bind(listen)
             .await
             .map_err(|source| StartError::Listen { address: listen, source })?;
-        Ok(Self { folder, claimed, name, keys, listener, cold })
+        Ok(Self { folder, claimed, name, keys, tls, listener, cold })
     }
 
     /// The cluster's identity.
@@ -119,6 +121,7 @@ pub struct Cluster {
     disk_high_percent: u64,
     metrics: Arc<ClusterMetrics>,
     starts: Starts,
+    tls: Option<PeerTls>,
     calls: Mutex<Option<TcpListener>>,
 }
 

@@ -9,6 +9,7 @@ use aeterna_cluster::consensus::ConsensusError;
 use aeterna_cluster::gossip::GossipError;
 use aeterna_cluster::gossip::seal::{ClusterKey, ClusterKeys};
 use aeterna_cluster::name::{BadNodeName, NodeName};
+use aeterna_cluster::peers::PeerTls;
 use aeterna_repo::cold_storage::{ClusterClaim, ColdError, ColdStorage, ColdStorageConfig};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -62,6 +63,11 @@ pub enum StartError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Certificates are only useful together.
+    #[error(
+        "set `cluster.tls_ca`, `cluster.tls_certificate` and `cluster.tls_key`, or none of them"
+    )]
+    Tls,
     /// Cold storage cannot be used.
     #[error("cold storage: {0}")]
     Cold(#[from] ColdError),
@@ -142,6 +148,25 @@ pub fn keys(config: &Config) -> Result<Option<ClusterKeys>, StartError> {
         return Err(bad("it has more than two".to_owned()));
     }
     Ok(Some(ClusterKeys { current: seal, other: also }))
+}
+
+/// Certificates for calls between nodes, where the configuration names them.
+pub fn tls(config: &Config) -> Result<Option<PeerTls>, StartError> {
+    let settings =
+        [&config.cluster_tls_ca, &config.cluster_tls_certificate, &config.cluster_tls_key];
+    let [Some(ca), Some(certificate), Some(key)] = settings.map(|path| path.0.as_ref()) else {
+        return match settings.iter().all(|path| path.0.is_none()) {
+            true => Ok(None),
+            false => Err(StartError::Tls),
+        };
+    };
+    let read = |path: &String| fs::read(path).map_err(file_error(Path::new(path)));
+    Ok(Some(PeerTls {
+        authorities: read(ca)?,
+        certificate: read(certificate)?,
+        key: read(key)?,
+        server_name: config.cluster_tls_name.0.clone(),
+    }))
 }
 
 /// This node's name.

@@ -87,6 +87,15 @@ settings! {
     /// File with the cluster's key, 32 or more bytes of secret text a line: the first line seals, every
     /// line opens, so that keys can be rotated. Needed off loopback.
     cluster_key_file: OptionalText = OptionalText::default(), "cluster.key_file", "AETERNA_CLUSTER_KEY_FILE", None;
+    /// PEM file of the authorities by which nodes' certificates are made. With it, calls between nodes are
+    /// encrypted, and both sides show a certificate.
+    cluster_tls_ca: OptionalText = OptionalText::default(), "cluster.tls_ca", "AETERNA_CLUSTER_TLS_CA", None;
+    /// PEM file of this node's certificate.
+    cluster_tls_certificate: OptionalText = OptionalText::default(), "cluster.tls_certificate", "AETERNA_CLUSTER_TLS_CERTIFICATE", None;
+    /// PEM file of the certificate's key.
+    cluster_tls_key: OptionalText = OptionalText::default(), "cluster.tls_key", "AETERNA_CLUSTER_TLS_KEY", None;
+    /// Name that is in every node's certificate. Default: the node's address.
+    cluster_tls_name: OptionalText = OptionalText::default(), "cluster.tls_name", "AETERNA_CLUSTER_TLS_NAME", None;
     /// Shards of a new cluster; fixed when the cluster is made.
     cluster_shards: u64 = 256, "cluster.shards", "AETERNA_CLUSTER_SHARDS", Some((1, 65_536));
     /// Zone in which the node stands; copies of a shard go to different ones.

@@ -21,13 +21,15 @@ pub fn held_of(manager: &RepoManager, wanted: &Wanted) -> HeldOf {
     let (mut restoring, mut elsewhere) = (Vec::new(), Vec::new());
     let states = manager.shard_states();
     for (shard, epoch) in wanted {
-        if manager.holds(*shard) == Some(*epoch) {
+        if manager.searches(*shard) == Some(*epoch) {
             held.serving.push(*shard);
             continue;
         }
         let state = states.iter().find(|held| held.shard == *shard).map(|held| &held.state);
         match state {
-            Some(ShardState::Serving | ShardState::Releasing) => elsewhere.push(*shard),
+            Some(ShardState::Serving | ShardState::HandedOver | ShardState::Releasing) => {
+                elsewhere.push(*shard);
+            }
             // It is told to take it, or is about to be.
             Some(ShardState::Restoring { .. } | ShardState::Failed { .. }) | None => {
                 restoring.push(*shard);

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::escape;
@@ -22,8 +22,6 @@ pub struct ClusterNode {
     pub name: String,
     pub pid: u64,
     pub http: SocketAddr,
-    pub grpc: SocketAddr,
-    pub gossip: SocketAddr,
 }
 
 /// A running cluster with a folder of its own.
@@ -76,8 +74,6 @@ impl Cluster {
                 name: node["name"].as_str().unwrap().to_owned(),
                 pid: node["pid"].as_u64().unwrap(),
                 http: address("http"),
-                grpc: address("grpc"),
-                gossip: address("gossip"),
             });
         }
         cluster
@@ -177,16 +173,6 @@ impl Cluster {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
         self.child.wait().unwrap().code().unwrap_or(-1)
-    }
-
-    /// Posts JSON to a node.
-    pub fn post(&self, node: usize, target: &str, body: &Value) -> Reply {
-        Request::new("POST", target).json(body).send(self.nodes[node].http)
-    }
-
-    /// Asks for a repository without waiting.
-    pub fn try_add(&self, node: usize, url: &str) -> Reply {
-        self.post(node, "/api/v1/repos", &json!({"url": url}))
     }
 }
 
