@@ -16,8 +16,11 @@ const MAX_BYTES: usize = 1 << 20;
 pub struct ClusterCursor {
     /// Hash of what was asked.
     pub request: u64,
-    /// Nodes that have more, each with its place.
+    /// Each node with its place.
     pub parts: Vec<Place>,
+    /// Shards that an earlier page was without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<u32>,
 }
 
 /// A place in one node's part.
@@ -60,7 +63,7 @@ mod tests {
     fn cursors_come_back_and_others_do_not() {
         let place =
             Place { node: "a-1".parse().unwrap(), shards: vec![(3, 9)], cursor: "00ff".to_owned() };
-        let cursor = ClusterCursor { request: u64::MAX, parts: vec![place] };
+        let cursor = ClusterCursor { request: u64::MAX, parts: vec![place], missing: vec![7] };
         let text = cursor.encode();
         assert_eq!(ClusterCursor::decode(&text), Some(cursor));
         for bad in ["", "c1.", "c1.AAAA", "c2.x", &text[3..], &text[..text.len() - 2], "c1.é"] {

@@ -98,6 +98,8 @@ pub fn search(
         gather: Gather::new(&begins, page_of(request)?),
         parts: Vec::new(),
         failures: 0,
+        held_back: Vec::new(),
+        room: if request.require_complete { request.limits.held_bytes } else { 0 },
     };
     gathering.start(state);
     gathering.deliver(output)?;
@@ -105,10 +107,18 @@ pub fn search(
     if request.cancel.is_cancelled() {
         return Err(SearchError::Cancelled.into());
     }
+    for skipped in &asked.skipped {
+        gathering.gather.miss(skipped.clone());
+    }
+    let held_back = std::mem::take(&mut gathering.held_back);
     let gathered = gathering.gather.finish(started.elapsed());
     let mut response = gathered.response;
-    response.complete &= asked.skipped.is_empty();
-    response.skipped.splice(0..0, asked.skipped.iter().cloned());
+    if request.require_complete && !response.complete {
+        return Err(SearchError::Incomplete(response.skipped).into());
+    }
+    if !held_back.is_empty() && output.send(held_back).is_break() {
+        return Err(SearchError::Cancelled.into());
+    }
     response.next = gathered.more.then(|| next(&asked, gathered.cursors));
     Ok(response)
 }
@@ -124,6 +134,10 @@ struct Gathering<'a> {
     /// Of each node that was asked; `None` once it has ended. Dropping it ends its search.
     parts: Vec<Option<Parts>>,
     failures: usize,
+    /// Results of an answer that is to be complete, until it is known to be.
+    held_back: Vec<Ranked>,
+    /// Bytes of results that may yet be held back.
+    room: usize,
 }
 
 impl Gathering<'_> {
@@ -166,8 +180,19 @@ impl Gathering<'_> {
         if batch.is_empty() {
             return ControlFlow::Continue(());
         }
+        let bytes: usize = batch.iter().flat_map(|one| &one.results).map(Vec::len).sum();
+        if self.room >= bytes && self.room > 0 {
+            self.room -= bytes;
+            self.held_back.append(batch);
+            return ControlFlow::Continue(());
+        }
+        // Too much to be held: should something be missing now, the answer is broken off.
+        self.room = 0;
+        let mut batch = std::mem::take(batch);
+        let mut all = std::mem::take(&mut self.held_back);
+        all.append(&mut batch);
         let before = Instant::now();
-        let sent = output.send(std::mem::take(batch));
+        let sent = output.send(all);
         if sent.is_break() {
             self.request.cancel.cancel();
         }
@@ -248,13 +273,20 @@ impl Gathering<'_> {
 
 /// Cursor of the next page.
 fn next(asked: &Asked, cursors: Vec<Option<(String, aeterna_index::search::Place)>>) -> String {
-    let places = asked.asks.iter().zip(cursors).filter_map(|(ask, cursor)| {
-        let (pinned, at) = cursor?;
-        let shards = ask.shards.iter().map(|(shard, epoch)| (*shard, *epoch)).collect();
-        let cursor = cursor_at(&pinned, at.window, at.within)?;
-        Some(Place { node: ask.node.clone(), shards, cursor })
-    });
-    ClusterCursor { request: asked.request, parts: places.collect() }.encode()
+    let mut missing = asked.missing.clone();
+    let mut parts = Vec::new();
+    for (ask, cursor) in asked.asks.iter().zip(cursors) {
+        let cursor = cursor.and_then(|(pinned, at)| cursor_at(&pinned, at.window, at.within));
+        match cursor {
+            Some(cursor) => {
+                let shards = ask.shards.iter().map(|(shard, epoch)| (*shard, *epoch)).collect();
+                parts.push(Place { node: ask.node.clone(), shards, cursor });
+            }
+            // What they have beyond this page is not known: later pages say that it is missing.
+            None => missing.extend(ask.shards.keys()),
+        }
+    }
+    ClusterCursor { request: asked.request, parts, missing }.encode()
 }
 
 /// What one of so many nodes is asked.

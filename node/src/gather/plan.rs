@@ -19,7 +19,9 @@ pub struct Asked {
     pub request: u64,
     /// Of each node its part.
     pub asks: Vec<Ask>,
-    /// Shards that nobody can be asked for, and why.
+    /// Shards that nobody can be asked for.
+    pub missing: Vec<u32>,
+    /// Why.
     pub skipped: Vec<Skipped>,
 }
 
@@ -50,8 +52,17 @@ impl Asked {
             if cursor.request != hash {
                 return Err(SearchError::BadCursor.into());
             }
+            let missing = cursor.missing.clone();
+            let skipped = match missing.is_empty() {
+                true => Vec::new(),
+                false => vec![Skipped {
+                    reason: SkipReason::ShardUnavailable,
+                    message: "the pages before were without these shards".to_owned(),
+                    items: named(missing.iter().copied()),
+                }],
+            };
             let asks = resumed(cluster, cursor)?;
-            return Ok(Self { request: hash, asks, skipped: Vec::new() });
+            return Ok(Self { request: hash, asks, missing, skipped });
         }
         let plan = cluster.router().plan_search();
         let asks = plan.by_node.iter().map(|(target, shards)| Ask {
@@ -63,7 +74,8 @@ impl Asked {
         });
         let asks = asks.collect();
         let skipped = unavailable(&plan.unavailable);
-        Ok(Self { request: hash, asks, skipped })
+        let missing = plan.unavailable.iter().map(|(shard, _)| shard.0).collect();
+        Ok(Self { request: hash, asks, missing, skipped })
     }
 }
 
