@@ -22,7 +22,7 @@ use crate::supervisor::{MembershipApi, PeerApi, PeerFailure};
 /// Nodes that are asked for a newer map at one refresh, at most.
 const ASKED: usize = 4;
 /// How long one of them may take.
-const PULL_DEADLINE: Duration = Duration::from_secs(2);
+const PULL_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A node that can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,7 @@ pub struct Router {
     /// One pulls, others wait for what comes of it.
     pulling: tokio::sync::Mutex<()>,
     planned: Mutex<Option<Planned>>,
+    attended: Mutex<Instant>,
 }
 
 /// A plan, and what it was made of.
@@ -116,7 +117,8 @@ impl Router {
     ) -> Arc<Self> {
         let map = watch::Sender::new(Arc::new(ShardMap::new(cluster, shards)));
         let (pulling, planned) = Default::default();
-        Arc::new(Self { me, map, membership, peers, pulling, planned })
+        let attended = Mutex::new(Instant::now());
+        Arc::new(Self { me, map, membership, peers, pulling, planned, attended })
     }
 
     /// This node.
@@ -138,6 +140,17 @@ impl Router {
     pub fn shard_of(&self, hash: u64) -> ShardId {
         let shards = self.map.borrow().shards().len().max(1) as u64;
         ShardId(u32::try_from(hash % shards).unwrap_or(0))
+    }
+
+    /// Notes that it was just looked for a newer map.
+    pub(crate) fn attend(&self) {
+        *self.attended.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For how long nobody has looked for a newer map: fractions of a second, unless this process was
+    /// paused or is overloaded, or the supervisor does not run. The map may be old then.
+    pub fn unattended_for(&self) -> Duration {
+        self.attended.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// Takes a map in, if it is a newer one of this cluster.

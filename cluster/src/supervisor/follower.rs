@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::activity::Activity;
 use super::follow::{Holding, Step, closing_steps, next_steps};
 use super::proposals::Proposals;
+use super::view::PeersView;
 use super::{Held, HostError, MembershipApi, ShardHost};
 use crate::name::{Epoch, ShardId};
 use crate::router::Router;
@@ -80,6 +81,8 @@ struct Memory {
     running: BTreeMap<Id, ShardId>,
     retries: BTreeMap<ShardId, Retry>,
     bytes: BTreeMap<ShardId, u64>,
+    /// The peers that sizes were last learnt from.
+    seen: Option<Arc<PeersView>>,
 }
 
 /// When a step may be tried again.
@@ -233,8 +236,12 @@ impl Memory {
     /// Sizes, of what is held and of what others say that they own: those who died may have said so
     /// before.
     fn learn(&mut self, held: &BTreeMap<ShardId, Held>, membership: &dyn MembershipApi) {
-        for peer in membership.peers().values() {
-            self.bytes.extend(peer.shard_bytes.iter().map(|(shard, bytes)| (*shard, *bytes)));
+        let peers = membership.peers();
+        if !self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &peers)) {
+            for peer in peers.values() {
+                self.bytes.extend(peer.shard_bytes.iter().map(|(shard, bytes)| (*shard, *bytes)));
+            }
+            self.seen = Some(peers);
         }
         let held = held.values().filter(|held| held.bytes > 0);
         self.bytes.extend(held.map(|held| (held.shard, held.bytes)));
