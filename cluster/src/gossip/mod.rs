@@ -20,6 +20,7 @@ pub mod resolve;
 pub mod seal;
 mod seeds;
 mod sizes;
+mod thread;
 mod transport;
 
 pub use config::{GossipConfig, GossipError};
