@@ -66,7 +66,8 @@ pub enum Unavailable {
 pub struct SearchPlan {
     /// Version of the map that it was made of.
     pub map_version: u64,
-    /// Each node and the shards that it owns, by the nodes' names.
+    /// Each node and the shards to be searched there, by the nodes' names: those that it owns, and
+    /// those that it has a copy of and whose owner is gone, or likely to be.
     pub by_node: Vec<(Target, Vec<(ShardId, Epoch)>)>,
     /// Shards that nobody can be asked about, and why.
     pub unavailable: Vec<(ShardId, Unavailable)>,
@@ -194,24 +195,34 @@ impl Router {
     }
 
     fn plan(&self, map: &ShardMap, view: &PeersView) -> SearchPlan {
-        let mut by_owner: BTreeMap<&NodeName, Vec<(ShardId, Epoch)>> = BTreeMap::new();
         let mut plan = SearchPlan { map_version: map.version(), ..SearchPlan::default() };
+        let mut targets: BTreeMap<&NodeName, Result<Target, Unavailable>> = BTreeMap::new();
+        let mut by_node: BTreeMap<&NodeName, Vec<(ShardId, Epoch)>> = BTreeMap::new();
         for (number, shard) in (0u32..).map(ShardId).zip(map.shards()) {
-            match &shard.owner {
-                Some(owner) => by_owner.entry(owner).or_default().push((number, shard.epoch)),
-                None => plan.unavailable.push((number, Unavailable::NoOwner)),
-            }
-        }
-        for (owner, shards) in by_owner {
-            match self.target(owner, view) {
-                Ok(target) => plan.by_node.push((target, shards)),
-                Err(why) => {
-                    let shards = shards.into_iter().map(|(shard, _)| (shard, why.clone()));
-                    plan.unavailable.extend(shards);
+            let Some(owner) = &shard.owner else {
+                plan.unavailable.push((number, Unavailable::NoOwner));
+                continue;
+            };
+            // The owner has the newest; but one that is likely to be gone is asked last.
+            let best = [owner].into_iter().chain(&shard.replicas).filter_map(|name| {
+                let target = targets.entry(name).or_insert_with(|| self.target(name, view));
+                let target = target.as_ref().ok()?;
+                Some((target.suspected, name != owner, name))
+            });
+            let best = best.min();
+            match best {
+                Some((_, _, name)) => by_node.entry(name).or_default().push((number, shard.epoch)),
+                None => {
+                    let why = targets.get(owner).cloned().and_then(Result::err);
+                    plan.unavailable.push((number, why.unwrap_or(Unavailable::NoOwner)));
                 }
             }
         }
-        plan.unavailable.sort_by_key(|(shard, _)| *shard);
+        for (name, shards) in by_node {
+            if let Some(Ok(target)) = targets.remove(name) {
+                plan.by_node.push((target, shards));
+            }
+        }
         plan
     }
 
