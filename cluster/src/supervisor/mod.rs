@@ -21,6 +21,7 @@ mod follower;
 mod leader;
 pub mod memory;
 pub mod proposals;
+mod rebalance;
 pub mod rules;
 mod run;
 pub mod view;
@@ -41,6 +42,7 @@ use view::{PeersView, RaftView};
 pub use activity::{Doing, Failure, SupervisorStatus};
 pub use adapters::GossipAdapter;
 pub use drain::Drained;
+pub use rebalance::{Balance, Load, Rebalanced};
 pub use run::{Parts, Supervisor, SupervisorConfig};
 
 /// The shards on this node's disk. Each call is for one shard, and there is never more than one at a

@@ -64,11 +64,10 @@ pub(super) fn owners(situation: &Situation) -> Vec<Command> {
     if plan.changes.is_empty() && moving == 0 && is_time_to_balance(situation) {
         plan = placement::rebalance(&input_of(situation, nodes.clone()));
     }
-    let (assignments, moves) = acts(situation, plan, moving);
-    let aborts = aborts(situation, &nodes);
-    let parts = assignments.chunks(ASSIGNMENTS_AT_ONCE);
-    let assigns = parts.map(|part| Command::Assign { assignments: part.to_vec() });
-    assigns.chain(aborts).chain(moves).collect()
+    let room = situation.rules.moves_at_once.saturating_sub(moving);
+    let mut commands = carry_out(situation, plan, room);
+    commands.extend(aborts(situation, &nodes));
+    commands
 }
 
 /// Whether every shard has its holders, and none of them has to go.
@@ -92,10 +91,10 @@ fn is_settled(situation: &Situation, nodes: &Nodes) -> bool {
     })
 }
 
-/// What a plan means: whose owner cannot hand it over is given to another; the rest is moved.
-fn acts(situation: &Situation, plan: Plan, moving: usize) -> (Vec<Assignment>, Vec<Command>) {
+/// What a plan means: whose owner cannot hand it over is given to another; the rest is moved, so many
+/// shards at most.
+pub(super) fn carry_out(situation: &Situation, plan: Plan, room: usize) -> Vec<Command> {
     let (mut assignments, mut moves) = (Vec::new(), Vec::new());
-    let room = situation.rules.moves_at_once.saturating_sub(moving);
     for change in plan.changes {
         let Some(shard) = situation.map.shard(change.shard) else { continue };
         match act(situation, shard, change) {
@@ -105,7 +104,9 @@ fn acts(situation: &Situation, plan: Plan, moving: usize) -> (Vec<Assignment>, V
         }
     }
     moves.truncate(room);
-    (assignments, moves)
+    let parts = assignments.chunks(ASSIGNMENTS_AT_ONCE);
+    let assigns = parts.map(|part| Command::Assign { assignments: part.to_vec() });
+    assigns.chain(moves).collect()
 }
 
 enum Act {
