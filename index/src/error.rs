@@ -67,6 +67,39 @@ pub enum IndexError {
     /// The index changed under the update; the same update succeeds when it is sent again.
     #[error("the index changed while the update was prepared; send it again")]
     Retry,
+    /// The shard is not open on this node.
+    #[error("shard {shard} is not held here; ask the node that owns it")]
+    NotHeld {
+        /// Its number.
+        shard: u32,
+    },
+    /// The shard was closed: nothing of what was asked is in the index.
+    #[error("shard {shard} was closed meanwhile; ask the node that owns it now")]
+    Closed {
+        /// Its number.
+        shard: u32,
+    },
+    /// There are fewer shards.
+    #[error("there is no shard {shard}: they are numbered from 0, and there are {count}")]
+    NoSuchShard {
+        /// As asked for.
+        shard: u32,
+        /// How many there are.
+        count: u32,
+    },
+    /// The folder was made with another number of shards.
+    #[error(
+        "{path} was made for {found} shards and not for {wanted}, which the cluster has; choose \
+         another data folder, or move this one away"
+    )]
+    OtherCount {
+        /// The folder.
+        path: PathBuf,
+        /// How many it was made for.
+        found: u32,
+        /// How many there are to be.
+        wanted: u32,
+    },
     /// Another process has the folder.
     #[error("{path} is in use by another process; stop it or choose another data folder")]
     Locked {

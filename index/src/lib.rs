@@ -30,6 +30,6 @@ pub use document::{
 pub use error::IndexError;
 pub use options::{NoProgress, ProgressSink, ShardOptions, release_memory, yield_to_searches};
 pub use shard::{
-    Applied, Changed, Damage, History, HistoryUpdate, LastChange, Maintenance, OmittedFile, Shard,
-    ShardSet, ShardStats,
+    Applied, Changed, Damage, Exported, ExportedFile, History, HistoryUpdate, LastChange,
+    MANIFEST_FILE, Maintenance, OmittedFile, Shard, ShardSet, ShardStats,
 };

@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use aeterna_index::search::{Cancel, Limits, SearchRequest, SearchResponse};
+use aeterna_index::search::{Cancel, FACET_VALUES, Limits, SearchRequest, SearchResponse};
 use aeterna_repo::{AddRepository, DEFAULT_TENANT, ManagerConfig, RepoManager, Repository, State};
 
 const DEFAULT_QUERY: &str = "fn main";
@@ -47,8 +47,11 @@ async fn index_and_search(
         context_lines: 0,
         chunks: true,
         facets: false,
+        facet_values: FACET_VALUES,
         require_complete: false,
         explain: false,
+        shards: None,
+        share: 1,
         cursor: None,
         cancel: Cancel::default(),
         limits: Limits::default(),

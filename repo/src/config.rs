@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aeterna_index::ShardOptions;
+use uuid::Uuid;
+
+use crate::cold_storage::ColdStorage;
 
 /// Settings of a [`crate::RepoManager`].
 #[derive(Clone, Debug)]
@@ -45,6 +48,40 @@ pub struct ManagerConfig {
     pub history_commits: u64,
     /// Niceness of the threads that fetch, index, merge segments, read symbols and read last changes.
     pub background_nice: i32,
+    /// Set for a node of a cluster, which holds the shards that it is told to; `None` for one that
+    /// holds all there are.
+    pub cluster: Option<ClusterShards>,
+}
+
+/// What a node of a cluster needs to hold some of its shards.
+#[derive(Clone, Debug)]
+pub struct ClusterShards {
+    /// The cluster's identity.
+    pub cluster: Uuid,
+    /// Shards of the cluster; fixed when it is founded.
+    pub shards: u32,
+    /// Where shards are kept beside their owners' disks.
+    pub cold: Arc<ColdStorage>,
+    /// Shards that are uploaded at the same time.
+    pub uploads: usize,
+    /// Wait after an upload failed; twice as long after each further failure.
+    pub upload_retry: Duration,
+    /// Longest wait between two attempts to upload a shard.
+    pub upload_retry_longest: Duration,
+}
+
+impl ClusterShards {
+    /// The defaults.
+    pub fn new(cluster: Uuid, shards: u32, cold: Arc<ColdStorage>) -> Self {
+        Self {
+            cluster,
+            shards,
+            cold,
+            uploads: 2,
+            upload_retry: Duration::from_secs(1),
+            upload_retry_longest: Duration::from_secs(60),
+        }
+    }
 }
 
 impl ManagerConfig {
@@ -69,6 +106,7 @@ impl ManagerConfig {
             indexed: Observer::default(),
             history_commits: 2_000_000,
             background_nice: 15,
+            cluster: None,
         }
     }
 }
@@ -113,11 +151,16 @@ impl DatabaseUrl {
         Self(format!("sqlite://{path}"))
     }
 
-    /// The folder of a SQLite file.
-    pub(crate) fn sqlite_folder(&self) -> Option<PathBuf> {
+    /// A SQLite file's path.
+    pub(crate) fn sqlite_path(&self) -> Option<PathBuf> {
         let path = self.0.strip_prefix("sqlite://")?.split('?').next()?;
         let path = path.replace("%23", "#").replace("%3F", "?").replace("%25", "%");
-        Path::new(&path).parent().map(Path::to_owned)
+        (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+    }
+
+    /// The folder of a SQLite file.
+    pub(crate) fn sqlite_folder(&self) -> Option<PathBuf> {
+        self.sqlite_path()?.parent().map(Path::to_owned)
     }
 
     /// The address with its password, for the driver alone.
@@ -153,6 +196,10 @@ pub struct GitConfig {
     pub allow_loopback_http: bool,
     /// The program that speaks ssh.
     pub ssh_program: PathBuf,
+    /// The program that makes and reads git bundles.
+    pub git_program: PathBuf,
+    /// Time that making or reading one bundle may take.
+    pub bundle_timeout: Duration,
     /// Time that one fetch may take.
     pub fetch_timeout: Duration,
     /// Time that connecting may take.
@@ -176,6 +223,8 @@ impl Default for GitConfig {
             allow_http: false,
             allow_loopback_http: false,
             ssh_program: PathBuf::from("ssh"),
+            git_program: PathBuf::from("git"),
+            bundle_timeout: Duration::from_secs(3600),
             fetch_timeout: Duration::from_secs(2 * 3600),
             connect_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(60),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aeterna_index::{IndexError, RepositoryId};
 
 use crate::catalog::CatalogError;
+use crate::cold_storage::ColdError;
 use crate::git::GitError;
 
 /// An error of the [`crate::RepoManager`].
@@ -19,6 +20,24 @@ pub enum ManagerError {
     /// The index could not be read or written.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Cold storage failed, or says that another node owns the shard.
+    #[error(transparent)]
+    Cold(#[from] ColdError),
+    /// The node holds the shard under a later epoch than it was told to.
+    #[error(
+        "shard {shard} is held under epoch {held} already, later than {asked}; follow the newest shard map"
+    )]
+    StaleEpoch {
+        /// The shard.
+        shard: u32,
+        /// The epoch that was asked for.
+        asked: u64,
+        /// The epoch that it is held under.
+        held: u64,
+    },
+    /// Shards are activated and released in a cluster only.
+    #[error("the node is not part of a cluster; it holds every shard")]
+    NoCluster,
     /// The name is not `owner/name`.
     #[error("{name:?} is no name of a repository: {reason}; give one such as owner/name")]
     InvalidName {
@@ -149,7 +168,12 @@ impl ManagerError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Git(error) => error.code(),
+            Self::Catalog(error) if error.is_fenced() => "fenced",
             Self::Catalog(_) => "catalog-failed",
+            Self::Cold(error) => error.code(),
+            Self::StaleEpoch { .. } => "stale-epoch",
+            Self::NoCluster => "no-cluster",
+            Self::Index(IndexError::NotHeld { .. } | IndexError::Closed { .. }) => "shard-not-held",
             Self::Index(error) if error.is_disk_full() => "disk-full",
             Self::Index(_) => "index-failed",
             Self::InvalidName { .. } => "invalid-name",
@@ -180,7 +204,25 @@ impl ManagerError {
             Self::Catalog(error) => error.is_disk_full(),
             Self::Index(error) => error.is_disk_full(),
             Self::Io { source, .. } => is_disk_full(source),
+            Self::Cold(error) => error.is_disk_full(),
             _ => false,
+        }
+    }
+
+    /// Whether another node owns the shard now.
+    pub fn is_fenced(&self) -> bool {
+        match self {
+            Self::Catalog(error) => error.is_fenced(),
+            Self::Cold(error) => error.is_fenced(),
+            _ => false,
+        }
+    }
+
+    /// The shard that is not held here, where that is why.
+    pub fn not_held(&self) -> Option<u32> {
+        match self {
+            Self::Index(IndexError::NotHeld { shard }) => Some(*shard),
+            _ => None,
         }
     }
 

@@ -7,6 +7,7 @@
 mod failpoint;
 
 pub mod catalog;
+pub mod cold_storage;
 pub mod config;
 pub mod error;
 pub mod git;
@@ -15,11 +16,11 @@ pub mod manager;
 pub mod repository;
 mod secrets;
 
-pub use config::{DatabaseUrl, GitConfig, ManagerConfig, Observer, RetryConfig};
+pub use config::{ClusterShards, DatabaseUrl, GitConfig, ManagerConfig, Observer, RetryConfig};
 pub use error::ManagerError;
 pub use manager::{
-    AddRepository, Added, FileContent, Health, ListFilter, NotIndexed, Pause, RepoManager,
-    TreeEntry, TreeKind,
+    Activated, AddRepository, Added, FileContent, Health, HeldShard, ListFilter, NotIndexed, Pause,
+    RepoManager, ShardSource, ShardState, TreeEntry, TreeKind,
 };
 pub use repository::{
     DEFAULT_TENANT, Event, EventKind, Phase, Progress, Readiness, Repository, Revision, State,

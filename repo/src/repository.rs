@@ -193,6 +193,8 @@ pub struct Repository {
     pub symbols: Readiness,
     /// Whether who changed files last, and when, can be searched.
     pub last_changes: Readiness,
+    /// The shard that its id is hashed to.
+    pub shard: u32,
     /// Attempts of the current job that failed, 0 after a success.
     pub attempts: u32,
     /// Why the last attempt failed.
@@ -263,13 +265,15 @@ pub enum EventKind {
     Recovered,
     /// A part of the index was damaged and its repositories are indexed again.
     Damaged,
+    /// Its git mirror was brought back from cold storage.
+    Restored,
     /// Something to know that stops nothing, such as uncommitted changes that are not indexed.
     Notice,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Added,
         Self::Queued,
         Self::Fetched,
@@ -280,6 +284,7 @@ impl EventKind {
         Self::Paused,
         Self::Recovered,
         Self::Damaged,
+        Self::Restored,
         Self::Notice,
     ];
 
@@ -296,6 +301,7 @@ impl EventKind {
             Self::Paused => "paused",
             Self::Recovered => "recovered",
             Self::Damaged => "damaged",
+            Self::Restored => "restored",
             Self::Notice => "notice",
         }
     }

@@ -7,6 +7,8 @@ mod check;
 mod children;
 mod paths;
 mod postgres;
+mod s3;
+mod servers;
 mod test;
 mod tools;
 
@@ -24,7 +26,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Set up what the tests need (PostgreSQL, git, ripgrep) and run all of them
+    /// Set up what the tests need (PostgreSQL, an S3 server, git, ripgrep) and run all of them
     Test(test::Options),
     /// Read the tree and say what is wrong: format, lints, documentation, licences, links, fuzzing
     Check(check::Options),

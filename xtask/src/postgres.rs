@@ -11,10 +11,11 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid, User};
+use nix::sys::signal::Signal;
+use nix::unistd::{Uid, User};
 
 use crate::children::{self, Running};
+use crate::servers::{as_account, random_hex, sweep};
 use crate::{paths, tools};
 
 /// The oldest major version that the product supports.
@@ -37,7 +38,7 @@ impl Postgres {
     /// Finds or installs PostgreSQL and starts a new, empty cluster.
     pub(crate) fn start() -> Result<Self> {
         let programs = find_or_install()?;
-        sweep();
+        sweep(FOLDER_PREFIX);
         // Not under target/: that may be in a home folder which the server's user cannot enter, and a socket's
         // path has 107 bytes at most.
         let folder = std::env::temp_dir().join(format!("{FOLDER_PREFIX}{}", std::process::id()));
@@ -227,51 +228,6 @@ fn account() -> Result<Option<User>> {
     bail!(
         "PostgreSQL refuses to run as root and there is no user `postgres`; add one: useradd postgres"
     )
-}
-
-/// `program` under the account. Where `setpriv` exists (Linux), the kernel ends it when this program dies, even
-/// by SIGKILL.
-fn as_account(account: Option<&User>, program: &Path) -> Command {
-    use std::os::unix::process::CommandExt;
-    let Some(setpriv) = paths::program("setpriv") else {
-        let mut command = Command::new(program);
-        if let Some(user) = account {
-            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
-        }
-        return command;
-    };
-    let mut command = Command::new(setpriv);
-    command.args(["--pdeathsig", "INT"]);
-    if let Some(user) = account {
-        command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));
-        command.arg("--clear-groups");
-    }
-    command.arg("--").arg(program);
-    command
-}
-
-/// Removes what runs that were killed have left behind.
-fn sweep() {
-    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(FOLDER_PREFIX)) else {
-            continue;
-        };
-        let Ok(pid) = pid.parse() else { continue };
-        if kill(Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH) {
-            // Someone else's folder may be in the way; it hurts nobody.
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-fn random_hex(bytes: usize) -> Result<String> {
-    let mut random = vec![0; bytes];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

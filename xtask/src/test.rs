@@ -7,11 +7,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::postgres::Postgres;
+use crate::s3::S3;
 use crate::tools::DebianProgram;
 use crate::{children, paths, tools};
 
 /// The superuser's URL of a PostgreSQL that tests may make databases in.
 const POSTGRES_URL: &str = "AETERNA_TEST_POSTGRES_URL";
+/// An S3 server that tests may write on, as `http://key:secret@host:port/bucket`.
+const S3_URL: &str = "AETERNA_TEST_S3_URL";
 /// The path of the built `aeterna`, for tests in packages other than its own.
 const BINARY: &str = "AETERNA_BIN";
 /// The oldest git that the product is tried with (Debian 11's).
@@ -45,6 +48,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("{}", version_line(&tools::debian_program(&RIPGREP)?)?);
     let postgres = Postgres::start()?;
     println!("{}, a private cluster, {POSTGRES_URL} set", postgres.version());
+    let s3 = S3::start()?;
+    println!("{}, a private server, {S3_URL} set", s3.version());
     section.done();
 
     let section = children::section("building");
@@ -61,6 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .arg("test")
             .args(arguments)
             .env(POSTGRES_URL, postgres.url())
+            .env(S3_URL, s3.url())
             .env(BINARY, &binary)
             // Tests must not depend on who runs them.
             .env_remove("DATABASE_URL")
@@ -87,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         tally.run(cargo(&[]).args(&options.arguments))?;
         section.done();
     }
-    drop(postgres);
+    drop((postgres, s3));
     tally.conclude(started)
 }
 

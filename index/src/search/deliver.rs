@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use rayon::ThreadPool;
 
-use super::output::Output;
+use super::key::RankKey;
+use super::output::{Output, Ranked};
 use super::response::{Match, SearchError};
 use super::running::Running;
-use super::verify::Verified;
+use super::verify::{Interrupted, Verified, Verifier};
+use super::windows::Places;
 
 /// Bytes of results that are made, and sent, at a time; about, since they are not known before.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -22,7 +24,7 @@ pub(crate) struct Delivery<'a> {
     /// What is made of the documents so far.
     batch: Batch<'a>,
     /// Documents whose results are not made yet.
-    left: std::vec::IntoIter<Verified>,
+    left: Left,
 }
 
 /// Results that are made and not delivered.
@@ -30,31 +32,59 @@ enum Batch<'a> {
     /// To be given back.
     Kept(Vec<Match>),
     /// To be sent.
-    Written(&'a dyn Output, Vec<Vec<u8>>),
+    Written(&'a dyn Output, Vec<Ranked>),
+}
+
+/// The documents of a page that are still to come.
+struct Left {
+    documents: std::vec::IntoIter<Verified>,
+    /// Those that came before.
+    before: usize,
+    places: Places,
 }
 
 impl<'a> Delivery<'a> {
     /// Makes the first results of documents, or all where there is no output; for threads of the
     /// search's pool.
-    pub(crate) fn start(running: Running<'a>, found: Vec<Verified>) -> Result<Self, SearchError> {
-        let mut left = found.into_iter();
+    pub(crate) fn start(
+        running: Running<'a>,
+        found: Vec<Verified>,
+        places: Places,
+    ) -> Result<Self, SearchError> {
+        let mut left = Left { documents: found.into_iter(), before: 0, places };
         let batch = match running.output {
-            Some(output) => Batch::Written(output, write_batch(running, output, &mut left)?),
-            None => Batch::Kept(running.results(left.by_ref().collect(), |made| made, |_| None)?),
+            Some(output) => Batch::Written(output, left.write_batch(running, output)?),
+            None => {
+                let found = left.documents.by_ref().collect();
+                let made = running
+                    .made(found, |verifier, verified| running.results_of(verifier, &verified))?;
+                Batch::Kept(made.into_iter().flat_map(|(_, results)| results).collect())
+            }
         };
         Ok(Self { running, batch, left })
     }
 
-    /// With results that need no content.
-    pub(crate) fn made(running: Running<'a>, results: Vec<Match>) -> Self {
+    /// With repositories, which need no content; `first` of them came before.
+    pub(crate) fn of_repositories(
+        running: Running<'a>,
+        found: Vec<(RankKey, Match)>,
+        first: usize,
+    ) -> Self {
         let batch = match running.output {
             Some(output) => {
-                let written = results.into_iter().map(|result| written(output, result));
-                Batch::Written(output, written.collect())
+                let ranked = found.into_iter().zip(first as u64 + 1..);
+                let ranked = ranked.map(|((key, result), within)| Ranked {
+                    key,
+                    results: vec![written(output, result)],
+                    window: 0,
+                    within,
+                });
+                Batch::Written(output, ranked.collect())
             }
-            None => Batch::Kept(results),
+            None => Batch::Kept(found.into_iter().map(|(_, result)| result).collect()),
         };
-        Self { running, batch, left: Vec::new().into_iter() }
+        let left = Left { documents: Vec::new().into_iter(), before: 0, places: Places::default() };
+        Self { running, batch, left }
     }
 
     /// Gives the results back, or sends them, and makes and sends the others: this waits for the
@@ -78,26 +108,51 @@ impl<'a> Delivery<'a> {
                 }
                 running.budget.extend(before.elapsed());
             }
-            if self.left.len() == 0 || !running.budget.go_on() {
+            if self.left.documents.len() == 0 || !running.budget.go_on() {
                 return Ok(Vec::new());
             }
-            batch = pool.install(|| write_batch(running, output, &mut self.left))?;
+            batch = pool.install(|| self.left.write_batch(running, output))?;
         }
     }
 }
 
-/// Makes the next results.
-fn write_batch(
+impl Left {
+    /// Makes the next results.
+    fn write_batch(
+        &mut self,
+        running: Running,
+        output: &dyn Output,
+    ) -> Result<Vec<Ranked>, SearchError> {
+        let documents = next_batch(running, &mut self.documents);
+        let before = self.before;
+        self.before += documents.len();
+        let made = running.made(documents, |verifier, verified| {
+            let key = running.key_of(&verified);
+            Ok((key, write_document(running, output, verifier, verified)?))
+        })?;
+        let ranked = made.into_iter().map(|(rank, (key, results))| {
+            let (window, within) = self.places.after(before + rank);
+            Ranked { key, results, window, within }
+        });
+        Ok(ranked.collect())
+    }
+}
+
+/// The results of a document, written; none when the time runs out: the answer says so.
+fn write_document(
     running: Running,
     output: &dyn Output,
-    left: &mut impl Iterator<Item = Verified>,
-) -> Result<Vec<Vec<u8>>, SearchError> {
-    let results = running.results(
-        next_batch(running, left),
-        |result| written(output, result),
-        |verified| verified.written.take(),
-    );
-    Ok(results?)
+    verifier: &mut Verifier,
+    verified: Verified,
+) -> Result<Vec<Vec<u8>>, Interrupted> {
+    if let Some(written) = verified.written {
+        return Ok(vec![written]);
+    }
+    match running.results_of(verifier, &verified) {
+        Ok(results) => Ok(results.into_iter().map(|result| written(output, result)).collect()),
+        Err(Interrupted::Budget) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 fn written(output: &dyn Output, result: Match) -> Vec<u8> {

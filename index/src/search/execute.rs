@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::budget::{Budget, Stop};
 use super::candidates::{SegmentCandidates, candidates, unknown_revisions};
@@ -15,12 +14,15 @@ use super::collect::{Collector, Page};
 use super::compile::{Compiled, Expr, compile_query};
 use super::cursor::Cursor;
 use super::deliver::Delivery;
+use super::key::RankKey;
 use super::output::Output;
+use super::pin::{Pinned, pin};
 use super::response::{
-    Explain, Match, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped, StepTime,
+    Explain, Match, SKIPPED_ITEMS, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped,
+    StepTime,
 };
 use super::running::Running;
-use super::windows::{Windows, order_of};
+use super::windows::{Windows, first_window, order_of};
 use crate::IndexError;
 use crate::document::{OmitReason, RepositoryId};
 use crate::query::tree::{Count as Wanted, ResultType, Select};
@@ -29,8 +31,6 @@ use crate::shard::Snapshot;
 
 /// Damaged files that one search sets aside before it gives up.
 const DAMAGE_TRIES: u32 = 8;
-/// Names listed of what was skipped.
-const SKIPPED_ITEMS: usize = 10;
 
 /// Runs searches on threads of its own.
 pub(crate) struct Searcher {
@@ -43,22 +43,37 @@ pub(crate) struct Mode {
     pub(crate) exhaustive: bool,
     /// Results of a page.
     pub(crate) page: usize,
+    /// Content that is looked at first.
+    pub(crate) first_window: u64,
     pub(crate) repositories: bool,
     pub(crate) symbols: bool,
 }
 
+/// How many results a page has that a request asks for: of definitions, documents with some.
+///
+/// # Errors
+/// When the query is wrong.
+pub fn page_of(request: &SearchRequest) -> Result<usize, SearchError> {
+    Ok(page(&compile_query(&request.query)?, request))
+}
+
+fn page(query: &Compiled, request: &SearchRequest) -> usize {
+    match query.options.count {
+        Some(Wanted::Limit(count)) => count.min(request.limits.documents),
+        Some(Wanted::All) => request.limits.documents,
+        None => request.page_size,
+    }
+}
+
 impl Mode {
-    fn of(query: &Compiled, request: &SearchRequest) -> Self {
+    fn of(query: &Compiled, request: &SearchRequest, cursor: &Cursor) -> Self {
         let all = query.options.count == Some(Wanted::All);
-        let page = match query.options.count {
-            Some(Wanted::Limit(count)) => count.min(request.limits.documents),
-            Some(Wanted::All) => request.limits.documents,
-            None => request.page_size,
-        };
         let repositories = query.options.result_type == ResultType::Repository
             || query.options.select == Some(Select::Repository);
         let symbols = query.wants_symbols();
-        Self { exhaustive: all || request.facets || repositories, page, repositories, symbols }
+        let exhaustive = all || request.facets || repositories;
+        let first_window = first_window(cursor.share);
+        Self { exhaustive, page: page(query, request), first_window, repositories, symbols }
     }
 }
 
@@ -75,10 +90,12 @@ impl Searcher {
         Ok(Self { pool })
     }
 
-    /// Answers a request over the shards. With an output, the results go there.
+    /// Answers a request over those of the open shards that it is about; `count` is how many there
+    /// are, open or not. With an output, the results go there.
     pub(crate) fn search(
         &self,
-        shards: &[Shard],
+        shards: &[Arc<Shard>],
+        count: u32,
         request: &SearchRequest,
         output: Option<&dyn Output>,
     ) -> Result<SearchResponse, SearchError> {
@@ -86,7 +103,7 @@ impl Searcher {
         let sent = Cell::new(false);
         let mut tries = 0;
         loop {
-            let error = match self.run(shards, request, output, &sent) {
+            let error = match self.run(shards, count, request, output, &sent) {
                 Err(SearchError::Index(error @ IndexError::Damaged { .. })) => error,
                 answer => return answer,
             };
@@ -105,23 +122,24 @@ impl Searcher {
 
     fn run(
         &self,
-        shards: &[Shard],
+        shards: &[Arc<Shard>],
+        count: u32,
         request: &SearchRequest,
         output: Option<&dyn Output>,
         sent: &Cell<bool>,
     ) -> Result<SearchResponse, SearchError> {
         let mut steps = Steps::start();
         let mut query = compile_query(&request.query)?;
-        let mode = Mode::of(&query, request);
         let budget = Budget::start(&request.limits, query.options.timeout, request.cancel.clone());
-        let (snapshots, cursor) = pinned(shards, request)?;
+        let Pinned { shards, snapshots, cursor, skipped } = pin(shards, count, request)?;
+        let mode = Mode::of(&query, request, &cursor);
         steps.end("plan");
 
-        let mut skipped = Vec::new();
+        let mut skipped: Vec<Skipped> = skipped.into_iter().collect();
         let candidates = OnceLock::new();
         // Handing over to other threads takes longer than most steps: once must do for a page.
         let (collector, page, delivery) = self.pool.install(|| {
-            let segments = all_candidates(&query, shards, &snapshots, request, &mut skipped)?;
+            let segments = all_candidates(&query, &shards, &snapshots, request, &mut skipped)?;
             sort_by_cost(&mut query.expr, &segments);
             let order = order_of(&query, &mode, &segments)?;
             let (query, segments, order) = candidates.get_or_init(|| (query, segments, order));
@@ -136,9 +154,12 @@ impl Searcher {
             refuse_incomplete(running, &skipped)?;
             budget.allow_results();
             let delivery = if mode.repositories {
-                Delivery::made(running, repositories_of_page(&collector, &cursor, &mut page))
+                let first = usize::try_from(cursor.within).unwrap_or(usize::MAX);
+                let found = repositories_of_page(&collector, first, &mut page);
+                Delivery::of_repositories(running, found, first)
             } else {
-                Delivery::start(running, std::mem::take(&mut page.results))?
+                let places = std::mem::take(&mut page.places);
+                Delivery::start(running, std::mem::take(&mut page.results), places)?
             };
             Ok::<_, SearchError>((collector, page, delivery))
         })?;
@@ -167,12 +188,12 @@ struct Ended<'a> {
 impl Ended<'_> {
     fn response(self) -> SearchResponse {
         let Self { collector, page, cursor, results, skipped, steps } = self;
-        let Running { query, request, snapshots, segments, budget, .. } = collector.running;
+        let Running { query, request, segments, budget, .. } = collector.running;
         let stopped = budget.stopped().is_some();
         let all_looked_at = page.looked_at == page.of && !stopped;
-        let next = page.next.filter(|_| !stopped).map(|(window, within)| {
-            Cursor { window, within, ..cursor_base(request, snapshots) }.encode()
-        });
+        let at = |(window, within)| Cursor { window, within, ..cursor.clone() }.encode();
+        let next = page.next.filter(|_| !stopped).map(at);
+        let pinned = if stopped { String::new() } else { at((0, 0)) };
         let explain = request.explain.then(|| Explain {
             tree: query.tree.clone(),
             plan: query.plan_text(),
@@ -186,10 +207,11 @@ impl Ended<'_> {
             counts: collector.counts(all_looked_at && cursor.window == 0),
             facets: request.facets.then(|| collector.facets(all_looked_at)),
             results,
-            complete: !stopped && !skipped.iter().any(is_incomplete),
+            complete: !stopped && !skipped.iter().any(Skipped::is_incomplete),
             skipped,
             alerts: query.alerts.clone(),
             next,
+            pinned,
             explain,
             steps: steps.times,
             elapsed: steps.started.elapsed(),
@@ -217,45 +239,9 @@ impl Steps {
     }
 }
 
-/// The states to search: now, or what a cursor was made on.
-fn pinned(
-    shards: &[Shard],
-    request: &SearchRequest,
-) -> Result<(Vec<Arc<Snapshot>>, Cursor), SearchError> {
-    let Some(text) = &request.cursor else {
-        let snapshots: Vec<_> = shards.iter().map(Shard::snapshot).collect();
-        let cursor = cursor_base(request, &snapshots);
-        return Ok((snapshots, cursor));
-    };
-    let cursor = Cursor::decode(text).ok_or(SearchError::BadCursor)?;
-    if cursor.request != request_hash(request) || cursor.generations.len() != shards.len() {
-        return Err(SearchError::BadCursor);
-    }
-    let snapshots = shards
-        .iter()
-        .zip(&cursor.generations)
-        .map(|(shard, generation)| shard.snapshot_at(*generation))
-        .collect::<Option<Vec<_>>>()
-        .ok_or(SearchError::ExpiredCursor)?;
-    Ok((snapshots, cursor))
-}
-
-fn cursor_base(request: &SearchRequest, snapshots: &[Arc<Snapshot>]) -> Cursor {
-    Cursor {
-        request: request_hash(request),
-        generations: snapshots.iter().map(|snapshot| snapshot.generation()).collect(),
-        window: 0,
-        within: 0,
-    }
-}
-
-fn request_hash(request: &SearchRequest) -> u64 {
-    xxh3_64(format!("{}\0{}", request.query, request.facets).as_bytes())
-}
-
 fn all_candidates<'a>(
     query: &Compiled,
-    shards: &[Shard],
+    shards: &[Arc<Shard>],
     snapshots: &'a [Arc<Snapshot>],
     request: &SearchRequest,
     skipped: &mut Vec<Skipped>,
@@ -319,17 +305,16 @@ fn cost(expr: &Expr, segments: &[SegmentCandidates]) -> u64 {
 }
 
 /// The page's repositories; all are found at once.
-fn repositories_of_page(collector: &Collector, cursor: &Cursor, page: &mut Page) -> Vec<Match> {
+fn repositories_of_page(
+    collector: &Collector,
+    first: usize,
+    page: &mut Page,
+) -> Vec<(RankKey, Match)> {
     let mut all = collector.repository_results();
-    let start = usize::try_from(cursor.within).unwrap_or(usize::MAX).min(all.len());
+    let start = first.min(all.len());
     let end = all.len().min(start.saturating_add(collector.running.mode.page));
     page.next = (end < all.len()).then_some((0, end as u64));
     all.drain(start..end).collect()
-}
-
-/// Whether what was left out may have matched.
-fn is_incomplete(skipped: &Skipped) -> bool {
-    skipped.reason != SkipReason::FileNotIndexed
 }
 
 /// Ends a search that nobody waits for, and one that has left something out and must not.
@@ -341,7 +326,7 @@ fn refuse_incomplete(running: Running, skipped: &[Skipped]) -> Result<(), Search
         return Ok(());
     }
     let skipped: Vec<Skipped> = skipped.iter().cloned().chain(reasons(running)).collect();
-    match skipped.iter().any(is_incomplete) {
+    match skipped.iter().any(Skipped::is_incomplete) {
         true => Err(SearchError::Incomplete(skipped)),
         false => Ok(()),
     }

@@ -8,22 +8,32 @@ mod compile;
 mod cursor;
 mod deliver;
 mod execute;
+mod facets;
+mod gather;
+mod key;
 mod matches;
 mod merge;
 mod order;
 mod output;
+mod pin;
 mod rank;
 mod repositories;
 mod response;
 mod running;
+mod summary;
 mod verify;
 mod windows;
 
 pub use budget::Cancel;
+pub use cursor::{cursor_at, place_of};
 pub(crate) use execute::Searcher;
-pub use output::Output;
+pub use execute::page_of;
+pub use gather::{Ending, Gather, Gathered, Place, Step};
+pub use key::RankKey;
+pub use output::{Output, Ranked};
 pub use response::{
-    Alert, Chunk, Count, Counts, Explain, FacetValue, Facets, Limits, Match, MatchKind, MatchRange,
-    Position, Progress, Relation, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped,
-    StepTime, SymbolHit, Visible,
+    Alert, Chunk, Count, Counts, Explain, FACET_VALUES, FacetValue, Facets, Limits, Match,
+    MatchKind, MatchRange, Position, Progress, Relation, SearchError, SearchRequest,
+    SearchResponse, SkipReason, Skipped, StepTime, SymbolHit, Visible,
 };
+pub use summary::Summary;

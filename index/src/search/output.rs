@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::key::RankKey;
 use super::response::{Match, Progress};
 
 /// Takes the results of a search in order, while those that follow are still being made.
@@ -10,7 +11,7 @@ use super::response::{Match, Progress};
 /// use std::ops::ControlFlow;
 /// use std::sync::Mutex;
 ///
-/// use aeterna_index::search::{Match, Output};
+/// use aeterna_index::search::{Match, Output, Ranked};
 ///
 /// /// Lists paths, one a line.
 /// #[derive(Default)]
@@ -22,8 +23,9 @@ use super::response::{Match, Progress};
 ///         into.push(b'\n');
 ///     }
 ///
-///     fn send(&self, written: Vec<Vec<u8>>) -> ControlFlow<()> {
-///         self.0.lock().unwrap().extend(written.concat());
+///     fn send(&self, ranked: Vec<Ranked>) -> ControlFlow<()> {
+///         let results = ranked.into_iter().flat_map(|ranked| ranked.results);
+///         self.0.lock().unwrap().extend(results.flatten());
 ///         ControlFlow::Continue(())
 ///     }
 /// }
@@ -36,8 +38,23 @@ pub trait Output: Sync {
     /// Takes results as they were written, the next in order; called by the thread that asked for
     /// the search. It may wait for whoever reads: the search's deadline does not run meanwhile.
     /// `Break` cancels the search.
-    fn send(&self, written: Vec<Vec<u8>>) -> ControlFlow<()>;
+    fn send(&self, ranked: Vec<Ranked>) -> ControlFlow<()>;
 
     /// Takes how far the search is, now and then. It must not wait.
     fn progress(&self, _progress: Progress) {}
+}
+
+/// A document or repository that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranked {
+    /// What orders it among others.
+    pub key: RankKey,
+    /// Its results as [`Output::write`] wrote them: itself, or its definitions; none where it has
+    /// none of the kind asked for, or the time for it ran out.
+    pub results: Vec<Vec<u8>>,
+    /// Where a cursor stands that goes on right after it, with `within`; for
+    /// [`cursor_at`](super::cursor_at).
+    pub window: u64,
+    /// See `window`.
+    pub within: u64,
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::collect::Collector;
 use super::compile::{Compiled, Expr, Ready};
+use super::key::{RankKey, RepositoryKey};
 use super::response::{Match, MatchKind};
 use crate::document::{RepositoryId, RepositoryInfo};
 use crate::query::tree::{Filter, Inclusion, ResultType, Scope, Visibility};
@@ -21,7 +22,7 @@ struct Evidence {
 impl Collector<'_> {
     /// Every repository that is found: first those whose name satisfies the query, then those with
     /// the most documents that do.
-    pub(super) fn repository_results(&self) -> Vec<Match> {
+    pub(super) fn repository_results(&self) -> Vec<(RankKey, Match)> {
         let mut found: BTreeMap<RepositoryId, Evidence> = BTreeMap::new();
         for (id, documents) in &self.repositories {
             found.entry(*id).or_default().documents = *documents;
@@ -35,15 +36,18 @@ impl Collector<'_> {
                 }
             }
         }
-        let mut found: Vec<(RepositoryId, Evidence)> = found.into_iter().collect();
-        found.sort_by_key(|(id, evidence)| {
-            let best = std::cmp::Reverse((evidence.named, evidence.documents));
-            (best, self.running.name(*id).to_owned(), *id)
+        let ranked = found.into_iter().filter_map(|(repository, evidence)| {
+            let Evidence { named, documents } = evidence;
+            let name = self.running.name(repository).to_owned();
+            let key = RepositoryKey { named, documents, name, repository };
+            Some((RankKey::from(key), self.repository(repository, documents)?))
         });
-        found.into_iter().filter_map(|(id, evidence)| self.repository(id, &evidence)).collect()
+        let mut ranked: Vec<(RankKey, Match)> = ranked.collect();
+        ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
+        ranked
     }
 
-    fn repository(&self, id: RepositoryId, evidence: &Evidence) -> Option<Match> {
+    fn repository(&self, id: RepositoryId, documents: u64) -> Option<Match> {
         let repository = Arc::clone(self.running.info(id)?);
         let mut states = self.running.snapshots.iter();
         let state = states.find_map(|snapshot| snapshot.manifest.repositories.get(&id))?;
@@ -63,7 +67,7 @@ impl Collector<'_> {
             language: None,
             chunks: Vec::new(),
             ranges_cut: false,
-            match_count: evidence.documents,
+            match_count: documents,
             symbol: None,
             score: 0.0,
         })

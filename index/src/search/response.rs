@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use super::budget::Cancel;
 use crate::document::{ContentId, RepositoryId, RepositoryInfo};
 
@@ -78,11 +80,20 @@ pub struct SearchRequest {
     pub chunks: bool,
     /// Whether facets are counted: exact counts need every candidate to be verified.
     pub facets: bool,
+    /// Values that each facet lists at most, the most frequent: [`FACET_VALUES`] for a person;
+    /// whoever adds up those of several parts needs every value of each.
+    pub facet_values: usize,
     /// Whether an answer that leaves out something that may match is an error.
     pub require_complete: bool,
     /// Whether the answer tells how it was found.
     pub explain: bool,
-    /// Cursor of the page before.
+    /// Shards to search; `None` for all that are open. Those that are not are told as skipped.
+    pub shards: Option<Vec<u32>>,
+    /// How many searches, this one included, do together what one did alone: each looks at so small
+    /// a part of what is ranked against each other at first. 1 for one that is alone.
+    pub share: u32,
+    /// Cursor of the page before: the search goes on with the shards and the share of that one. It
+    /// has expired when they are not all among those to search.
     pub cursor: Option<String>,
     /// Budgets.
     pub limits: Limits,
@@ -91,7 +102,8 @@ pub struct SearchRequest {
 }
 
 /// Whether a count is exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Relation {
     /// Exact.
     Equal,
@@ -100,7 +112,8 @@ pub enum Relation {
 }
 
 /// A count and whether it is exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Count {
     /// The number.
     pub value: u64,
@@ -109,7 +122,8 @@ pub struct Count {
 }
 
 /// Counts of a search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Counts {
     /// Match ranges: the sum of [`Match::match_count`] over all documents.
     pub matches: Count,
@@ -214,7 +228,8 @@ pub struct Match {
 }
 
 /// A value of a facet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FacetValue {
     /// The value.
     pub value: String,
@@ -222,8 +237,13 @@ pub struct FacetValue {
     pub count: u64,
 }
 
-/// Documents by attribute, most frequent first, ties by value; at most 1,000 values of each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Values of one facet that an answer lists.
+pub const FACET_VALUES: usize = 1_000;
+
+/// Documents by attribute, most frequent first, ties by value; at most
+/// [`SearchRequest::facet_values`] of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Facets {
     /// By language.
     pub language: Vec<FacetValue>,
@@ -239,7 +259,8 @@ pub struct Facets {
 }
 
 /// Why something that may match is not in the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum SkipReason {
     /// A part of the index was damaged and is being rebuilt.
     ShardRestoring,
@@ -273,7 +294,8 @@ impl SkipReason {
 }
 
 /// Something that was left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Skipped {
     /// Why.
     pub reason: SkipReason,
@@ -284,7 +306,8 @@ pub struct Skipped {
 }
 
 /// Advice on the query that does not stop it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Alert {
     /// A stable word for programs.
     pub code: String,
@@ -296,17 +319,31 @@ pub struct Alert {
     pub position: Option<(usize, usize)>,
 }
 
+impl Skipped {
+    /// Whether what was left out may have matched.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.reason != SkipReason::FileNotIndexed
+    }
+}
+
+/// Names listed of what was skipped.
+pub(crate) const SKIPPED_ITEMS: usize = 10;
+
+/// Steps of a search, in order.
+pub(crate) const STEPS: [&str; 4] = ["plan", "candidates", "verify", "collect"];
+
 /// Time of one step.
 #[derive(Clone, Debug)]
 pub struct StepTime {
-    /// Name of the step: `parse`, `plan`, `candidates`, `verify`, `collect`.
+    /// Name of the step: `plan`, `candidates`, `verify`, `collect`.
     pub step: &'static str,
     /// Wall time.
     pub elapsed: Duration,
 }
 
 /// How an answer was found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Explain {
     /// The simplified query.
     pub tree: String,
@@ -341,6 +378,12 @@ pub struct SearchResponse {
     pub facets: Option<Facets>,
     /// Cursor of the next page.
     pub next: Option<String>,
+    /// A cursor of the state that was searched, at no place of its own: [`cursor_at`] makes one for
+    /// any [`Ranked`] of it. Empty when a budget ran out, and with it the order of what follows.
+    ///
+    /// [`cursor_at`]: super::cursor_at
+    /// [`Ranked`]: super::Ranked
+    pub pinned: String,
     /// How it was found, where asked for.
     pub explain: Option<Explain>,
     /// Time of each step, for metrics.

@@ -10,6 +10,7 @@ use super::candidates::SegmentCandidates;
 use super::chunks::ChunkOptions;
 use super::compile::Compiled;
 use super::execute::Mode;
+use super::key::{DocumentKey, RankKey};
 use super::output::Output;
 use super::response::{Chunk, Match, MatchKind, SearchRequest, SymbolHit};
 use super::verify::{Interrupted, Verified, Verifier};
@@ -66,13 +67,29 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// The results of documents, in their order, each as `each` makes it on the search's threads.
-    pub(crate) fn results<T: Send>(
+    /// What orders a document's results among others.
+    pub(crate) fn key_of(&self, verified: &Verified) -> RankKey {
+        let view = &self.segments[verified.segment as usize].view;
+        let document = view.documents.get(verified.document);
+        let repository = self.repository_of(verified);
+        DocumentKey {
+            score: verified.score,
+            name: self.name(repository).to_owned(),
+            repository,
+            path: view.path(verified.document).to_vec(),
+            content: view.content_id(document.blob).ok(),
+            attributes: document.attributes,
+        }
+        .into()
+    }
+
+    /// What `make` makes of documents, on the search's threads: in their order, each with its number.
+    /// Those are missing that the time did not suffice for; the answer says so.
+    pub(crate) fn made<T: Send>(
         &self,
         found: Vec<Verified>,
-        each: impl Fn(Match) -> T + Sync,
-        ready: impl Fn(&mut Verified) -> Option<T> + Sync,
-    ) -> Result<Vec<T>, IndexError> {
+        make: impl Fn(&mut Verifier, Verified) -> Result<T, Interrupted> + Sync,
+    ) -> Result<Vec<(usize, T)>, IndexError> {
         // Documents of one unit by one thread, one after another.
         let mut by_place: Vec<(u64, usize, Verified)> = found
             .into_iter()
@@ -80,26 +97,19 @@ impl<'a> Running<'a> {
             .map(|(rank, verified)| (self.place_of(&verified), rank, verified))
             .collect();
         by_place.sort_unstable_by_key(|(place, rank, _)| (*place, *rank));
-        let mut made: Vec<(usize, Result<Vec<T>, Interrupted>)> = by_place
+        let mut made: Vec<(usize, Result<T, Interrupted>)> = by_place
             .into_par_iter()
             .with_min_len(4)
             .map_init(
                 || self.verifier(self.matches_of_result()),
-                |verifier, (_, rank, mut verified)| match ready(&mut verified) {
-                    Some(ready) => (rank, Ok(vec![ready])),
-                    None => {
-                        let results = self.results_of(verifier, &verified);
-                        (rank, results.map(|all| all.into_iter().map(&each).collect()))
-                    }
-                },
+                |verifier, (_, rank, verified)| (rank, make(verifier, verified)),
             )
             .collect();
         made.sort_unstable_by_key(|(rank, _)| *rank);
         let mut results = Vec::with_capacity(made.len());
-        for (_, result) in made {
+        for (rank, result) in made {
             match result {
-                Ok(result) => results.extend(result),
-                // The budget ran out: the answer says so.
+                Ok(result) => results.push((rank, result)),
                 Err(Interrupted::Budget) => {}
                 Err(Interrupted::Index(error)) => return Err(error),
             }

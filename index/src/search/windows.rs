@@ -19,8 +19,10 @@ use crate::IndexError;
 
 /// Content that the first window of candidates holds, in bytes. What is ranked against each other
 /// is a window: large enough to find the best of a common word, small enough for a few
-/// milliseconds.
+/// milliseconds. Searches that work together look at so much together.
 const FIRST_WINDOW: u64 = 1 << 20;
+/// The first window of each of them, at least.
+const SMALLEST_WINDOW: u64 = 64 << 10;
 /// Content of each window that follows, at most. It has as many candidates as those before it
 /// together: a page that is nearly full does not wait for much more than it needs.
 const NEXT_WINDOW: u64 = 16 << 20;
@@ -32,6 +34,43 @@ const CANDIDATE_COST: u64 = 512;
 const BATCH: usize = 16;
 /// Matches kept of a document whose result is made later, once it is ranked.
 const KEPT_HITS: usize = 64;
+
+/// Content of the first window of a search that has this share.
+pub(crate) fn first_window(share: u32) -> u64 {
+    (FIRST_WINDOW / u64::from(share.max(1))).max(SMALLEST_WINDOW)
+}
+
+/// Where a cursor stands right after each result of a page.
+#[derive(Default)]
+pub(crate) struct Places(Vec<Taken>);
+
+/// What a page takes of one window.
+struct Taken {
+    /// The page's results from this number on are of it.
+    first: usize,
+    /// Where the window starts.
+    window: u64,
+    /// Results of it that an earlier page had.
+    skipped: u64,
+    /// Number after its last result on this page.
+    end: usize,
+    /// Where a cursor stands after that one.
+    after: (u64, u64),
+}
+
+impl Places {
+    /// After a result of the page, by its number.
+    pub(crate) fn after(&self, result: usize) -> (u64, u64) {
+        let taken = self.0.partition_point(|taken| taken.first <= result);
+        let Some(taken) = taken.checked_sub(1).and_then(|last| self.0.get(last)) else {
+            return (0, 0);
+        };
+        match result + 1 == taken.end {
+            true => taken.after,
+            false => (taken.window, taken.skipped + (result - taken.first) as u64 + 1),
+        }
+    }
+}
 
 /// The candidates of a search, highest prior first, and what becomes of them.
 pub(crate) struct Windows<'a> {
@@ -70,9 +109,22 @@ impl<'a> Windows<'a> {
             let found = self.verify(&window)?;
             page.looked_at = end;
             self.tell(end);
+            let first = page.results.len();
             let left = collector.take_window(found, within, &mut page);
+            let here = (start as u64, within.saturating_add(page.from_last_window) as u64);
+            let is_whole = start == 0 && end == all;
+            // After all of a window comes the next. Where there is none, a cursor stays in it: counts
+            // of the page after it are as exact as those of this one.
+            let after = if left > 0 || is_whole { here } else { (end as u64, 0) };
+            page.places.0.push(Taken {
+                first,
+                window: start as u64,
+                skipped: within as u64,
+                end: page.results.len(),
+                after,
+            });
             if left > 0 {
-                page.next = Some((start as u64, (within + page.from_last_window) as u64));
+                page.next = Some(here);
                 return Ok(page);
             }
             if end == all || !self.running.budget.go_on() {
@@ -101,7 +153,7 @@ impl<'a> Windows<'a> {
         }
         let reads = self.running.query.reads_content();
         let (limit, most) = match start {
-            0 => (FIRST_WINDOW, WINDOW_CANDIDATES),
+            0 => (self.running.mode.first_window, WINDOW_CANDIDATES),
             _ => (NEXT_WINDOW, WINDOW_CANDIDATES.min(start)),
         };
         let mut bytes = 0;
@@ -187,7 +239,7 @@ pub(crate) fn order_of(
     segments: &[SegmentCandidates],
 ) -> Result<Order, IndexError> {
     let plain = Order::plain(segments);
-    let mut room = FIRST_WINDOW;
+    let mut room = mode.first_window;
     let reads = query.reads_content();
     let fits = |candidate: Candidate| {
         room = room.saturating_sub(cost(segments, &candidate, reads));

@@ -41,6 +41,8 @@ impl Shard {
         if path.parent() != Some(&self.folder) {
             return;
         }
+        // Whoever has the folder now finds it too.
+        let Ok(_writing) = self.writing() else { return };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let snapshot = self.snapshot();
         let entry =
@@ -57,10 +59,14 @@ impl Shard {
     /// since what it says is in memory.
     ///
     /// # Errors
-    /// When files cannot be read at all, or a damaged one cannot be set aside.
+    /// When files cannot be read at all, a damaged one cannot be set aside, or the shard is closed.
     pub fn scrub(&self) -> Result<(), IndexError> {
+        let _writing = self.writing()?;
         let snapshot = self.snapshot();
         for name in snapshot.manifest.segments.iter().flat_map(SegmentEntry::files) {
+            if self.gate.is_closed() {
+                return Err(self.closed());
+            }
             let path = self.folder.join(&name);
             match SectionFile::scrub(&path) {
                 // Updates and merges remove files while others are being read.
@@ -158,9 +164,10 @@ pub(super) fn without_manifest(
     tracing::error!(%error, "a damaged manifest was set aside; its shard starts anew");
     let lost = repositories_of_files(folder)?;
     quarantine(folder, MANIFEST)?;
-    // No commit of the old manifest, which cursors may name, has such a number.
-    let mut manifest = Manifest::default();
-    (manifest.generation, manifest.lost) = (now_ms(), lost.clone());
+    // No commit or file of the old manifest, which cursors and copies may name, has such a number.
+    let number = now_ms();
+    let manifest =
+        Manifest { generation: number, next_id: number, lost: lost.clone(), ..Manifest::default() };
     manifest.write(folder)?;
     sync_folder(folder)?;
     let repositories = lost.into_iter().collect();

@@ -208,13 +208,14 @@ impl Shard {
     /// not in the index is no error.
     ///
     /// # Errors
-    /// When they cannot be written; nothing has changed then.
+    /// When they cannot be written, or the shard is closed; nothing has changed then.
     ///
     /// # Panics
     /// If a change names an author that is not in the list.
     pub fn set_history(&self, id: RepositoryId, update: &HistoryUpdate) -> Result<(), IndexError> {
         let authors = update.authors.len();
         assert!(update.changes.iter().all(|change| (change.author as usize) < authors));
+        let _writing = self.writing()?;
         let before = self.history(id).filter(|_| update.keep);
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(file_name(number));

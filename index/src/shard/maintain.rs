@@ -49,13 +49,15 @@ impl Shard {
     /// and updates go on meanwhile. It blocks; call it from a thread that may, until it is idle.
     ///
     /// # Errors
-    /// [`IndexError::Cancelled`] when `cancelled` says so, or what failed; nothing has changed then,
-    /// and the step is still due.
+    /// [`IndexError::Cancelled`] when `cancelled` says so, [`IndexError::Closed`], or what failed;
+    /// nothing has changed then, and the step is still due.
     pub fn maintain(
         &self,
         cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<Maintenance, IndexError> {
+        let _writing = self.writing()?;
         let _maintenance = lock(&self.maintenance);
+        let cancelled = &|| self.gate.is_closed() || cancelled();
         let snapshot = self.snapshot();
         let without = snapshot.segments.iter().filter(|loaded| loaded.symbols.is_none());
         let result = if let Some(loaded) = without.min_by_key(|loaded| loaded.entry.bytes) {
@@ -72,7 +74,7 @@ impl Shard {
         if !matches!(result, Ok(Maintenance::Idle)) {
             release_memory();
         }
-        result
+        self.ended(result)
     }
 
     fn symbols_path(&self, number: u64) -> PathBuf {

@@ -12,17 +12,21 @@ use super::history::HistoryEntry;
 use crate::IndexError;
 use crate::document::{RepositoryId, RepositoryInfo, RevisionName};
 
-/// Name of the file in the shard's folder.
-pub(crate) const MANIFEST: &str = "manifest";
+/// Name of the file, in a shard's folder, that says which others are the shard's.
+pub const MANIFEST: &str = "manifest";
 const TEMPORARY: &str = "manifest.tmp";
 const FORMAT: u32 = 1;
 
 /// The contents of a shard.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Manifest {
-    format: u32,
+    pub(super) format: u32,
     /// Grows by one with each commit.
     pub(crate) generation: u64,
+    /// Made anew with each commit: a shard that moves to another node may lose its last commits, and
+    /// others have their numbers then.
+    #[serde(default)]
+    pub(crate) stamp: u64,
     /// Number of the next file.
     pub(crate) next_id: u64,
     pub(crate) repositories: BTreeMap<RepositoryId, RepositoryState>,
@@ -37,6 +41,7 @@ impl Default for Manifest {
         Self {
             format: FORMAT,
             generation: 0,
+            stamp: 0,
             next_id: 1,
             repositories: BTreeMap::new(),
             segments: Vec::new(),

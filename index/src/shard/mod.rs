@@ -5,7 +5,11 @@
 //! at any point the shard is what it was at its last commit, and nothing leaks.
 
 mod apply;
+mod contents;
+mod count;
 mod damage;
+mod export;
+mod gate;
 mod history;
 mod live;
 mod maintain;
@@ -20,20 +24,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use roaring::{MultiOps, RoaringBitmap};
+use roaring::RoaringBitmap;
+use uuid::Uuid;
 
 use self::apply::Changes;
+pub use self::contents::{OmittedFile, ShardStats};
 pub use self::damage::Damage;
+pub use self::export::{Exported, ExportedFile};
+use self::gate::{Gate, UntilClosed, Writing};
 pub use self::history::{Changed, History, HistoryUpdate, LastChange};
 use self::live::Live;
 pub use self::maintain::Maintenance;
+pub use self::manifest::MANIFEST as MANIFEST_FILE;
 use self::manifest::{Manifest, RepositoryState, RevisionState, SegmentEntry, sync_folder};
 pub use self::set::ShardSet;
 pub use self::snapshot::Snapshot;
 use crate::IndexError;
 use crate::document::{
-    ContentSource, OmitReason, RepositoryId, RepositoryInfo, RepositoryUpdate, RevisionChange,
-    RevisionName,
+    ContentSource, RepositoryId, RepositoryInfo, RepositoryUpdate, RevisionChange,
 };
 use crate::options::{ProgressSink, ShardOptions, release_memory};
 use crate::segment::build::{Builder, Built, NewDocument};
@@ -60,38 +68,9 @@ pub struct Applied {
     pub omitted: u64,
 }
 
-/// A document whose content is not in the index.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OmittedFile {
-    /// Its path.
-    pub path: Vec<u8>,
-    /// Why.
-    pub reason: OmitReason,
-    /// Revisions that hold it, sorted.
-    pub revisions: Vec<RevisionName>,
-}
-
-/// Sizes of a shard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardStats {
-    /// Repositories.
-    pub repositories: u64,
-    /// Segments.
-    pub segments: u64,
-    /// Segments whose symbols are not read yet.
-    pub segments_without_symbols: u64,
-    /// Documents that some revision holds.
-    pub documents: u64,
-    /// Stored contents, deleted ones included until a merge.
-    pub contents: u64,
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// Bytes of content before compression.
-    pub content_bytes: u64,
-}
-
 /// A part of the index, in a folder of its own.
 pub struct Shard {
+    number: u32,
     folder: PathBuf,
     options: ShardOptions,
     next_id: AtomicU64,
@@ -103,6 +82,8 @@ pub struct Shard {
     maintenance: Mutex<()>,
     /// Repositories with an update under way.
     busy: Mutex<HashSet<RepositoryId>>,
+    /// Whatever writes goes through it.
+    gate: Gate,
     damage: Mutex<Vec<Damage>>,
 }
 
@@ -118,11 +99,11 @@ fn now_ms() -> u64 {
 
 impl Shard {
     /// Opens the shard in a folder, making it where there is none. A folder has one user: the
-    /// caller holds a lock ([`ShardSet`] does).
+    /// caller holds a lock ([`ShardSet`] does). `number` is what it is called by.
     ///
     /// # Errors
     /// When the folder cannot be read or written.
-    pub fn open(folder: &Path, options: ShardOptions) -> Result<Self, IndexError> {
+    pub fn open(folder: &Path, number: u32, options: ShardOptions) -> Result<Self, IndexError> {
         fs::create_dir_all(folder).map_err(IndexError::io("cannot create", folder))?;
         let (manifest, lost) = match Manifest::read(folder) {
             Ok(manifest) => (manifest, None),
@@ -136,6 +117,7 @@ impl Shard {
         let next_id = manifest.next_id;
         let (snapshot, broken) = Snapshot::open(folder, manifest, None)?;
         let shard = Self {
+            number,
             folder: folder.to_owned(),
             options,
             next_id: AtomicU64::new(next_id),
@@ -144,6 +126,7 @@ impl Shard {
             commit: Mutex::default(),
             maintenance: Mutex::default(),
             busy: Mutex::default(),
+            gate: Gate::default(),
             damage: Mutex::new(lost.into_iter().collect()),
         };
         if !broken.is_empty() {
@@ -152,22 +135,53 @@ impl Shard {
         Ok(shard)
     }
 
+    /// Its number among the shards of the index.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Number of its newest commit; 0 before the first.
+    pub fn generation(&self) -> u64 {
+        self.snapshot().generation()
+    }
+
+    /// Ends all that writes, and waits for it. What is asked of the shard from then on fails with
+    /// [`IndexError::Closed`], but for reading what it held.
+    pub(crate) fn close(&self) {
+        self.gate.close();
+    }
+
+    /// To be held by whatever writes in the folder.
+    fn writing(&self) -> Result<Writing<'_>, IndexError> {
+        self.gate.enter().ok_or_else(|| self.closed())
+    }
+
+    fn closed(&self) -> IndexError {
+        IndexError::Closed { shard: self.number }
+    }
+
+    /// What cancelled work fails with.
+    fn ended<T>(&self, result: Result<T, IndexError>) -> Result<T, IndexError> {
+        match result {
+            Err(IndexError::Cancelled) if self.gate.is_closed() => Err(self.closed()),
+            result => result,
+        }
+    }
+
     /// The shard as it is now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The shard as it was at a commit, while that is kept for cursors.
-    pub(crate) fn snapshot_at(&self, generation: u64) -> Option<Arc<Snapshot>> {
+    /// The shard in a state ([`Snapshot::state`]) that it was in, while that is kept for cursors.
+    pub(crate) fn snapshot_in(&self, state: u64) -> Option<Arc<Snapshot>> {
         let current = self.snapshot();
-        if current.generation() == generation {
+        if current.state() == state {
             return Some(current);
         }
         lock(&self.past)
             .iter()
-            .find(|(since, snapshot)| {
-                snapshot.generation() == generation && since.elapsed() < PAST_AGE
-            })
+            .find(|(since, snapshot)| snapshot.state() == state && since.elapsed() < PAST_AGE)
             .map(|(_, snapshot)| Arc::clone(snapshot))
     }
 
@@ -176,18 +190,20 @@ impl Shard {
     ///
     /// # Errors
     /// [`IndexError::StaleBase`] when the index does not hold the commit that an update starts
-    /// from; [`IndexError::Cancelled`]; or what failed. Then nothing has changed.
+    /// from; [`IndexError::Cancelled`]; [`IndexError::Closed`]; or what failed. Then nothing has
+    /// changed.
     pub fn apply(
         &self,
         update: &RepositoryUpdate,
         source: &dyn ContentSource,
         progress: &dyn ProgressSink,
     ) -> Result<Applied, IndexError> {
-        let id = update.repository.id;
-        let _turn = self.turn(id);
+        let _writing = self.writing()?;
+        let _turn = self.turn(update.repository.id)?;
+        let progress = UntilClosed { gate: &self.gate, progress };
         let mut tries = 0;
         loop {
-            let built = self.build_missing(update, source, progress)?;
+            let built = self.ended(self.build_missing(update, source, &progress))?;
             let applied = self.commit_update(update, &built);
             if applied.is_err() {
                 self.discard_unnamed(built.iter().map(|(built, _)| built.path.clone()));
@@ -201,13 +217,14 @@ impl Shard {
     }
 
     /// Waits for other updates of the repository, so that each sees the one before whole.
-    fn turn(&self, id: RepositoryId) -> Turn<'_> {
-        loop {
+    fn turn(&self, id: RepositoryId) -> Result<Turn<'_>, IndexError> {
+        while !self.gate.is_closed() {
             if lock(&self.busy).insert(id) {
-                return Turn { shard: self, id };
+                return Ok(Turn { shard: self, id });
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        Err(self.closed())
     }
 
     /// Builds segments of the files that no segment has, without holding up other commits.
@@ -360,7 +377,11 @@ impl Shard {
     /// Makes a manifest the shard's, and removes files that it no longer names. The caller holds
     /// the commit lock.
     fn commit_manifest(&self, mut manifest: Manifest) -> Result<(), IndexError> {
+        if self.gate.is_closed() {
+            return Err(self.closed());
+        }
         manifest.generation += 1;
+        manifest.stamp = Uuid::new_v4().as_u64_pair().0;
         manifest.next_id = self.next_id.load(Ordering::Relaxed);
         let before = self.snapshot();
         // Opened before it is committed: what cannot be read must not become the shard's state.
@@ -393,9 +414,10 @@ impl Shard {
     /// Takes a repository out: no search finds it any more. Unknown ones are no error.
     ///
     /// # Errors
-    /// When the manifest cannot be written.
+    /// When the manifest cannot be written, or the shard is closed.
     pub fn remove_repository(&self, id: RepositoryId) -> Result<(), IndexError> {
-        let _turn = self.turn(id);
+        let _writing = self.writing()?;
+        let _turn = self.turn(id)?;
         let _commit = lock(&self.commit);
         let snapshot = self.snapshot();
         let mut manifest = snapshot.manifest.clone();
@@ -417,8 +439,9 @@ impl Shard {
     /// Takes over what the catalog says of a repository; one that is not in the index is no error.
     ///
     /// # Errors
-    /// When the manifest cannot be written.
+    /// When the manifest cannot be written, or the shard is closed.
     pub fn set_repository(&self, info: RepositoryInfo) -> Result<(), IndexError> {
+        let _writing = self.writing()?;
         let _commit = lock(&self.commit);
         let mut manifest = self.snapshot().manifest.clone();
         match manifest.repositories.get_mut(&info.id) {
@@ -426,96 +449,6 @@ impl Shard {
             _ => return Ok(()),
         }
         self.commit_manifest(manifest)
-    }
-
-    /// Repositories in the index.
-    pub fn repositories(&self) -> Vec<RepositoryInfo> {
-        let snapshot = self.snapshot();
-        snapshot.manifest.repositories.values().map(|state| state.info.clone()).collect()
-    }
-
-    /// The indexed revisions of a repository and their commits; `None` when it is not in the
-    /// index, or was damaged and must be sent as whole listings.
-    pub fn revisions(&self, id: RepositoryId) -> Option<BTreeMap<RevisionName, String>> {
-        let snapshot = self.snapshot();
-        let state = snapshot.manifest.repositories.get(&id).filter(|state| !state.damaged)?;
-        Some(
-            state
-                .revisions
-                .iter()
-                .map(|(name, revision)| (name.clone(), revision.commit.clone()))
-                .collect(),
-        )
-    }
-
-    /// Documents of a repository whose content is left out, by path, after a path.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub fn omitted(
-        &self,
-        id: RepositoryId,
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<OmittedFile>, IndexError> {
-        let snapshot = self.snapshot();
-        let mut files = Vec::new();
-        for loaded in &snapshot.segments {
-            let Some(revisions) = loaded.live.of(id) else { continue };
-            let view = loaded.segment.view()?;
-            for number in view.documents_in(id).filter(|number| loaded.alive.contains(*number)) {
-                let blob = view.blobs.get(view.documents.get(number).blob);
-                let Some(reason) = OmitReason::from_u8(blob.omitted) else { continue };
-                let path = view.path(number);
-                if after.is_some_and(|after| path <= after) {
-                    continue;
-                }
-                let names = revisions.iter().filter(|(_, set)| set.contains(number));
-                files.push(OmittedFile {
-                    path: path.to_vec(),
-                    reason,
-                    revisions: names.map(|(name, _)| name.clone()).collect(),
-                });
-            }
-        }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        files.truncate(limit);
-        Ok(files)
-    }
-
-    /// Whether symbols of the repository are still to be read.
-    pub fn symbols_pending(&self, id: RepositoryId) -> bool {
-        let snapshot = self.snapshot();
-        snapshot
-            .segments
-            .iter()
-            .any(|loaded| loaded.symbols.is_none() && loaded.live.of(id).is_some())
-    }
-
-    /// Documents of a repository: distinct paths with their content over all its revisions.
-    pub fn documents(&self, id: RepositoryId) -> u64 {
-        let snapshot = self.snapshot();
-        let live = snapshot.segments.iter().filter_map(|loaded| loaded.live.of(id));
-        live.map(|revisions| revisions.values().union().len()).sum()
-    }
-
-    /// Sizes.
-    pub fn stats(&self) -> ShardStats {
-        let snapshot = self.snapshot();
-        let mut stats = ShardStats {
-            repositories: snapshot.manifest.repositories.len() as u64,
-            segments: snapshot.segments.len() as u64,
-            ..ShardStats::default()
-        };
-        for loaded in &snapshot.segments {
-            stats.segments_without_symbols += u64::from(loaded.symbols.is_none());
-            stats.documents += u64::from(loaded.alive.count());
-            stats.contents += loaded.entry.contents;
-            stats.content_bytes += loaded.entry.content_bytes;
-            stats.bytes += loaded.entry.bytes;
-            stats.bytes += loaded.symbols.as_ref().map_or(0, |symbols| symbols.bytes());
-        }
-        stats
     }
 }
 

@@ -1,68 +1,163 @@
-//! All shards of a node, in one folder.
+//! The shards of a node, in one folder.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Shard;
+use super::{Shard, count, lock};
 use crate::IndexError;
 use crate::document::RepositoryId;
 use crate::options::ShardOptions;
 use crate::search::{Output, SearchError, SearchRequest, SearchResponse, Searcher};
 
-const COUNT_FILE: &str = "shards";
 const LOCK_FILE: &str = "lock";
 
-/// The shards of a node. A repository is in the shard that the hash of its id names.
+/// The shards of a node. A repository is in the shard that the hash of its id names; of all that
+/// there are, a node has those open that it holds.
 pub struct ShardSet {
-    shards: Vec<Shard>,
+    folder: PathBuf,
+    count: u32,
+    options: ShardOptions,
+    open: RwLock<BTreeMap<u32, Arc<Shard>>>,
+    /// Shards that are being opened or closed.
+    changing: Mutex<HashSet<u32>>,
+    changed: Condvar,
     searcher: Searcher,
     /// Held, and by it the folder, as long as the set is open.
     _lock: File,
 }
 
 impl ShardSet {
-    /// Opens the shards of a folder. `count` is fixed when the folder is first used: later it is
-    /// what the folder says, since every repository would otherwise move.
+    /// Opens a folder and every shard of it. `count` is fixed when the folder is first used: later
+    /// it is what the folder says, since every repository would otherwise move.
     ///
     /// # Errors
     /// [`IndexError::Locked`] when another process has the folder, or what a shard fails with.
     pub fn open(folder: &Path, count: u32, options: ShardOptions) -> Result<Self, IndexError> {
-        fs::create_dir_all(folder).map_err(IndexError::io("cannot create", folder))?;
-        let lock_path = folder.join(LOCK_FILE);
-        let lock = File::create(&lock_path).map_err(IndexError::io("cannot create", &lock_path))?;
-        lock.try_lock().map_err(|_| IndexError::Locked { path: folder.to_owned() })?;
-        let count = fixed_count(folder, count.max(1))?;
-        let shards = (0..count)
-            .map(|number| Shard::open(&folder.join(shard_name(number)), options.clone()))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { shards, searcher: Searcher::new(options.threads)?, _lock: lock })
+        let lock = locked(folder)?;
+        let count = count::of_folder(folder, count.max(1))?;
+        let set = Self::with(folder, count, options, lock)?;
+        (0..count).try_for_each(|number| set.open_shard(number).map(drop))?;
+        Ok(set)
+    }
+
+    /// Opens a folder and no shard of it: for a node that is told which ones to hold.
+    ///
+    /// # Errors
+    /// [`IndexError::OtherCount`] when the folder was made with another number of shards,
+    /// [`IndexError::Locked`] when another process has it, or when it cannot be read or written.
+    pub fn open_none(folder: &Path, count: u32, options: ShardOptions) -> Result<Self, IndexError> {
+        let lock = locked(folder)?;
+        let count = count.max(1);
+        count::must_be(folder, count)?;
+        Self::with(folder, count, options, lock)
+    }
+
+    fn with(
+        folder: &Path,
+        count: u32,
+        options: ShardOptions,
+        lock: File,
+    ) -> Result<Self, IndexError> {
+        Ok(Self {
+            folder: folder.to_owned(),
+            count,
+            searcher: Searcher::new(options.threads)?,
+            options,
+            open: RwLock::default(),
+            changing: Mutex::default(),
+            changed: Condvar::new(),
+            _lock: lock,
+        })
+    }
+
+    /// How many shards there are, open or not.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Number of the shard that a repository belongs to.
+    pub fn number_of(&self, id: RepositoryId) -> u32 {
+        (xxh3_64(id.0.as_bytes()) % u64::from(self.count)) as u32
     }
 
     /// The shard that a repository belongs to.
-    pub fn shard_of(&self, id: RepositoryId) -> &Shard {
-        let hash = xxh3_64(id.0.as_bytes());
-        &self.shards[(hash % self.shards.len() as u64) as usize]
+    ///
+    /// # Errors
+    /// [`IndexError::NotHeld`] when it is not open.
+    pub fn shard_of(&self, id: RepositoryId) -> Result<Arc<Shard>, IndexError> {
+        let number = self.number_of(id);
+        self.shard(number).ok_or(IndexError::NotHeld { shard: number })
     }
 
-    /// Every shard.
-    pub fn shards(&self) -> &[Shard] {
-        &self.shards
+    /// The shard with this number, if it is open.
+    pub fn shard(&self, number: u32) -> Option<Arc<Shard>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
     }
 
-    /// Searches every shard. It blocks, and uses the set's own threads.
+    /// The shards that are open, by number.
+    pub fn shards(&self) -> Vec<Arc<Shard>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Opens a shard with what its folder holds, and gives it back; also one that is open already.
+    ///
+    /// # Errors
+    /// [`IndexError::NoSuchShard`], or what opening it fails with.
+    pub fn open_shard(&self, number: u32) -> Result<Arc<Shard>, IndexError> {
+        if number >= self.count {
+            return Err(IndexError::NoSuchShard { shard: number, count: self.count });
+        }
+        let _change = self.change(number);
+        if let Some(shard) = self.shard(number) {
+            return Ok(shard);
+        }
+        let shard = Shard::open(&self.folder_of(number), number, self.options.clone())?;
+        let shard = Arc::new(shard);
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.insert(number, Arc::clone(&shard));
+        Ok(shard)
+    }
+
+    /// Closes a shard: updates of it that run are cancelled, and once this returns nothing writes
+    /// in its folder. Searches that read it go on to their end. One that is not open is no error.
+    pub fn close_shard(&self, number: u32) {
+        let _change = self.change(number);
+        let shard = self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        if let Some(shard) = shard {
+            shard.close();
+        }
+    }
+
+    /// The folder of a shard, whether or not it exists.
+    pub fn folder_of(&self, number: u32) -> PathBuf {
+        self.folder.join(shard_name(number))
+    }
+
+    /// Waits for others who open or close a shard.
+    fn change(&self, number: u32) -> Change<'_> {
+        let mut changing = lock(&self.changing);
+        while !changing.insert(number) {
+            changing = self.changed.wait(changing).unwrap_or_else(PoisonError::into_inner);
+        }
+        Change { set: self, number }
+    }
+
+    /// Searches the open shards that the request is about. It blocks, and uses the set's own threads.
     ///
     /// # Errors
     /// When the query is wrong, or the cursor, or nothing could be read.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchResponse, SearchError> {
-        self.searcher.search(&self.shards, request, None)
+        self.searcher.search(&self.shards(), self.count, request, None)
     }
 
-    /// Searches every shard, and sends the results to `output` as they are made: the answer has
-    /// everything else. Of a page that is larger than [`Limits::held_bytes`] only a part is in memory
-    /// at a time. It blocks, and uses the set's own threads for all but [`Output::send`].
+    /// Searches the open shards that the request is about, and sends the results to `output` as they
+    /// are made: the answer has everything else. Of a page that is larger than
+    /// [`Limits::held_bytes`] only a part is in memory at a time. It blocks, and uses the set's own
+    /// threads for all but [`Output::send`].
     ///
     /// # Errors
     /// As [`Self::search`], also after results were sent.
@@ -73,54 +168,40 @@ impl ShardSet {
         request: &SearchRequest,
         output: &dyn Output,
     ) -> Result<SearchResponse, SearchError> {
-        self.searcher.search(&self.shards, request, Some(output))
+        self.searcher.search(&self.shards(), self.count, request, Some(output))
     }
 }
 
-/// The number of shards that a folder has; `wanted` where it has none yet.
-fn fixed_count(folder: &Path, wanted: u32) -> Result<u32, IndexError> {
-    let path = folder.join(COUNT_FILE);
-    match fs::read_to_string(&path) {
-        Ok(text) if text == count_text(count_of(&text)) => Ok(count_of(&text)),
-        Ok(text) => recount(folder, &text),
-        Err(error) if error.kind() == ErrorKind::InvalidData => recount(folder, "no text"),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            write_count(folder, wanted)?;
-            Ok(wanted)
-        }
-        Err(error) => Err(IndexError::io("cannot read", path)(error)),
+/// Whoever still has a shard of the set writes nothing into the folder that is let go of.
+impl Drop for ShardSet {
+    fn drop(&mut self) {
+        self.shards().iter().for_each(|shard| shard.close());
     }
 }
 
-/// The number with a checksum: another one would look for repositories where they are not.
-fn count_text(count: u32) -> String {
-    format!("{count} {:016x}\n", xxh3_64(&count.to_le_bytes()))
+/// The opening or closing of a shard; ends when dropped.
+struct Change<'a> {
+    set: &'a ShardSet,
+    number: u32,
 }
 
-fn count_of(text: &str) -> u32 {
-    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        lock(&self.set.changing).remove(&self.number);
+        self.set.changed.notify_all();
+    }
 }
 
-/// Where the number is damaged, the shards' own folders tell it: all were made when the number was
-/// written, or none held anything yet.
-fn recount(folder: &Path, text: &str) -> Result<u32, IndexError> {
-    let made = (0..u32::MAX).take_while(|number| folder.join(shard_name(*number)).is_dir());
-    let count = u32::try_from(made.count()).unwrap_or(u32::MAX).max(1);
-    tracing::error!(text, count, "the number of shards was damaged; it was counted anew");
-    write_count(folder, count)?;
-    Ok(count)
+/// Makes a folder this process's own.
+fn locked(folder: &Path) -> Result<File, IndexError> {
+    fs::create_dir_all(folder).map_err(IndexError::io("cannot create", folder))?;
+    let path = folder.join(LOCK_FILE);
+    let lock = File::create(&path).map_err(IndexError::io("cannot create", &path))?;
+    lock.try_lock().map_err(|_| IndexError::Locked { path: folder.to_owned() })?;
+    Ok(lock)
 }
 
-fn write_count(folder: &Path, count: u32) -> Result<(), IndexError> {
-    let path = folder.join(COUNT_FILE);
-    let temporary = folder.join("shards.tmp");
-    fs::write(&temporary, count_text(count))
-        .and_then(|()| File::open(&temporary)?.sync_all())
-        .and_then(|()| fs::rename(&temporary, &path))
-        .map_err(IndexError::io("cannot write", &path))?;
-    super::manifest::sync_folder(folder)
-}
-
-fn shard_name(number: u32) -> String {
+/// Name of a shard's folder.
+pub(super) fn shard_name(number: u32) -> String {
     format!("{number:04}")
 }

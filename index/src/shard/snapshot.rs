@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::history::{self, Changed, History};
 use super::live::Live;
 use super::manifest::{Manifest, SegmentEntry};
@@ -78,6 +80,12 @@ impl Snapshot {
     /// Number of the commit that made it.
     pub fn generation(&self) -> u64 {
         self.manifest.generation
+    }
+
+    /// What tells it from every other state that the shard was or will be in, on any node.
+    pub(crate) fn state(&self) -> u64 {
+        let numbers = [self.manifest.generation, self.manifest.stamp].map(u64::to_le_bytes);
+        xxh3_64(numbers.as_flattened())
     }
 
     /// Whether a repository holds commits whose last changes were not read yet, or cannot be read.

@@ -52,7 +52,10 @@ fn told_of(set: &ShardSet, source: &Memory, repository: &RepositoryInfo, commit:
         // Nothing that is indexed.
         change("gone.rs", source.put(b"needle b"), MARCH, 1),
     ];
-    set.shard_of(repository.id).set_history(repository.id, &history(commit, changes)).unwrap();
+    set.shard_of(repository.id)
+        .unwrap()
+        .set_history(repository.id, &history(commit, changes))
+        .unwrap();
 }
 
 fn check(set: &ShardSet) {
@@ -83,7 +86,7 @@ fn files_are_found_by_their_last_change() {
     let folder = tempfile::tempdir().unwrap();
     let (set, source) = (open(folder.path()), Memory::default());
     let repository = prepared(&set, &source);
-    let shard = set.shard_of(repository.id);
+    let shard = set.shard_of(repository.id).unwrap();
     assert!(shard.history_pending(repository.id));
     let before = all(&set, "needle author:ada");
     assert!(before.results.is_empty() && !before.complete);
@@ -110,7 +113,7 @@ fn merges_and_new_commits_keep_what_is_known() {
         file("bob.rs", source.put(b"needle b")),
         file("nobody.rs", source.put(b"needle c")),
     ];
-    let shard = set.shard_of(repository.id);
+    let shard = set.shard_of(repository.id).unwrap();
     for number in 0..4 {
         files.push(file(format!("new{number}"), source.put(format!("new {number}").as_bytes())));
         let update = replace(&repository, &format!("{number:06}"), files.clone());
@@ -147,7 +150,7 @@ fn a_damaged_history_is_as_if_it_had_not_been_read() {
         fs::remove_file(&path).unwrap();
         fs::write(&path, damaged).unwrap();
         let set = open(folder.path());
-        assert!(set.shard_of(repository.id).history_pending(repository.id), "byte {at}");
+        assert!(set.shard_of(repository.id).unwrap().history_pending(repository.id), "byte {at}");
         assert_eq!(all(&set, "needle").results.len(), 3);
     }
     let set = open(folder.path());
@@ -164,7 +167,7 @@ fn no_history_leaks() {
         told(&set, &source, &repository);
         assert_eq!(histories(folder.path()).len(), 1);
     }
-    let shard = set.shard_of(repository.id);
+    let shard = set.shard_of(repository.id).unwrap();
     shard.remove_repository(repository.id).unwrap();
     assert!(histories(folder.path()).is_empty());
     // One that comes too late is not kept.

@@ -77,7 +77,7 @@ fn utf_16_without_a_mark_and_nul_bytes_are_binary() {
     assert_eq!(paths(&response), ["t"]);
     assert!(skips(&response, SkipReason::FileNotIndexed), "{:?}", response.skipped);
     assert_eq!(paths(&all(&set, "file:elf")), ["elf"], "its path is searched");
-    let omitted = set.shard_of(repository.id).omitted(repository.id, None, 10).unwrap();
+    let omitted = set.shard_of(repository.id).unwrap().omitted(repository.id, None, 10).unwrap();
     let listed: Vec<_> = omitted.iter().map(|file| (&file.path[..], file.reason)).collect();
     assert_eq!(listed, [(&b"bare"[..], OmitReason::Binary), (b"elf", OmitReason::Binary)]);
 }
@@ -254,7 +254,7 @@ fn a_hundred_thousand_files_in_one_folder() {
         .map(|n| file(format!("folder/file-{n:06}.txt"), shared[n % shared.len()]))
         .collect();
     files[77_777].content = source.put(b"the only one\n");
-    let shard = set.shard_of(repository.id);
+    let shard = set.shard_of(repository.id).unwrap();
     shard.apply(&replace(&repository, "1", files), &source, &NoProgress).unwrap();
     assert_eq!(paths(&all(&set, "\"the only one\"")), ["folder/file-077777.txt"]);
     assert_eq!(paths(&all(&set, "file:098765")), ["folder/file-098765.txt"]);
@@ -279,7 +279,7 @@ fn paths_of_any_bytes() {
         b"\xff\xfe",
     ];
     let files = odd.iter().map(|path| file(path, content)).collect();
-    let shard = set.shard_of(repository.id);
+    let shard = set.shard_of(repository.id).unwrap();
     shard.apply(&replace(&repository, "1", files), &source, &NoProgress).unwrap();
     for (query, path) in [
         (r"file:/caf(?-u:\xe9)/", odd[0]),
@@ -335,7 +335,7 @@ fn what_is_left_out_is_listed_with_its_reason() {
     let files = left_out(&source);
     let mut listing: Vec<FileEntry> = files.iter().map(|(entry, _)| entry.clone()).collect();
     listing.push(file("good", source.put(b"text\n")));
-    let shard = set.shard_of(repository.id);
+    let shard = set.shard_of(repository.id).unwrap();
     let applied = shard.apply(&replace(&repository, "1", listing), &source, &NoProgress).unwrap();
     assert_eq!((applied.documents_added, applied.omitted), (8, 7));
     let wanted: Vec<OmittedFile> = files
@@ -347,7 +347,7 @@ fn what_is_left_out_is_listed_with_its_reason() {
         })
         .collect();
     let omitted = |set: &ShardSet, after: Option<&[u8]>, limit| {
-        set.shard_of(repository.id).omitted(repository.id, after, limit).unwrap()
+        set.shard_of(repository.id).unwrap().omitted(repository.id, after, limit).unwrap()
     };
     assert_eq!(omitted(&set, None, 100), wanted);
     assert_eq!(omitted(&set, None, 2), wanted[..2], "the first page");
@@ -369,7 +369,7 @@ fn what_could_not_be_read_is_read_when_it_can_be() {
     let folder = tempfile::tempdir().unwrap();
     let (set, source) = (open(folder.path()), Memory::default());
     let repository = info(1, "a/b");
-    let shard = set.shard_of(repository.id);
+    let shard = set.shard_of(repository.id).unwrap();
     let (bytes, id) = (b"here at last\n", crate::support::id_of(b"here at last\n"));
     let files = || vec![file("late", id), file("good", source.put(b"good\n"))];
     for stored in [Stored::Missing, Stored::Corrupt] {
@@ -397,7 +397,8 @@ fn a_source_that_fails_changes_nothing() {
     let id = source.put(b"new");
     source.set(id, Stored::Failing);
     let update = replace(&repository, "2", vec![file("new", id)]);
-    let error = set.shard_of(repository.id).apply(&update, &source, &NoProgress).unwrap_err();
+    let error =
+        set.shard_of(repository.id).unwrap().apply(&update, &source, &NoProgress).unwrap_err();
     assert!(error.to_string().contains("the disk is gone"), "{error}");
     assert_eq!(paths(&all(&set, "repo:a/b")), ["old"]);
     assert_eq!(
@@ -416,7 +417,7 @@ fn ids_of_both_lengths_live_together() {
     let (one, two) = (info(1, "a/sha1"), info(2, "a/sha256"));
     index(&set, &source, &one, &[("short", b"under a short id\n"), ("stays", b"stays\n")]);
     let update = replace(&two, "1", vec![file("long", long)]);
-    set.shard_of(two.id).apply(&update, &source, &NoProgress).unwrap();
+    set.shard_of(two.id).unwrap().apply(&update, &source, &NoProgress).unwrap();
     assert_eq!(settle(&set).1, 1, "both are merged");
     let response = all(&set, "under");
     assert_eq!(paths(&response), ["long", "short"]);
@@ -435,7 +436,7 @@ fn index_again(
     repository: &aeterna_index::RepositoryInfo,
 ) -> aeterna_index::Applied {
     let update = replace(repository, "2", vec![file("stays", source.put(b"stays\n"))]);
-    set.shard_of(repository.id).apply(&update, source, &NoProgress).unwrap()
+    set.shard_of(repository.id).unwrap().apply(&update, source, &NoProgress).unwrap()
 }
 
 /// One of the sentences that contents are made of: nothing repeats within one.
@@ -468,7 +469,7 @@ fn many_contents_share_a_dictionary() {
     let part = |stats: ShardStats| stats.bytes as f64 / stats.content_bytes as f64;
 
     let few = info(1, "a/few");
-    let shard = set.shard_of(few.id);
+    let shard = set.shard_of(few.id).unwrap();
     shard.apply(&replace(&few, "1", files(0..2_000)), &source, &NoProgress).unwrap();
     check(&set, 0..2_000);
     let without = part(shard.stats());

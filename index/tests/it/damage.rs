@@ -73,7 +73,7 @@ fn check_damaged(set: &ShardSet, source: &Memory, repository: &RepositoryInfo, p
     let response = all(set, "needle");
     assert!(response.results.is_empty() && !response.complete, "{place}");
     assert!(skips(&response, SkipReason::ShardRestoring), "{place}");
-    let shard = set.shard_of(repository.id);
+    let shard = set.shard_of(repository.id).unwrap();
     assert_eq!(shard.revisions(repository.id), None, "{place}");
     let update = RepositoryUpdate {
         repository: repository.clone(),
@@ -165,12 +165,10 @@ fn damage_of_one_shard_leaves_the_others_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (set, source) = (open(folder.path()), Memory::default());
     // One repository for each of the shards, which number their files alike.
-    let repositories: Vec<RepositoryInfo> = (0..2)
+    let repositories: Vec<RepositoryInfo> = (0..2u32)
         .map(|number| {
             let ids = (1..).map(|id| info(id, &format!("a/{number}")));
-            let is_there = |info: &RepositoryInfo| {
-                std::ptr::eq(set.shard_of(info.id), &raw const set.shards()[number])
-            };
+            let is_there = |info: &RepositoryInfo| set.number_of(info.id) == number;
             ids.into_iter().find(is_there).unwrap()
         })
         .collect();

@@ -56,7 +56,7 @@ fn definitions_come_with_maintenance() {
     let folder = tempfile::tempdir().unwrap();
     let (set, source, repository) = (open(folder.path()), Memory::default(), info(1, "a/b"));
     index(&set, &source, &repository, &FILES);
-    let shard = set.shard_of(repository.id);
+    let shard = set.shard_of(repository.id).unwrap();
     assert!(shard.symbols_pending(repository.id));
     let early = all(&set, "sym:main");
     assert!(!early.complete && skips(&early, SkipReason::IndexStale), "{:?}", early.skipped);

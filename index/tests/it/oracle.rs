@@ -49,11 +49,11 @@ fn finds_what_a_scan_finds_in_large_files() {
 fn apply(set: &ShardSet, world: &World, step: Step) {
     match step {
         Step::Apply(update) => {
-            let shard = set.shard_of(update.repository.id);
+            let shard = set.shard_of(update.repository.id).unwrap();
             shard.apply(&update, &world.source, &NoProgress).unwrap();
         }
-        Step::RemoveRepository(id) => set.shard_of(id).remove_repository(id).unwrap(),
-        Step::SetRepository(info) => set.shard_of(info.id).set_repository(info).unwrap(),
+        Step::RemoveRepository(id) => set.shard_of(id).unwrap().remove_repository(id).unwrap(),
+        Step::SetRepository(info) => set.shard_of(info.id).unwrap().set_repository(info).unwrap(),
     }
 }
 
@@ -120,7 +120,7 @@ fn check_revisions(set: &ShardSet, world: &World) {
     for (id, repo) in &world.repos {
         let commits =
             repo.branches.iter().map(|(name, branch)| (name.clone(), branch.commit.clone()));
-        assert_eq!(set.shard_of(*id).revisions(*id).unwrap(), commits.collect());
+        assert_eq!(set.shard_of(*id).unwrap().revisions(*id).unwrap(), commits.collect());
     }
 }
 

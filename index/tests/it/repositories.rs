@@ -24,7 +24,7 @@ fn prepared(folder: &std::path::Path) -> ShardSet {
     }
     let empty = RepositoryInfo { default_branch: None, ..info(5, "acme/empty") };
     let update = replace(&empty, "0", Vec::new());
-    set.shard_of(empty.id).apply(&update, &source, &NoProgress).unwrap();
+    set.shard_of(empty.id).unwrap().apply(&update, &source, &NoProgress).unwrap();
     set
 }
 
@@ -82,7 +82,7 @@ fn the_default_branch_comes_first() {
     };
     let (name, commit) = ("dev".to_owned(), "2".to_owned());
     update.revisions.push(aeterna_index::RevisionChange::Replace { name, commit, files });
-    set.shard_of(repository.id).apply(&update, &source, &NoProgress).unwrap();
+    set.shard_of(repository.id).unwrap().apply(&update, &source, &NoProgress).unwrap();
     for query in ["type:repo", "repo:a/b"] {
         let result = &all(&set, query).results[0];
         assert_eq!(

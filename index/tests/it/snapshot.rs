@@ -39,7 +39,7 @@ fn check_whole(response: &SearchResponse) -> Option<u64> {
 }
 
 fn write(set: &ShardSet, source: &Memory, repository: &RepositoryInfo) {
-    let shard = set.shard_of(repository.id);
+    let shard = set.shard_of(repository.id).unwrap();
     let mut before: Option<Branch> = None;
     for update in 1..=UPDATES {
         let after = branch(source, update);
@@ -143,7 +143,7 @@ fn a_cursor_expires_when_its_state_is_gone() {
     for commit in 0..20 {
         let files = vec![file(format!("other{commit}"), source.put(b"word"))];
         let update = replace(&repository, &commit.to_string(), files);
-        set.shard_of(repository.id).apply(&update, &source, &NoProgress).unwrap();
+        set.shard_of(repository.id).unwrap().apply(&update, &source, &NoProgress).unwrap();
     }
     let expired = page(&set, "word", next.clone());
     assert!(matches!(expired, Err(SearchError::ExpiredCursor)), "{expired:?}");
@@ -226,7 +226,8 @@ fn updates_from_another_base_are_refused_and_change_nothing() {
             added: vec![file("new", source.put(b"word\n"))],
         }],
     };
-    let error = set.shard_of(repository.id).apply(&update, &source, &NoProgress).unwrap_err();
+    let error =
+        set.shard_of(repository.id).unwrap().apply(&update, &source, &NoProgress).unwrap_err();
     assert!(error.to_string().contains("c0ffee"), "it says what is held: {error}");
     let found: Vec<String> = all(&set, "word").results.iter().map(path).collect();
     assert_eq!(found, ["old"]);

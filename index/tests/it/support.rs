@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use aeterna_index::search::{
-    Cancel, Limits, Match, Output, SearchError, SearchRequest, SearchResponse, SkipReason, Visible,
+    Cancel, FACET_VALUES, Limits, Match, Output, Ranked, SearchError, SearchRequest,
+    SearchResponse, SkipReason, Visible,
 };
 use aeterna_index::{
     ContentId, ContentReader, ContentSource, FileEntry, FileKind, Maintenance, NoProgress,
@@ -142,7 +143,7 @@ pub fn index(
 ) {
     let entries = files.iter().map(|(path, bytes)| file(path, source.put(bytes))).collect();
     let update = replace(repository, "c0ffee", entries);
-    set.shard_of(repository.id).apply(&update, source, &NoProgress).unwrap();
+    set.shard_of(repository.id).unwrap().apply(&update, source, &NoProgress).unwrap();
 }
 
 /// Maintains until nothing is due; how many steps of each kind there were.
@@ -168,8 +169,11 @@ pub fn request(query: &str) -> SearchRequest {
         context_lines: 0,
         chunks: true,
         facets: false,
+        facet_values: FACET_VALUES,
         require_complete: false,
         explain: false,
+        shards: None,
+        share: 1,
         cursor: None,
         cancel: Cancel::default(),
         limits: Limits { deadline: Duration::from_secs(300), ..Limits::default() },
@@ -194,8 +198,8 @@ impl Output for Sent {
         write!(into, "{found:?}").unwrap();
     }
 
-    fn send(&self, written: Vec<Vec<u8>>) -> ControlFlow<()> {
-        self.0.lock().unwrap().extend(written);
+    fn send(&self, ranked: Vec<Ranked>) -> ControlFlow<()> {
+        self.0.lock().unwrap().extend(ranked.into_iter().flat_map(|ranked| ranked.results));
         ControlFlow::Continue(())
     }
 }

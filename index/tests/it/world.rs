@@ -118,7 +118,7 @@ impl World {
             let revisions = repo.branches.iter().map(|(name, branch)| replace_with(name, branch));
             let update =
                 RepositoryUpdate { repository: repo.info.clone(), revisions: revisions.collect() };
-            set.shard_of(repo.info.id).apply(&update, &self.source, &NoProgress).unwrap();
+            set.shard_of(repo.info.id).unwrap().apply(&update, &self.source, &NoProgress).unwrap();
         }
     }
 }

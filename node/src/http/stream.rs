@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aeterna_index::search::{Match, Output, Progress};
+use aeterna_index::search::{Match, Output, Progress, Ranked};
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
@@ -46,10 +46,9 @@ pub async fn stream(
     // An answer that may yet be refused has not begun.
     let events = Events { sender, begun: AtomicBool::new(!request.require_complete) };
     let search = start(&state, request, move |state, request| {
-        let response = search(state, request, Some(&events))?;
-        let shards = state.manager.index().shards().len() as u64;
+        let response = search(state, request, &events)?;
         // A client that is gone reads no end.
-        let _ = events.end(SearchAnswer::new(response, shards));
+        let _ = events.end(SearchAnswer::new(response, u64::from(state.manager.index().count())));
         Ok(())
     })?;
     Ok(Sse::new(parts.parts(search).await?).keep_alive(KeepAlive::default()))
@@ -92,7 +91,8 @@ impl Output for Events {
         write_result(&found, into);
     }
 
-    fn send(&self, results: Vec<Vec<u8>>) -> ControlFlow<()> {
+    fn send(&self, ranked: Vec<Ranked>) -> ControlFlow<()> {
+        let results: Vec<Vec<u8>> = ranked.into_iter().flat_map(|one| one.results).collect();
         for batch in results.chunks(BATCH) {
             let list = [&b"["[..], &batch.join(&b','), b"]"].concat();
             self.event("matches", String::from_utf8_lossy(&list))?;

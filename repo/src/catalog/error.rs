@@ -30,6 +30,31 @@ pub enum CatalogError {
         /// What it holds.
         value: String,
     },
+    /// The shard of what was to be changed is owned under another epoch.
+    #[error(
+        "shard {shard} is no longer owned under epoch {epoch}: nothing was changed; ask its owner"
+    )]
+    Fenced {
+        /// The shard.
+        shard: u32,
+        /// The epoch that the change was made under.
+        epoch: u64,
+    },
+    /// The catalog is that of another cluster, or of one with another number of shards.
+    #[error(
+        "the catalog belongs to the cluster {theirs} with {number} shards, not to {cluster} with \
+         {shards}; give this cluster a database of its own, or the number of shards that it was made with"
+    )]
+    OtherCluster {
+        /// The cluster whose it is.
+        theirs: uuid::Uuid,
+        /// Its shards.
+        number: u32,
+        /// The cluster that wanted it.
+        cluster: uuid::Uuid,
+        /// Its shards.
+        shards: u32,
+    },
     /// A state may not follow the one that is there.
     #[error("a repository that is {from} cannot become {to}")]
     Transition {
@@ -44,6 +69,11 @@ impl CatalogError {
     /// Wraps an error of the driver with what was tried.
     pub(crate) fn database(action: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Database { action, source }
+    }
+
+    /// Whether another node owns the shard now.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Fenced { .. })
     }
 
     /// Whether the disk of the database is full.

@@ -3,7 +3,7 @@
 use aeterna_index::RepositoryId;
 
 use super::rows::unreadable;
-use super::{Catalog, CatalogError, now, on, time_of};
+use super::{Catalog, CatalogError, in_transaction, now, on, time_of};
 use crate::repository::{Event, EventKind};
 
 /// Bytes of a message that are kept.
@@ -22,7 +22,7 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let failed = || CatalogError::database("recording an event");
         let message: String = message.chars().take(MAX_MESSAGE).collect();
-        on!(self, pool => {
+        in_transaction!(self, "recording an event", tx => {
             // A repository that is gone has no history: nothing is inserted for it.
             sqlx::query(
                 "INSERT INTO codesearch_events (repository_id, at, kind, message) \
@@ -32,7 +32,7 @@ impl Catalog {
             .bind(now())
             .bind(kind.as_str())
             .bind(&message)
-            .execute(pool)
+            .execute(&mut *tx)
             .await
             .map_err(failed())?;
             sqlx::query(
@@ -42,7 +42,7 @@ impl Catalog {
             )
             .bind(id.0)
             .bind(i64::from(self.max_events))
-            .execute(pool)
+            .execute(&mut *tx)
             .await
             .map_err(failed())?;
         });

@@ -4,7 +4,7 @@ use aeterna_index::RepositoryId;
 use uuid::Uuid;
 
 use super::rows::unreadable;
-use super::{Catalog, CatalogError, now, on};
+use super::{Catalog, CatalogError, in_transaction, now, on};
 
 /// What is to be done with a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,7 +70,7 @@ impl Catalog {
     /// # Errors
     /// When the database fails.
     pub async fn request_job(&self, id: RepositoryId, kind: JobKind) -> Result<(), CatalogError> {
-        on!(self, pool => sqlx::query(
+        in_transaction!(self, "asking for a job", tx => sqlx::query(
             "INSERT INTO codesearch_jobs \
              (repository_id, kind, request, requested_at, attempts, next_attempt_at) \
              VALUES ($1, $2, 1, $3, 0, $3) \
@@ -86,10 +86,11 @@ impl Catalog {
         .bind(id.0)
         .bind(kind.as_str())
         .bind(now())
-        .execute(pool)
+        .execute(&mut *tx)
         .await
-        .map(drop))
-        .map_err(CatalogError::database("asking for a job"))
+        .map(drop)
+        .map_err(CatalogError::database("asking for a job"))?);
+        Ok(())
     }
 
     /// The jobs that are planned, the next first.
@@ -134,7 +135,7 @@ impl Catalog {
         next_attempt_at: Option<i64>,
     ) -> Result<(), CatalogError> {
         let (code, message) = error;
-        on!(self, pool => sqlx::query(
+        in_transaction!(self, "recording a failure", tx => sqlx::query(
             "UPDATE codesearch_jobs SET attempts = $3, last_error = $4, last_error_code = $5, \
              next_attempt_at = $6 WHERE repository_id = $1 AND request = $2",
         )
@@ -144,13 +145,15 @@ impl Catalog {
         .bind(message)
         .bind(code)
         .bind(next_attempt_at)
-        .execute(pool)
+        .execute(&mut *tx)
         .await
-        .map(drop))
-        .map_err(CatalogError::database("recording a failure"))
+        .map(drop)
+        .map_err(CatalogError::database("recording a failure"))?);
+        Ok(())
     }
 
-    /// Repositories without a planned job that nothing happened to since `before`.
+    /// Repositories without a planned job that nothing happened to since `before`; those of one
+    /// shard when the catalog is fenced.
     ///
     /// # Errors
     /// When the database fails.
@@ -159,9 +162,10 @@ impl Catalog {
             "SELECT r.id FROM codesearch_repositories r \
              LEFT JOIN codesearch_jobs j ON j.repository_id = r.id \
              WHERE r.removed_at IS NULL AND r.state IN ('ready', 'error') AND r.updated_at < $1 \
-             AND j.next_attempt_at IS NULL LIMIT 1000",
+             AND j.next_attempt_at IS NULL AND ($2 < 0 OR r.shard = $2) LIMIT 1000",
         )
         .bind(before)
+        .bind(self.fence.map_or(-1, |fence| i64::from(fence.shard)))
         .fetch_all(pool)
         .await);
         let rows = rows.map_err(CatalogError::database("listing overdue repositories"))?;

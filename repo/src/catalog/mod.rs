@@ -8,7 +8,10 @@ mod events;
 mod jobs;
 mod repositories;
 mod rows;
+mod shards;
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,6 +26,7 @@ pub use error::CatalogError;
 pub use jobs::{Job, JobKind};
 pub use repositories::{FetchedFacts, IndexedFacts, Inserted, NewRepository};
 pub use rows::Record;
+pub use shards::Fence;
 
 use crate::config::DatabaseUrl;
 
@@ -42,20 +46,23 @@ macro_rules! on {
     };
 }
 
-/// Runs a block in a transaction. SQLite's takes the write lock at its start, as one that reads
-/// first could be refused it later.
+/// Runs a block in a transaction, which fails at its start when the catalog is fenced and the shard
+/// is owned under another epoch. SQLite's takes the write lock at its start, as one that reads first
+/// could be refused it later.
 macro_rules! in_transaction {
     ($catalog:expr, $action:literal, $tx:ident => $body:expr) => {
         match &$catalog.pool {
             $crate::catalog::Pool::Sqlite(pool) => {
                 let begun = pool.begin_with("BEGIN IMMEDIATE").await;
                 let mut $tx = begun.map_err(CatalogError::database($action))?;
+                $crate::catalog::check_fence!($catalog, $tx);
                 let value = $body;
                 $tx.commit().await.map_err(CatalogError::database($action))?;
                 value
             }
             $crate::catalog::Pool::Postgres(pool) => {
                 let mut $tx = pool.begin().await.map_err(CatalogError::database($action))?;
+                $crate::catalog::check_fence!($catalog, $tx);
                 let value = $body;
                 $tx.commit().await.map_err(CatalogError::database($action))?;
                 value
@@ -64,7 +71,27 @@ macro_rules! in_transaction {
     };
 }
 
-pub(crate) use {in_transaction, on};
+/// Fails unless the shard is still owned under the epoch. The row stays locked until the transaction
+/// ends, so the epoch is not raised in between.
+macro_rules! check_fence {
+    ($catalog:expr, $tx:ident) => {
+        if let Some(fence) = $catalog.fence {
+            let held = sqlx::query(
+                "UPDATE codesearch_shard_epochs SET epoch = epoch WHERE shard = $1 AND epoch = $2",
+            )
+            .bind(i64::from(fence.shard))
+            .bind(fence.epoch_number())
+            .execute(&mut *$tx)
+            .await
+            .map_err(CatalogError::database("checking a shard's epoch"))?;
+            if held.rows_affected() == 0 {
+                return Err(CatalogError::Fenced { shard: fence.shard, epoch: fence.epoch });
+            }
+        }
+    };
+}
+
+pub(crate) use {check_fence, in_transaction, on};
 
 #[derive(Clone, Debug)]
 enum Pool {
@@ -77,6 +104,8 @@ enum Pool {
 pub struct Catalog {
     pool: Pool,
     max_events: u32,
+    /// What changes are made under.
+    fence: Option<Fence>,
 }
 
 impl Catalog {
@@ -92,6 +121,11 @@ impl Catalog {
         let failed = CatalogError::database("opening the database");
         let pool = match url.kind() {
             "sqlite" => {
+                // Several nodes may open a new one at the same time.
+                let _alone = match url.sqlite_path() {
+                    Some(path) => Some(lock_migrations(path).await?),
+                    None => None,
+                };
                 let options = SqliteConnectOptions::from_str(url.expose()).map_err(failed)?;
                 Self::open_sqlite(options, connections).await?
             }
@@ -105,7 +139,7 @@ impl Catalog {
                 return Err(CatalogError::UnknownDatabase { scheme });
             }
         };
-        Ok(Self { pool, max_events })
+        Ok(Self { pool, max_events, fence: None })
     }
 
     async fn open_sqlite(
@@ -156,6 +190,18 @@ impl Catalog {
     pub async fn close(&self) {
         on!(self, pool => pool.close().await);
     }
+}
+
+/// Waits until no other process brings the tables of a SQLite file up to date.
+async fn lock_migrations(path: PathBuf) -> Result<File, CatalogError> {
+    let mut name = path.into_os_string();
+    name.push(".lock");
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = File::create(name)?;
+        file.lock().map(|()| file)
+    });
+    let locked = locked.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    locked.map_err(|error| CatalogError::database("locking the database")(sqlx::Error::Io(error)))
 }
 
 /// Now, as the catalog keeps it.

@@ -69,10 +69,10 @@ impl Catalog {
     pub async fn insert(&self, new: &NewRepository) -> Result<Inserted, CatalogError> {
         let branches = serde_json::to_string(&new.branches).unwrap_or_else(|_| "[]".to_owned());
         let at = now();
-        let done = on!(self, pool => sqlx::query(
+        let inserted = in_transaction!(self, "adding a repository", tx => sqlx::query(
             "INSERT INTO codesearch_repositories \
-             (id, tenant, name, url, url_key, branches, state, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT DO NOTHING",
+             (id, tenant, name, url, url_key, branches, state, created_at, updated_at, shard) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) ON CONFLICT DO NOTHING",
         )
         .bind(new.id.0)
         .bind(&new.tenant)
@@ -82,10 +82,12 @@ impl Catalog {
         .bind(&branches)
         .bind(new.state.as_str())
         .bind(at)
-        .execute(pool)
+        .bind(self.fence.map(|fence| i64::from(fence.shard)))
+        .execute(&mut *tx)
         .await
-        .map(|done| done.rows_affected()));
-        let inserted = done.map_err(CatalogError::database("adding a repository"))? == 1;
+        .map_err(CatalogError::database("adding a repository"))?
+        .rows_affected()
+            == 1);
         if inserted {
             if let Some(record) = self.record(new.id).await? {
                 return Ok(Inserted::New(record));
@@ -213,7 +215,7 @@ impl Catalog {
         self.all_with_revisions(rows).await
     }
 
-    async fn all_with_revisions(
+    pub(crate) async fn all_with_revisions(
         &self,
         rows: Vec<RepositoryRow>,
     ) -> Result<Vec<Record>, CatalogError> {
@@ -288,7 +290,7 @@ impl Catalog {
         id: RepositoryId,
         facts: &FetchedFacts,
     ) -> Result<(), CatalogError> {
-        on!(self, pool => sqlx::query(
+        in_transaction!(self, "recording a fetch", tx => sqlx::query(
             "UPDATE codesearch_repositories \
              SET default_branch = $2, size_bytes = $3, license = $4, updated_at = $5 WHERE id = $1",
         )
@@ -297,10 +299,11 @@ impl Catalog {
         .bind(i64::try_from(facts.size_bytes).unwrap_or(i64::MAX))
         .bind(&facts.license)
         .bind(now())
-        .execute(pool)
+        .execute(&mut *tx)
         .await
-        .map(drop))
-        .map_err(CatalogError::database("recording a fetch"))
+        .map(drop)
+        .map_err(CatalogError::database("recording a fetch"))?);
+        Ok(())
     }
 
     /// Keeps what the index now holds, and that the job is done if nothing was asked for since
@@ -360,16 +363,17 @@ impl Catalog {
     /// # Errors
     /// When the database fails.
     pub async fn mark_removed(&self, id: RepositoryId) -> Result<(), CatalogError> {
-        on!(self, pool => sqlx::query(
+        in_transaction!(self, "removing a repository", tx => sqlx::query(
             "UPDATE codesearch_repositories SET removed_at = $2, updated_at = $2 \
              WHERE id = $1 AND removed_at IS NULL",
         )
         .bind(id.0)
         .bind(now())
-        .execute(pool)
+        .execute(&mut *tx)
         .await
-        .map(drop))
-        .map_err(CatalogError::database("removing a repository"))
+        .map(drop)
+        .map_err(CatalogError::database("removing a repository"))?);
+        Ok(())
     }
 
     /// Forgets a repository with all that is known of it.
@@ -377,12 +381,13 @@ impl Catalog {
     /// # Errors
     /// When the database fails.
     pub async fn delete(&self, id: RepositoryId) -> Result<(), CatalogError> {
-        on!(self, pool => sqlx::query("DELETE FROM codesearch_repositories WHERE id = $1")
+        in_transaction!(self, "deleting a repository", tx => sqlx::query("DELETE FROM codesearch_repositories WHERE id = $1")
             .bind(id.0)
-            .execute(pool)
+            .execute(&mut *tx)
             .await
-            .map(drop))
-        .map_err(CatalogError::database("deleting a repository"))
+            .map(drop)
+            .map_err(CatalogError::database("deleting a repository"))?);
+        Ok(())
     }
 }
 

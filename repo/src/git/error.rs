@@ -115,6 +115,14 @@ pub enum GitError {
         /// The reason.
         detail: String,
     },
+    /// A bundle could not be made or read.
+    #[error("git cannot make or read the bundle {path}: {detail}")]
+    Bundle {
+        /// The bundle, or the mirror that it is of.
+        path: PathBuf,
+        /// What git said.
+        detail: String,
+    },
     /// An object cannot be read.
     #[error("object {id} cannot be read: {detail}")]
     Object {
@@ -152,6 +160,7 @@ impl GitError {
             Self::Cancelled => "cancelled",
             Self::Io { .. } if self.is_disk_full() => "disk-full",
             Self::Fetch { .. } => "fetch-failed",
+            Self::Bundle { .. } => "bundle-failed",
             Self::Mirror { .. } | Self::Object { .. } | Self::Io { .. } => "mirror-failed",
         }
     }
@@ -178,6 +187,7 @@ impl GitError {
             | Self::Cancelled
             | Self::Fetch { .. }
             | Self::Mirror { .. }
+            | Self::Bundle { .. }
             | Self::Object { .. }
             | Self::Io { .. } => false,
         }

@@ -73,6 +73,12 @@ pub struct Fetched {
 }
 
 impl Fetched {
+    /// A mirror as it is, without anything fetched.
+    pub(crate) fn of_mirror(mirror: Mirror) -> Result<Self, GitError> {
+        let refs = mirror.refs()?;
+        Ok(Self { mirror, refs, notices: Vec::new(), source: None })
+    }
+
     /// Removes from the mirror what its source has repacked. To be called once nothing needs the
     /// old objects, not even to compare with; remotes that are not local leave nothing behind.
     ///

@@ -42,6 +42,36 @@ impl Mirror {
         Ok(mirror)
     }
 
+    /// Makes a mirror in a folder that does not exist, still without objects, in the format of the
+    /// one that some small files are of; gives the refs that it is to have with them.
+    pub(crate) fn create_like(path: &Path, small: &Path) -> Result<(Self, RefSnapshot), GitError> {
+        let read = |name: &str| {
+            let path = small.join(name);
+            fs::read(&path).map_err(GitError::io("cannot read", path))
+        };
+        // Of its configuration nothing but the object format is believed.
+        let is_sha256 = read("config")?.windows(6).any(|word| word == b"sha256");
+        let hash = if is_sha256 { HashKind::Sha256 } else { HashKind::Sha1 };
+        let mirror = Self::create(path, hash)?;
+        if small.join("shallow").exists() {
+            write_durably(&path.join("shallow"), &read("shallow")?)?;
+        }
+        Ok((mirror, RefSnapshot::parse(&read("packed-refs")?, &read("HEAD")?)))
+    }
+
+    /// Makes its objects durable, whoever wrote them.
+    pub(crate) fn sync(&self) -> Result<(), GitError> {
+        let folder = self.objects_path().join("pack");
+        for entry in fs::read_dir(&folder).map_err(GitError::io("cannot list", &folder))? {
+            let path = entry.map_err(GitError::io("cannot list", &folder))?.path();
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(GitError::io("cannot sync", path))?;
+        }
+        sync_folder(&folder)?;
+        sync_folder(&self.path)
+    }
+
     /// The mirror in a folder; `None` where there is none.
     ///
     /// # Errors

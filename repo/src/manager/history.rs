@@ -58,7 +58,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// What was found, in a sentence; `None` when there was nothing to do.
     fn run(&self) -> Result<Option<String>, ManagerError> {
-        let shard = self.inner.index.shard_of(self.id);
+        let Ok(shard) = self.inner.index.shard_of(self.id) else { return Ok(None) };
         let Some(commits) = shard.revisions(self.id).filter(|_| shard.history_pending(self.id))
         else {
             return Ok(None);
@@ -82,7 +82,8 @@ impl Reading<'_> {
     }
 
     fn stop(&self) -> bool {
-        self.inner.stopping() || self.inner.index.shard_of(self.id).revisions(self.id).is_none()
+        let shard = self.inner.index.shard_of(self.id);
+        self.inner.stopping() || !shard.is_ok_and(|shard| shard.revisions(self.id).is_some())
     }
 
     /// Every file of some commits, once.

@@ -68,13 +68,13 @@ impl Indexing<'_> {
 
     fn attempt(&self, whole: bool) -> Result<Outcome, ManagerError> {
         let id = self.record.repository.id;
-        let shard = self.inner.index.shard_of(id);
+        let shard = self.inner.index.shard_of(id)?;
         let held = shard.revisions(id).unwrap_or_default();
         let git = &self.inner.config.git;
         let objects = self.fetched.mirror.objects(git.delta_cache_bytes)?;
         let mut batch = Batch {
             indexing: self,
-            shard,
+            shard: &shard,
             objects: &objects,
             changes: Vec::new(),
             entries: 0,

@@ -1,16 +1,18 @@
 //! What the manager's parts share.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use aeterna_index::search::Visible;
-use aeterna_index::{RepositoryId, ShardSet};
+use aeterna_index::{RepositoryId, Shard, ShardSet};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
+use super::cluster::Cluster;
+use super::mirrors::MirrorWork;
 use super::types::Pause;
 use crate::ManagerError;
 use crate::catalog::{Catalog, Job, JobKind, Record};
@@ -55,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) config: ManagerConfig,
     pub(crate) catalog: Catalog,
     pub(crate) index: Arc<ShardSet>,
+    /// The shards that are held; `None` when all are, for ever.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) running: Mutex<HashMap<RepositoryId, Running>>,
     watchers: Mutex<HashMap<RepositoryId, watch::Sender<Repository>>>,
     visible: RwLock<HashMap<String, Arc<HashSet<RepositoryId>>>>,
@@ -63,12 +67,18 @@ pub(crate) struct Inner {
     pub(crate) stopping: AtomicBool,
     /// Wakes the scheduler.
     pub(crate) wake: Notify,
+    /// Told of the end of each job.
+    ended: Notify,
     /// Wakes the maintenance thread.
     pub(crate) maintain: Signal,
     /// Repositories whose last changes are to be read.
     pub(crate) history_pending: Mutex<BTreeSet<RepositoryId>>,
     /// Wakes the thread that reads them.
     pub(crate) history: Signal,
+    /// What is to be done with mirrors in a cluster.
+    pub(crate) mirrors_pending: Mutex<BTreeMap<RepositoryId, MirrorWork>>,
+    /// Wakes the thread that does it.
+    pub(crate) mirrors: Signal,
     /// Repositories whose symbols are not searchable yet.
     pub(crate) symbols_pending: Mutex<HashSet<RepositoryId>>,
 }
@@ -79,10 +89,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Inner {
     pub(crate) fn new(config: ManagerConfig, catalog: Catalog, index: Arc<ShardSet>) -> Self {
+        let cluster = config.cluster.clone().map(|config| Arc::new(Cluster::new(config)));
         Self {
             config,
             catalog,
             index,
+            cluster,
             running: Mutex::default(),
             watchers: Mutex::default(),
             visible: RwLock::default(),
@@ -90,9 +102,12 @@ impl Inner {
             failed_tasks: Mutex::default(),
             stopping: AtomicBool::new(false),
             wake: Notify::new(),
+            ended: Notify::new(),
             maintain: Signal::default(),
             history_pending: Mutex::default(),
             history: Signal::default(),
+            mirrors_pending: Mutex::default(),
+            mirrors: Signal::default(),
             symbols_pending: Mutex::default(),
         }
     }
@@ -110,11 +125,15 @@ impl Inner {
         self.wake.notify_one();
         self.maintain.raise();
         self.history.raise();
+        self.mirrors.raise();
+        if let Some(cluster) = &self.cluster {
+            cluster.upload.notify_one();
+        }
     }
 
     /// Has the last changes of a repository's files read, where some are not known.
     pub(crate) fn read_history(&self, id: RepositoryId) {
-        if self.index.shard_of(id).history_pending(id) {
+        if self.index.shard_of(id).is_ok_and(|shard| shard.history_pending(id)) {
             lock(&self.history_pending).insert(id);
             self.history.raise();
         }
@@ -139,12 +158,36 @@ impl Inner {
     pub(crate) fn end(&self, id: RepositoryId) {
         lock(&self.running).remove(&id);
         self.wake.notify_one();
+        self.ended.notify_waiters();
+        if let Some(cluster) = &self.cluster {
+            cluster.upload.notify_one();
+        }
     }
 
     /// Makes the running job of a repository stop, if there is one.
     pub(crate) fn cancel(&self, id: RepositoryId) {
         if let Some(running) = lock(&self.running).get(&id) {
             running.cancel.store(true, Ordering::Release);
+        }
+    }
+
+    /// Makes the running jobs of a shard's repositories stop; returns how many there are.
+    pub(crate) fn cancel_shard(&self, shard: u32) -> usize {
+        let running = lock(&self.running);
+        let jobs = running.iter().filter(|(id, _)| self.index.number_of(**id) == shard);
+        jobs.map(|(_, running)| running.cancel.store(true, Ordering::Release)).count()
+    }
+
+    /// Stops the jobs of a shard's repositories and waits for their end. No more may start.
+    pub(crate) async fn stop_jobs(&self, shard: u32) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.cancel_shard(shard) == 0 {
+                return;
+            }
+            ended.await;
         }
     }
 
@@ -182,13 +225,18 @@ impl Inner {
             .find(|(_, job)| job.repository == id)
             .and_then(|(position, _)| u32::try_from(position).ok());
         drop(running);
-        let shard = self.index.shard_of(id);
         let readiness = |pending: bool| match repository.indexed_at {
             Some(_) if !pending => Readiness::Ready,
             _ => Readiness::Pending,
         };
-        repository.symbols = readiness(shard.symbols_pending(id));
-        repository.last_changes = readiness(shard.history_pending(id));
+        // What another node indexes, that node knows: here it counts as done.
+        let shard = self.index.shard_of(id).ok();
+        let pending = |look: fn(&Shard, RepositoryId) -> bool| {
+            shard.as_ref().is_some_and(|shard| look(shard, id))
+        };
+        repository.symbols = readiness(pending(Shard::symbols_pending));
+        repository.last_changes = readiness(pending(Shard::history_pending));
+        repository.shard = self.index.number_of(id);
         repository
     }
 
@@ -227,14 +275,18 @@ impl Inner {
     }
 
     pub(crate) async fn set_state(&self, id: RepositoryId, to: State) -> Result<(), ManagerError> {
-        self.catalog.set_state(id, to).await?;
+        self.catalog_of(id)?.set_state(id, to).await?;
         self.publish(id).await
     }
 
     /// Records an event. That one is lost must not stop the work: it is in the log too.
     pub(crate) async fn event(&self, id: RepositoryId, kind: EventKind, message: &str) {
         tracing::info!(repository = %id, event = kind.as_str(), "{message}");
-        if let Err(error) = self.catalog.add_event(id, kind, message).await {
+        let recorded = match self.catalog_of(id) {
+            Ok(catalog) => catalog.add_event(id, kind, message).await.map_err(ManagerError::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
             tracing::warn!(repository = %id, %error, "an event could not be recorded");
         }
     }
@@ -244,7 +296,7 @@ impl Inner {
         id: RepositoryId,
         kind: JobKind,
     ) -> Result<(), ManagerError> {
-        self.catalog.request_job(id, kind).await?;
+        self.catalog_of(id)?.request_job(id, kind).await?;
         self.publish(id).await?;
         self.wake.notify_one();
         Ok(())
@@ -265,6 +317,20 @@ impl Inner {
         self.change_visible(tenant, |ids| {
             ids.remove(&id);
         });
+    }
+
+    /// Hides every repository of a shard, and forgets what was still to be done with them.
+    pub(crate) fn hide_shard(&self, shard: u32) {
+        let other = |id: &RepositoryId| self.index.number_of(*id) != shard;
+        let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
+        for ids in visible.values_mut() {
+            Arc::make_mut(ids).retain(other);
+        }
+        drop(visible);
+        lock(&self.symbols_pending).retain(other);
+        lock(&self.history_pending).retain(other);
+        lock(&self.mirrors_pending).retain(|id, _| other(id));
+        lock(&self.watchers).retain(|id, _| other(id));
     }
 
     fn change_visible(&self, tenant: &str, change: impl FnOnce(&mut HashSet<RepositoryId>)) {

@@ -9,9 +9,10 @@ use aeterna_index::{Applied, RepositoryId};
 use super::blocking;
 use super::indexing::{self, Indexing};
 use super::inner::{Inner, lock};
+use super::mirrors::{MirrorWork, Mirrors};
 use crate::ManagerError;
 use crate::catalog::{FetchedFacts, IndexedFacts, Job, JobKind, Record, now};
-use crate::git::{self, FetchContext, Fetched, MirrorPlace, RemoteUrl};
+use crate::git::{self, FetchContext, Fetched, Mirror, MirrorPlace, RemoteUrl};
 use crate::repository::{EventKind, State};
 
 /// Wait after a failure could not even be recorded: the job is still due then.
@@ -27,6 +28,14 @@ pub(crate) async fn run(inner: Arc<Inner>, job: Job, cancel: Arc<AtomicBool>) {
     let recorded = match result {
         Ok(()) => inner.publish(id).await,
         Err(error) => failed(&inner, &job, &cancel, error).await,
+    };
+    let recorded = match recorded {
+        // The job is the new owner's.
+        Err(error) if error.is_fenced() => {
+            inner.fenced(inner.index.number_of(id), &error);
+            Ok(())
+        }
+        recorded => recorded,
     };
     if let Err(error) = recorded {
         tracing::error!(repository = %id, %error, "the end of a job could not be recorded");
@@ -47,32 +56,98 @@ async fn index(
     let Some(record) = inner.catalog.record(id).await? else { return Ok(()) };
     if record.removed {
         // A removal that was cut off right after it was decided.
-        return Ok(inner.catalog.request_job(id, JobKind::Remove).await?);
+        return Ok(inner.catalog_of(id)?.request_job(id, JobKind::Remove).await?);
     }
     inner.set_state(id, State::Cloning).await?;
-    let url = RemoteUrl::parse(&record.repository.url, &inner.config.git)?;
-    let fetched = Arc::new(fetch(inner, &record, url, job.kind, cancel).await?);
+    restore_mirror(inner, id, cancel).await?;
+    let fetched = match fetch(inner, &record, job.kind, cancel).await {
+        Ok(fetched) => Arc::new(fetched),
+        Err(error) => {
+            index_mirror(inner, id, cancel).await?;
+            return Err(error);
+        }
+    };
     crate::failpoint!("job-fetched");
     record_fetch(inner, id, &fetched).await?;
+    index_fetched(inner, job, &fetched, cancel).await?;
+    // The old commits were needed to compare with; now nothing reads what the source repacked.
+    if let Err(error) = blocking::run("prune", move || Ok(fetched.prune()?)).await {
+        tracing::warn!(repository = %id, %error, "old packs of a mirror stay");
+    }
+    inner.work_on_mirror(id, MirrorWork::Upload);
+    Ok(())
+}
+
+/// In a cluster, brings back a mirror that is not here: fetching then brings what is new alone.
+async fn restore_mirror(
+    inner: &Arc<Inner>,
+    id: RepositoryId,
+    cancel: &Arc<AtomicBool>,
+) -> Result<(), ManagerError> {
+    let Some(cluster) = &inner.cluster else { return Ok(()) };
+    let (cold, inner, cancel) = (cluster.config.cold.clone(), inner.clone(), cancel.clone());
+    let runtime = tokio::runtime::Handle::current();
+    blocking::run("restore-mirror", move || {
+        aeterna_index::yield_to_searches(inner.config.background_nice);
+        let mirrors = Mirrors { inner: &inner, runtime: &runtime, cold: &cold, id };
+        mirrors.restore(&cancel).map(drop)
+    })
+    .await
+}
+
+/// Indexes a mirror as it is when the index has nothing of its repository: better what it was than
+/// nothing, as long as its remote cannot be fetched.
+async fn index_mirror(
+    inner: &Arc<Inner>,
+    id: RepositoryId,
+    cancel: &Arc<AtomicBool>,
+) -> Result<(), ManagerError> {
+    if cancel.load(Ordering::Acquire) || inner.index.shard_of(id)?.revisions(id).is_some() {
+        return Ok(());
+    }
+    let home = inner.mirror_path(id);
+    let fetched = blocking::run("open-mirror", move || {
+        let mirror = Mirror::open(&home)?;
+        Ok(mirror.map(Fetched::of_mirror).transpose()?)
+    })
+    .await?;
+    let Some(fetched) = fetched else { return Ok(()) };
+    let message = "its remote cannot be fetched; what was fetched before is indexed meanwhile";
+    inner.event(id, EventKind::Recovered, message).await;
+    // A request that there never is: the job is not done with this.
+    let job = Job {
+        repository: id,
+        kind: JobKind::Reindex,
+        request: -1,
+        attempts: 0,
+        next_attempt_at: None,
+    };
+    index_fetched(inner, &job, &Arc::new(fetched), cancel).await
+}
+
+/// Brings the index up to what was fetched.
+async fn index_fetched(
+    inner: &Arc<Inner>,
+    job: &Job,
+    fetched: &Arc<Fetched>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<(), ManagerError> {
+    let id = job.repository;
     inner.set_state(id, State::Indexing).await?;
     let Some(record) = inner.catalog.record(id).await? else { return Ok(()) };
     let started = Instant::now();
-    let outcome = apply(inner, &record, &fetched, job.kind, cancel).await?;
+    let outcome = apply(inner, &record, fetched, job.kind, cancel).await?;
     inner.config.indexed.tell(started.elapsed());
     crate::failpoint!("job-indexed");
-    if inner.index.shard_of(id).symbols_pending(id) {
+    if inner.index.shard_of(id)?.symbols_pending(id) {
         lock(&inner.symbols_pending).insert(id);
     }
     inner.maintain.raise();
     notices(inner, id, &outcome.notices).await?;
     inner.event(id, EventKind::Indexed, &summary(&outcome)).await;
     let facts = IndexedFacts { revisions: outcome.revisions, document_count: outcome.documents };
-    inner.catalog.set_indexed(id, &facts, job.request).await?;
+    inner.catalog_of(id)?.set_indexed(id, &facts, job.request).await?;
     inner.read_history(id);
-    // The old commits were needed to compare with; now nothing reads what the source repacked.
-    if let Err(error) = blocking::run("prune", move || Ok(fetched.prune()?)).await {
-        tracing::warn!(repository = %id, %error, "old packs of a mirror stay");
-    }
     Ok(())
 }
 
@@ -98,7 +173,7 @@ async fn record_fetch(
         facts.size_bytes
     );
     inner.event(id, EventKind::Fetched, &message).await;
-    Ok(inner.catalog.set_fetched(id, &facts).await?)
+    Ok(inner.catalog_of(id)?.set_fetched(id, &facts).await?)
 }
 
 /// Records notices, each once: most are as true of every sync as of the first.
@@ -116,17 +191,18 @@ async fn notices(inner: &Inner, id: RepositoryId, all: &[String]) -> Result<(), 
 async fn fetch(
     inner: &Arc<Inner>,
     record: &Record,
-    url: RemoteUrl,
     kind: JobKind,
     cancel: &Arc<AtomicBool>,
 ) -> Result<Fetched, ManagerError> {
     let id = record.repository.id;
-    let globs = record.repository.branches.clone();
+    let (globs, url) = (record.repository.branches.clone(), record.repository.url.clone());
     let (inner, cancel) = (inner.clone(), cancel.clone());
     // A first attempt of a new indexing trusts the mirror, a second one does not.
     let anew = kind == JobKind::Reindex && record.repository.attempts > 0;
     blocking::run("fetch", move || {
         aeterna_index::yield_to_searches(inner.config.background_nice);
+        // A local path is looked at on disk.
+        let url = RemoteUrl::parse(&url, &inner.config.git)?;
         let home = inner.mirror_path(id);
         let temporary = inner.config.base_path.join(format!("tmp-{id}"));
         let context = FetchContext {
@@ -182,15 +258,19 @@ async fn remove(inner: &Arc<Inner>, id: RepositoryId) -> Result<(), ManagerError
     let shared = inner.clone();
     blocking::run("remove", move || {
         crate::failpoint!("remove-index");
-        shared.index.shard_of(id).remove_repository(id)?;
+        shared.index.shard_of(id)?.remove_repository(id)?;
         crate::failpoint!("remove-mirror");
         git::remove_folder(&shared.mirror_path(id))?;
         git::remove_folder(&shared.config.base_path.join(format!("tmp-{id}")))?;
         Ok(())
     })
     .await?;
+    if let Some(cluster) = &inner.cluster {
+        // Only its owner may, and once it is gone from there nothing brings it back.
+        cluster.config.cold.remove_mirror(id.0).await?;
+    }
     crate::failpoint!("remove-row");
-    inner.catalog.delete(id).await?;
+    inner.catalog_of(id)?.delete(id).await?;
     lock(&inner.symbols_pending).remove(&id);
     inner.forget_watchers(id);
     inner.maintain.raise();
@@ -205,6 +285,9 @@ async fn failed(
     error: ManagerError,
 ) -> Result<(), ManagerError> {
     let id = job.repository;
+    if error.is_fenced() {
+        return Err(error);
+    }
     if cancel.load(Ordering::Acquire) {
         // Stopped on purpose: the job stays due, for the next start or as the removal it became.
         return Ok(());
@@ -223,9 +306,10 @@ async fn failed(
         let wait = wait.or((job.kind == JobKind::Remove).then_some(inner.config.retry.longest));
         (attempts, wait.map(|wait| now() + duration_millis(wait)))
     };
-    inner.catalog.job_failed(job, attempts, (code, &message), next).await?;
+    let catalog = inner.catalog_of(id)?;
+    catalog.job_failed(job, attempts, (code, &message), next).await?;
     if job.kind != JobKind::Remove {
-        inner.catalog.set_state(id, State::Error).await?;
+        catalog.set_state(id, State::Error).await?;
     }
     let kind = if error.is_disk_full() { EventKind::Paused } else { EventKind::Failed };
     let again = next.map(|next| format!("; tried again at {}", rfc3339(next)));

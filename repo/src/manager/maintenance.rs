@@ -55,8 +55,10 @@ fn sweep(inner: &Arc<Inner>, runtime: &Handle) -> Result<(), ManagerError> {
             if inner.stopping() || inner.paused().is_some() {
                 return Ok(());
             }
-            match shard.maintain(&|| inner.stopping())? {
-                Maintenance::Idle => {}
+            match shard.maintain(&|| inner.stopping()) {
+                // It was let go of meanwhile.
+                Err(IndexError::Closed { .. }) | Ok(Maintenance::Idle) => {}
+                Err(error) => return Err(error.into()),
                 _ => {
                     busy = true;
                     symbols_ready(inner, runtime)?;
@@ -84,7 +86,7 @@ fn failed(inner: &Inner, error: &ManagerError) {
 fn symbols_ready(inner: &Arc<Inner>, runtime: &Handle) -> Result<(), ManagerError> {
     let pending: Vec<_> = lock(&inner.symbols_pending).iter().copied().collect();
     for id in pending {
-        if inner.index.shard_of(id).symbols_pending(id) {
+        if inner.index.shard_of(id).is_ok_and(|shard| shard.symbols_pending(id)) {
             continue;
         }
         lock(&inner.symbols_pending).remove(&id);
@@ -107,7 +109,8 @@ fn damage(inner: &Arc<Inner>, runtime: &Handle) -> Result<(), ManagerError> {
                  repository is indexed again",
                 damage.detail
             );
-            for id in damage.repositories {
+            // Another node may own it now, which sees the damage itself.
+            for id in damage.repositories.into_iter().filter(|id| inner.runs(*id)) {
                 runtime.block_on(async {
                     inner.event(id, EventKind::Damaged, &message).await;
                     if inner.catalog.record(id).await?.is_some_and(|record| !record.removed) {

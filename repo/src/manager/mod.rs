@@ -5,15 +5,20 @@
 
 mod blocking;
 mod browse;
+mod cluster;
 mod history;
 mod indexing;
 mod inner;
 mod job;
 mod maintenance;
+mod mirrors;
 mod names;
 mod reconcile;
+mod restoring;
 mod scheduler;
+mod shards;
 mod types;
+mod uploads;
 
 use std::fs;
 use std::path::Path;
@@ -27,6 +32,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use cluster::{Activated, HeldShard, ShardSource, ShardState};
 pub use types::{
     AddRepository, Added, FileContent, Health, ListFilter, NotIndexed, Pause, TreeEntry, TreeKind,
 };
@@ -48,7 +54,7 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(20);
 /// The owner of all repositories of a node.
 pub struct RepoManager {
     inner: Arc<Inner>,
-    scheduler: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     /// Threads that work behind everything else.
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
@@ -65,26 +71,27 @@ impl RepoManager {
         if let Some(folder) = config.database.sqlite_folder() {
             create_folder(&folder)?;
         }
-        let (path, shards, options) =
-            (config.index_path.clone(), config.shards, config.index.clone());
         // The index's lock also keeps a second process away from the mirrors.
-        let index =
-            blocking::run("open-index", move || Ok(ShardSet::open(&path, shards, options)?))
-                .await?;
+        let opening = config.clone();
+        let index = blocking::run("open-index", move || open_index(&opening)).await?;
         let catalog =
             Catalog::open(&config.database, config.database_connections, config.max_events).await?;
+        if let Some(cluster) = &config.cluster {
+            let number_of = |id| index.number_of(id);
+            catalog.join_cluster(cluster.cluster, cluster.shards, number_of).await?;
+        }
         let inner = Arc::new(Inner::new(config, catalog, Arc::new(index)));
         reconcile::reconcile(&inner).await?;
         let threads = vec![
             start_thread("maintenance", &inner, maintenance::run)?,
             start_thread("history", &inner, history::run)?,
+            start_thread("mirrors", &inner, mirrors::run)?,
         ];
-        let scheduler = start_scheduler(&inner);
-        Ok(Arc::new(Self {
-            inner,
-            scheduler: Mutex::new(Some(scheduler)),
-            threads: Mutex::new(threads),
-        }))
+        let tasks = vec![
+            start_task("scheduler", &inner, scheduler::run(inner.clone())),
+            start_task("uploads", &inner, uploads::run(inner.clone())),
+        ];
+        Ok(Arc::new(Self { inner, tasks: Mutex::new(tasks), threads: Mutex::new(threads) }))
     }
 
     /// Adds a repository and starts to index it. The same URL again gives the one that exists.
@@ -92,14 +99,29 @@ impl RepoManager {
     /// # Errors
     /// When the URL, name or globs are not usable, or the given name belongs to another URL.
     pub async fn add(&self, add: AddRepository) -> Result<Added, ManagerError> {
+        self.add_as(RepositoryId(Uuid::now_v7()), add).await
+    }
+
+    /// [`RepoManager::add`] with the identity that it gets if it is new: in a cluster that says
+    /// which shard it belongs to, and so which node has to be asked.
+    ///
+    /// # Errors
+    /// As [`RepoManager::add`], and when the shard is not held here ([`ManagerError::not_held`]).
+    pub async fn add_as(
+        &self,
+        id: RepositoryId,
+        add: AddRepository,
+    ) -> Result<Added, ManagerError> {
         self.check_running()?;
+        self.inner.check_held(id)?;
+        let catalog = self.inner.catalog_of(id)?;
         check_globs(&add.branches)?;
         if let Some(name) = &add.name {
             check_name(name)?;
         }
         let url = self.parse_url(&add.url).await?;
         let mut new = NewRepository {
-            id: RepositoryId(Uuid::now_v7()),
+            id,
             tenant: add.tenant,
             name: add.name.clone().unwrap_or_else(|| url.default_name()),
             url: url.to_string(),
@@ -109,7 +131,7 @@ impl RepoManager {
         };
         let wanted = new.name.clone();
         for number in 2..=NAME_TRIES {
-            match self.inner.catalog.insert(&new).await? {
+            match catalog.insert(&new).await? {
                 Inserted::New(record) => return self.added(record).await,
                 Inserted::SameUrl(record) => {
                     check_branches(&record.repository, &new.branches)?;
@@ -217,6 +239,7 @@ impl RepoManager {
         message: &str,
     ) -> Result<(), ManagerError> {
         self.check_running()?;
+        self.inner.check_held(id)?;
         self.existing(id).await?;
         self.inner.event(id, EventKind::Queued, message).await;
         self.inner.request(id, kind).await
@@ -229,8 +252,9 @@ impl RepoManager {
     /// [`ManagerError::NotFound`], or when the catalog fails.
     pub async fn remove(&self, id: RepositoryId) -> Result<(), ManagerError> {
         self.check_running()?;
+        self.inner.check_held(id)?;
         let record = self.existing(id).await?;
-        self.inner.catalog.mark_removed(id).await?;
+        self.inner.catalog_of(id)?.mark_removed(id).await?;
         self.inner.hide(&record.repository.tenant, id);
         self.inner.cancel(id);
         crate::failpoint!("remove-job");
@@ -259,7 +283,7 @@ impl RepoManager {
         self.existing(id).await?;
         let index = self.inner.index.clone();
         blocking::run("not-indexed", move || {
-            let files = index.shard_of(id).omitted(id, after.as_deref(), limit)?;
+            let files = index.shard_of(id)?.omitted(id, after.as_deref(), limit)?;
             let files = files.into_iter().map(|file| NotIndexed {
                 path: file.path,
                 reason: file.reason,
@@ -281,6 +305,7 @@ impl RepoManager {
         revision: Option<&str>,
         path: &[u8],
     ) -> Result<FileContent, ManagerError> {
+        self.inner.check_held(id)?;
         let repository = self.existing(id).await?.repository;
         let reading = Reading::new(&self.inner, repository, revision, path)?;
         blocking::run("file", move || reading.file()).await
@@ -297,6 +322,7 @@ impl RepoManager {
         revision: Option<&str>,
         path: &[u8],
     ) -> Result<Vec<TreeEntry>, ManagerError> {
+        self.inner.check_held(id)?;
         let repository = self.existing(id).await?.repository;
         let reading = Reading::new(&self.inner, repository, revision, path)?;
         blocking::run("tree", move || reading.tree()).await
@@ -310,6 +336,7 @@ impl RepoManager {
         &self,
         id: RepositoryId,
     ) -> Result<watch::Receiver<Repository>, ManagerError> {
+        self.inner.check_held(id)?;
         let record = self.existing(id).await?;
         let repository = self.complete(record).await?;
         let receiver = self.inner.watch(repository);
@@ -348,13 +375,13 @@ impl RepoManager {
     /// Stops all work, which continues at the next start, and closes the catalog.
     pub async fn shutdown(&self) {
         self.inner.stop();
-        let scheduler = lock(&self.scheduler).take();
+        let tasks = std::mem::take(&mut *lock(&self.tasks));
         let threads = std::mem::take(&mut *lock(&self.threads));
         let stopped = async {
-            if let Some(scheduler) = scheduler
-                && let Err(error) = scheduler.await
-            {
-                tracing::error!(%error, "the scheduler ended badly");
+            for task in tasks {
+                if let Err(error) = task.await {
+                    tracing::error!(%error, "a task ended badly");
+                }
             }
             for thread in threads {
                 let name = thread.thread().name().unwrap_or_default().to_owned();
@@ -428,14 +455,28 @@ fn start_thread(
     })
 }
 
-/// The scheduler, and a task that sees it end.
-fn start_scheduler(inner: &Arc<Inner>) -> JoinHandle<()> {
+/// Starts a task, and one that sees it end.
+fn start_task(
+    name: &'static str,
+    inner: &Arc<Inner>,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
     let inner = inner.clone();
     tokio::spawn(async move {
-        let scheduler = tokio::spawn(scheduler::run(inner.clone()));
-        if let Err(error) = scheduler.await {
-            tracing::error!(%error, "the scheduler of jobs failed");
-            lock(&inner.failed_tasks).push("scheduler".to_owned());
+        if let Err(error) = tokio::spawn(task).await {
+            tracing::error!(name, %error, "a task of the manager failed");
+            lock(&inner.failed_tasks).push(name.to_owned());
         }
     })
+}
+
+/// The index with every shard open, or in a cluster with none: the node is told which to hold.
+fn open_index(config: &ManagerConfig) -> Result<ShardSet, ManagerError> {
+    let (path, options) = (&config.index_path, config.index.clone());
+    let Some(cluster) = &config.cluster else {
+        return Ok(ShardSet::open(path, config.shards, options)?);
+    };
+    let index = ShardSet::open_none(path, cluster.shards, options)?;
+    restoring::remove_leftovers(path)?;
+    Ok(index)
 }

@@ -1,46 +1,79 @@
-//! At a start: what the catalog, the index and the disk say is brought together.
+//! At a start, and when a shard is taken over: what the catalog, the index and the disk say is
+//! brought together.
 //!
 //! The catalog decides which repositories there are, the index what of them is indexed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::sync::Arc;
 
-use aeterna_index::RepositoryId;
+use aeterna_index::{IndexError, RepositoryId, Shard};
 use uuid::Uuid;
 
+use super::blocking;
 use super::inner::Inner;
+use super::mirrors::MirrorWork;
 use crate::ManagerError;
-use crate::catalog::{JobKind, Record};
+use crate::catalog::{Catalog, JobKind, Record};
 use crate::git;
 use crate::repository::{EventKind, State};
 
 /// Brings everything together; jobs that are needed for it are in the catalog afterwards.
 pub(crate) async fn reconcile(inner: &Inner) -> Result<(), ManagerError> {
     let records = inner.catalog.everything().await?;
-    let known: HashMap<RepositoryId, &Record> =
-        records.iter().map(|record| (record.repository.id, record)).collect();
-    clean_index(inner, &known)?;
+    let known = known(&records);
     clean_disk(inner, &known)?;
-    for record in &records {
-        repository(inner, record).await?;
+    // In a cluster that waits until a shard is taken over.
+    if inner.cluster.is_none() {
+        for shard in inner.index.shards() {
+            clean_index(&shard, &known)?;
+        }
+        for record in &records {
+            repository(inner, inner.catalog.clone(), record).await?;
+        }
     }
     Ok(())
 }
 
-/// Takes out of the index what the catalog does not know.
-fn clean_index(inner: &Inner, known: &HashMap<RepositoryId, &Record>) -> Result<(), ManagerError> {
-    for shard in inner.index.shards() {
-        for info in shard.repositories() {
-            match known.get(&info.id) {
-                None => {
-                    tracing::warn!(repository = %info.id, name = info.name, "not in the catalog");
-                    shard.remove_repository(info.id)?;
-                }
-                Some(record) if !record.removed && record.info() != info => {
-                    shard.set_repository(record.info())?;
-                }
-                Some(_) => {}
+/// Brings together what the catalog says of a shard's repositories and what the shard holds.
+pub(crate) async fn shard(
+    inner: &Arc<Inner>,
+    number: u32,
+    catalog: Catalog,
+    lost: Vec<String>,
+) -> Result<(), ManagerError> {
+    let records = Arc::new(catalog.of_shard(number).await?);
+    let (index, shared) = (inner.index.clone(), records.clone());
+    blocking::run("clean-shard", move || {
+        let shard = index.shard(number).ok_or(IndexError::NotHeld { shard: number })?;
+        clean_index(&shard, &known(&shared))
+    })
+    .await?;
+    for record in records.iter() {
+        repository(inner, catalog.clone(), record).await?;
+    }
+    if !lost.is_empty() {
+        tracing::error!(shard = number, ?lost, "cold storage has lost files of the shard");
+    }
+    Ok(())
+}
+
+fn known(records: &[Record]) -> HashMap<RepositoryId, &Record> {
+    records.iter().map(|record| (record.repository.id, record)).collect()
+}
+
+/// Takes out of a shard what the catalog does not know.
+fn clean_index(shard: &Shard, known: &HashMap<RepositoryId, &Record>) -> Result<(), ManagerError> {
+    for info in shard.repositories() {
+        match known.get(&info.id) {
+            None => {
+                tracing::warn!(repository = %info.id, name = info.name, "not in the catalog");
+                shard.remove_repository(info.id)?;
             }
+            Some(record) if !record.removed && record.info() != info => {
+                shard.set_repository(record.info())?;
+            }
+            Some(_) => {}
         }
     }
     Ok(())
@@ -64,14 +97,14 @@ fn clean_disk(inner: &Inner, known: &HashMap<RepositoryId, &Record>) -> Result<(
     Ok(())
 }
 
-async fn repository(inner: &Inner, record: &Record) -> Result<(), ManagerError> {
+async fn repository(inner: &Inner, catalog: Catalog, record: &Record) -> Result<(), ManagerError> {
     let repository = &record.repository;
     let id = repository.id;
     if record.removed {
-        return Ok(inner.catalog.request_job(id, JobKind::Remove).await?);
+        return Ok(catalog.request_job(id, JobKind::Remove).await?);
     }
     inner.show(&repository.tenant, id);
-    let job = inner.catalog.job(id).await?;
+    let job = catalog.job(id).await?;
     let planned = job.as_ref().is_some_and(|job| job.next_attempt_at.is_some());
     match repository.state {
         State::Requested | State::Pending | State::Archived | State::Rejected => return Ok(()),
@@ -79,16 +112,17 @@ async fn repository(inner: &Inner, record: &Record) -> Result<(), ManagerError> 
             let message = format!("a restart cut its {} off; it continues", repository.state);
             inner.event(id, EventKind::Recovered, &message).await;
             if !planned {
-                inner.catalog.request_job(id, JobKind::Sync).await?;
+                catalog.request_job(id, JobKind::Sync).await?;
             }
             return Ok(());
         }
         State::Approved if !planned => {
-            return Ok(inner.catalog.request_job(id, JobKind::Sync).await?);
+            return Ok(catalog.request_job(id, JobKind::Sync).await?);
         }
         State::Approved | State::Ready | State::Error => {}
     }
-    let indexed = inner.index.shard_of(id).revisions(id);
+    let shard = inner.index.shard_of(id)?;
+    let indexed = shard.revisions(id);
     let recorded: BTreeMap<String, String> = repository
         .revisions
         .iter()
@@ -103,10 +137,15 @@ async fn repository(inner: &Inner, record: &Record) -> Result<(), ManagerError> 
             (JobKind::Sync, "the index holds other commits than the catalog says; it is synced")
         };
         inner.event(id, EventKind::Recovered, message).await;
-        inner.catalog.request_job(id, kind).await?;
+        catalog.request_job(id, kind).await?;
+    }
+    if inner.cluster.is_some() {
+        let is_here = inner.mirror_path(id).exists();
+        let work = if is_here { MirrorWork::Upload } else { MirrorWork::Restore };
+        inner.work_on_mirror(id, work);
     }
     inner.read_history(id);
-    if inner.index.shard_of(id).symbols_pending(id) {
+    if shard.symbols_pending(id) {
         super::inner::lock(&inner.symbols_pending).insert(id);
     }
     Ok(())

@@ -65,6 +65,9 @@ async fn start_due(inner: &Arc<Inner>, jobs: &mut JoinSet<()>) -> Result<Duratio
         if lock(&inner.running).len() >= inner.config.workers.max(1) {
             break;
         }
+        if !inner.runs(job.repository) {
+            continue;
+        }
         if let Some(cancel) = inner.begin(job.repository) {
             let inner = inner.clone();
             jobs.spawn(async move { job::run(inner, job, cancel).await });
@@ -75,8 +78,10 @@ async fn start_due(inner: &Arc<Inner>, jobs: &mut JoinSet<()>) -> Result<Duratio
 
 async fn request_overdue(inner: &Inner, interval: Duration) -> Result<(), ManagerError> {
     let before = now().saturating_sub(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
-    for id in inner.catalog.overdue(before).await? {
-        inner.catalog.request_job(id, JobKind::Sync).await?;
+    for catalog in inner.catalogs() {
+        for id in catalog.overdue(before).await? {
+            catalog.request_job(id, JobKind::Sync).await?;
+        }
     }
     Ok(())
 }

@@ -7,15 +7,18 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aeterna_index::RepositoryId;
+use aeterna_repo::catalog::{Catalog, Fence};
+use aeterna_repo::cold_storage::{ColdStorage, ColdStorageConfig};
 use aeterna_repo::{
-    AddRepository, DEFAULT_TENANT, EventKind, ManagerConfig, RepoManager, Repository, RetryConfig,
-    State,
+    AddRepository, ClusterShards, DEFAULT_TENANT, DatabaseUrl, EventKind, ManagerConfig,
+    RepoManager, Repository, RetryConfig, ShardState, State,
 };
 use fail::FailScenario;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -211,7 +214,7 @@ async fn a_removal_that_fails_is_done_in_the_end() {
         let mirrors = config(&data).base_path;
         tokio::time::timeout(PATIENCE, async {
             while std::fs::read_dir(&mirrors).unwrap().count() > 0
-                || manager.index().shard_of(id).revisions(id).is_some()
+                || manager.index().shard_of(id).unwrap().revisions(id).is_some()
             {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -247,12 +250,78 @@ async fn a_request_that_fails_halfway_is_finished_by_the_next_start() {
     drop(manager);
     let manager = open(&data).await;
     tokio::time::timeout(PATIENCE, async {
-        while manager.index().shard_of(id).revisions(id).is_some() {
+        while manager.index().shard_of(id).unwrap().revisions(id).is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await
     .expect("removed in time");
     manager.shutdown().await;
+    scenario.teardown();
+}
+
+/// A manager of a cluster with one shard, which shares all but its folder with others.
+async fn member(shared: &TempDir, name: &str) -> Arc<RepoManager> {
+    let folder = shared.path().join("cold");
+    let cold = ColdStorage::open(ColdStorageConfig::Local { folder }).unwrap();
+    let mut config = ManagerConfig::new(shared.path().join(name));
+    config.database = DatabaseUrl::sqlite(&shared.path().join("catalog.db"));
+    config.cluster = Some(ClusterShards::new(Uuid::from_u128(1), 1, Arc::new(cold)));
+    RepoManager::open(config).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_wakes_up_after_its_shard_was_taken_over_changes_nothing() {
+    for step in ["job-fetched", "job-indexed"] {
+        let scenario = FailScenario::setup();
+        let (shared, origin) = (TempDir::new().unwrap(), origin());
+        let a = member(&shared, "a").await;
+        a.activate_shard(0, 1, Arc::new(|_, _| {})).await.unwrap();
+        let id = add(&a, &origin).await;
+        wait(&a, id, |now| now.state == State::Ready).await;
+        push(&origin, "second");
+        fail::cfg(step, "pause").unwrap();
+        a.sync(id).await.unwrap();
+        let waits = if step == "job-fetched" { State::Cloning } else { State::Indexing };
+        wait(&a, id, |now| now.state == waits).await;
+        // The failpoint holds every job of the process: the successor starts once it is lifted.
+        let b = member(&shared, "b").await;
+        let before = b.get(DEFAULT_TENANT, id).await.unwrap();
+        let database = DatabaseUrl::sqlite(&shared.path().join("catalog.db"));
+        let catalog = Catalog::open(&database, 1, 100).await.unwrap();
+        catalog.raise_epoch(Fence { shard: 0, epoch: 2 }).await.unwrap();
+        fail::remove(step);
+        let deadline = Instant::now() + PATIENCE;
+        while a.holds(0).is_some() {
+            assert!(Instant::now() < deadline, "{:?}", a.shard_states());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let after = b.get(DEFAULT_TENANT, id).await.unwrap();
+        assert_eq!((after.state, after.indexed_at), (before.state, before.indexed_at), "{step}");
+        assert_eq!(after.revisions, before.revisions, "{step}");
+        assert!(after.next_attempt_at.is_some(), "{step}: the job is the successor's");
+        b.activate_shard(0, 3, Arc::new(|_, _| {})).await.unwrap();
+        let ready = wait(&b, id, |now| now.state == State::Ready).await;
+        assert_ne!(ready.revisions, before.revisions);
+        assert_eq!(content(&b, id).await, b"second");
+        a.shutdown().await;
+        b.shutdown().await;
+        scenario.teardown();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_cannot_be_restored_says_so_and_is_taken_over_when_it_can_be() {
+    let scenario = FailScenario::setup();
+    let shared = TempDir::new().unwrap();
+    let a = member(&shared, "a").await;
+    fail::cfg("shard-restored", "1*return").unwrap();
+    let failed = a.activate_shard(0, 1, Arc::new(|_, _| {})).await.unwrap_err().to_string();
+    let state = a.shard_states().remove(0).state;
+    assert_eq!(state, ShardState::Failed { error: failed });
+    assert_eq!(a.holds(0), None);
+    a.activate_shard(0, 1, Arc::new(|_, _| {})).await.unwrap();
+    assert_eq!(a.holds(0), Some(1));
+    a.shutdown().await;
     scenario.teardown();
 }

@@ -207,7 +207,7 @@ fn a_damaged_commit_hides_what_came_before_it() {
 /// Waits until the last changes of a repository are known.
 async fn read_whole(manager: &RepoManager, id: RepositoryId) {
     let deadline = Instant::now() + PATIENCE;
-    while manager.index().shard_of(id).history_pending(id) {
+    while manager.index().shard_of(id).unwrap().history_pending(id) {
         assert!(Instant::now() < deadline, "the last changes are not read");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
@@ -216,7 +216,7 @@ async fn read_whole(manager: &RepoManager, id: RepositoryId) {
 /// The commits' times and authors of the files that are known, and how many are not.
 async fn known(manager: &RepoManager, id: RepositoryId, origin: &Origin, rev: &str) -> Vec<String> {
     read_whole(manager, id).await;
-    let history = manager.index().shard_of(id).history(id).unwrap();
+    let history = manager.index().shard_of(id).unwrap().history(id).unwrap();
     let tree = origin.git(&["ls-tree", "-r", rev]);
     tree.lines()
         .map(|line| {
@@ -277,7 +277,7 @@ async fn pushes_are_taken_in_as_they_come() {
     manager.shutdown().await;
     drop(manager);
     let manager = node.open().await;
-    assert!(!manager.index().shard_of(id).history_pending(id));
+    assert!(!manager.index().shard_of(id).unwrap().history_pending(id));
     assert_eq!(known(&manager, id, &origin, &branch).await, logged(&origin, &branch));
     manager.shutdown().await;
 }

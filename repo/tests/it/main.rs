@@ -3,11 +3,14 @@
 
 mod browse;
 mod catalog;
+mod cold_storage;
 mod fetch;
 mod history;
 mod manager;
+mod mirrors;
 mod recovery;
 mod remote;
+mod shards;
 mod support;
 mod trees;
 mod urls;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_index::search::{Cancel, Limits, SearchRequest, Visible};
+use aeterna_index::search::{Cancel, FACET_VALUES, Limits, SearchRequest, Visible};
 use aeterna_repo::{
     AddRepository, DEFAULT_TENANT, EventKind, ListFilter, ManagerError, RepoManager, Repository,
     State,
@@ -45,7 +45,8 @@ async fn a_repository_is_added_indexed_and_found() {
     assert_eq!(repository.document_count, 2);
     assert!(repository.size_bytes > 0);
     assert_eq!((repository.attempts, &repository.last_error), (0, &None));
-    let indexed = manager.index().shard_of(repository.id).revisions(repository.id).unwrap();
+    let indexed =
+        manager.index().shard_of(repository.id).unwrap().revisions(repository.id).unwrap();
     assert_eq!(indexed["main"], head);
     assert!(sees(&manager, &repository));
     assert!(matches!(manager.visible("other"), Visible::Only(ids) if ids.is_empty()));
@@ -155,7 +156,8 @@ async fn a_sync_follows_what_happened_to_the_remote() {
     let recreated = origin.commit("re-created");
     let synced = sync(&manager, repository.id).await;
     assert_eq!(revisions(&synced), [("main", recreated.as_str())]);
-    let indexed = manager.index().shard_of(repository.id).revisions(repository.id).unwrap();
+    let indexed =
+        manager.index().shard_of(repository.id).unwrap().revisions(repository.id).unwrap();
     assert_eq!(indexed.into_values().collect::<Vec<_>>(), [recreated]);
     manager.shutdown().await;
 }
@@ -169,8 +171,11 @@ async fn found(manager: &RepoManager, query: &str) -> Vec<(String, Vec<String>, 
         context_lines: 0,
         chunks: true,
         facets: false,
+        facet_values: FACET_VALUES,
         require_complete: false,
         explain: false,
+        shards: None,
+        share: 1,
         cursor: None,
         cancel: Cancel::default(),
         limits: Limits::default(),
@@ -232,7 +237,7 @@ async fn an_index_after_many_pushes_equals_one_made_in_one_go() {
     assert_eq!(found(&manager, "needle").await, expected);
     assert_eq!(
         manager.get(DEFAULT_TENANT, id).await.unwrap().document_count,
-        manager.index().shard_of(id).documents(id)
+        manager.index().shard_of(id).unwrap().documents(id)
     );
     manager.remove(id).await.unwrap();
     assert!(found(&manager, "needle").await.is_empty(), "gone from searches at once");

@@ -116,7 +116,7 @@ async fn an_index_that_was_lost_is_built_again() {
     .await;
     assert_eq!(after.revisions, before.revisions);
     assert_eq!(after.document_count, before.document_count);
-    let indexed = manager.index().shard_of(before.id).revisions(before.id).unwrap();
+    let indexed = manager.index().shard_of(before.id).unwrap().revisions(before.id).unwrap();
     assert_eq!(indexed.len(), 1);
     manager.shutdown().await;
 }
@@ -162,7 +162,7 @@ async fn what_the_catalog_does_not_know_is_cleaned_up() {
             license: None,
         };
         let update = RepositoryUpdate { repository, revisions: Vec::new() };
-        set.shard_of(stranger).apply(&update, &Nothing, &NoProgress).unwrap();
+        set.shard_of(stranger).unwrap().apply(&update, &Nothing, &NoProgress).unwrap();
     }
     let folders = [format!("tmp-{stranger}"), format!("tmp-{stranger}.old"), stranger.to_string()];
     for folder in &folders {
@@ -170,7 +170,7 @@ async fn what_the_catalog_does_not_know_is_cleaned_up() {
     }
     fs::create_dir_all(config.base_path.join("somebody else's")).unwrap();
     let manager = RepoManager::open(node.config()).await.unwrap();
-    assert_eq!(manager.index().shard_of(stranger).revisions(stranger), None);
+    assert_eq!(manager.index().shard_of(stranger).unwrap().revisions(stranger), None);
     for folder in &folders {
         assert!(!config.base_path.join(folder).exists(), "{folder}");
     }

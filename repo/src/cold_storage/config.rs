@@ -1,0 +1,116 @@
+//! Where cold storage is and how much of it is used at a time; each limit has a name and a default.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where cold storage is. `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ColdStorageConfig {
+    /// A folder that every node of the cluster can reach: for one machine, or a network file system
+    /// with hard links.
+    Local {
+        /// The folder; it is made where there is none.
+        folder: PathBuf,
+    },
+    /// A bucket of Amazon S3, or of a server that speaks its protocol and honours `If-None-Match`.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// What every key starts with; may be empty.
+        prefix: String,
+        /// URL of the server; Amazon's when `None`.
+        endpoint: Option<String>,
+        /// Region; `us-east-1` or what the environment says when `None`.
+        region: Option<String>,
+        /// Whether the endpoint may be `http://`. Nothing protects the data on its way then.
+        allow_http: bool,
+        /// Access key and its secret; the environment's or the machine's own when `None`.
+        access: Option<(String, String)>,
+    },
+    /// A bucket of Google Cloud Storage.
+    Gcs {
+        /// The bucket.
+        bucket: String,
+        /// What every key starts with; may be empty.
+        prefix: String,
+        /// File with a service account's key; the environment's or the machine's own when `None`.
+        service_account: Option<PathBuf>,
+    },
+}
+
+impl fmt::Debug for ColdStorageConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { folder } => write!(f, "Local({})", folder.display()),
+            Self::S3 { bucket, prefix, endpoint, access, .. } => {
+                let endpoint = endpoint
+                    .as_deref()
+                    .map_or_else(|| "Amazon".to_owned(), crate::secrets::mask_password);
+                let access = if access.is_some() { "given" } else { "from the environment" };
+                write!(f, "S3({bucket}/{prefix} at {endpoint}, credentials {access})")
+            }
+            Self::Gcs { bucket, prefix, .. } => write!(f, "Gcs({bucket}/{prefix})"),
+        }
+    }
+}
+
+/// How much is asked of cold storage at a time, and for how long.
+#[derive(Clone, Debug)]
+pub struct ColdLimits {
+    /// Time that one call may take; a call moves one part of a file at most.
+    pub call_timeout: Duration,
+    /// Attempts of one call, the first included.
+    pub attempts: u32,
+    /// Wait after the first failed attempt; twice as long after each further one.
+    pub first_wait: Duration,
+    /// Calls under way at a time. With [`ColdLimits::part_bytes`] it bounds the memory of transfers.
+    pub calls: usize,
+    /// Bytes of a part: files are sent and fetched in parts of this size. S3 wants 5 MiB or more.
+    pub part_bytes: u64,
+    /// Files of one shard that are sent or fetched at a time.
+    pub files: usize,
+    /// Bytes a second that are sent at most; `None` sends as fast as it goes.
+    pub upload_rate: Option<NonZeroU64>,
+    /// Bytes a second that are fetched at most; `None` fetches as fast as it goes.
+    pub download_rate: Option<NonZeroU64>,
+    /// Bytes of a manifest that are read at most.
+    pub manifest_bytes: u64,
+}
+
+impl Default for ColdLimits {
+    fn default() -> Self {
+        Self {
+            call_timeout: Duration::from_secs(30),
+            attempts: 4,
+            first_wait: Duration::from_millis(200),
+            calls: 16,
+            part_bytes: 8 << 20,
+            files: 4,
+            upload_rate: None,
+            download_rate: None,
+            manifest_bytes: 256 << 20,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let config = ColdStorageConfig::S3 {
+            bucket: "code".to_owned(),
+            prefix: "a".to_owned(),
+            endpoint: Some("http://user:hunter2@host:1".to_owned()),
+            region: None,
+            allow_http: true,
+            access: Some(("AKIA0".to_owned(), "hunter2".to_owned())),
+        };
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("AKIA0"), "{shown}");
+        assert!(shown.contains("code/a"), "{shown}");
+    }
+}

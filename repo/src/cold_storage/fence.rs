@@ -1,0 +1,173 @@
+//! Taking a shard over, so that its former owner can write nothing more that counts.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::layout::{self, Place, Position};
+use super::{ColdError, ColdManifest, ColdStorage};
+
+/// Times that taking over starts again because another writer came in between.
+const TRIES: u32 = 5;
+
+/// The right to write for a shard, until someone else takes it over.
+#[derive(Clone, Debug)]
+pub struct ShardFence {
+    /// The shard.
+    pub shard: u32,
+    /// Epoch that it is owned under.
+    pub epoch: u64,
+    pub(crate) writer: Uuid,
+    /// The last manifest that this writer wrote.
+    pub(crate) position: Position,
+    /// What the shard holds in cold storage; `None` when nothing was uploaded yet.
+    pub content: Option<ColdManifest>,
+}
+
+impl ColdStorage {
+    /// Takes a shard over under an epoch: from now on no manifest of an earlier owner counts, nor
+    /// one of another process under the same epoch. What the shard held is taken over with it.
+    ///
+    /// First a fence is written and only then is it looked what there is: a former owner either
+    /// wrote before that, and is found, or finds the fence.
+    ///
+    /// # Errors
+    /// [`ColdError::Fenced`] when there is a manifest of a later epoch, or when the store fails.
+    pub async fn fence(&self, shard: u32, epoch: u64) -> Result<ShardFence, ColdError> {
+        let writer = Uuid::new_v4();
+        let mut fenced = None;
+        for _ in 0..TRIES {
+            match self.try_fence(shard, epoch, writer).await {
+                Err(error @ ColdError::Fenced { by, .. }) if by.epoch <= epoch => {
+                    fenced = Some(error);
+                }
+                other => return other,
+            }
+        }
+        let by = Position { epoch, sequence: 0 };
+        Err(fenced.unwrap_or(ColdError::Fenced { shard, epoch, by }))
+    }
+
+    async fn try_fence(
+        &self,
+        shard: u32,
+        epoch: u64,
+        writer: Uuid,
+    ) -> Result<ShardFence, ColdError> {
+        let mut fence = ShardFence {
+            shard,
+            epoch,
+            writer,
+            position: Position { epoch, sequence: 0 },
+            content: None,
+        };
+        if let Some(top) = self.positions(shard.into(), None).await?.last() {
+            if top.epoch > epoch {
+                return Err(ColdError::Fenced { shard, epoch, by: *top });
+            }
+            if top.epoch == epoch {
+                fence.position = top.next();
+            }
+        }
+        self.put_manifest(
+            &ColdManifest::fence(shard.into(), fence.position, writer),
+            (shard, epoch),
+        )
+        .await?;
+        let positions = self.positions(shard.into(), None).await?;
+        if let Some(by) = positions.last().filter(|last| **last > fence.position) {
+            return Err(ColdError::Fenced { shard, epoch, by: *by });
+        }
+        if let Some(found) = self.newest_of(shard.into(), &positions).await? {
+            let adopted = found.adopted(fence.position.next(), writer);
+            self.put_manifest(&adopted, (shard, epoch)).await?;
+            fence.position = adopted.position;
+            fence.content = Some(adopted);
+        }
+        Ok(fence)
+    }
+
+    /// Fails when another writer has taken the shard over.
+    ///
+    /// # Errors
+    /// [`ColdError::Fenced`], or when the store fails.
+    pub async fn check_fence(&self, fence: &ShardFence) -> Result<(), ColdError> {
+        let later = self.positions(fence.shard.into(), Some(fence.position)).await?;
+        match later.last() {
+            Some(by) => Err(ColdError::Fenced { shard: fence.shard, epoch: fence.epoch, by: *by }),
+            None => Ok(()),
+        }
+    }
+
+    /// The newest content of a shard; `None` when nothing was uploaded yet.
+    ///
+    /// # Errors
+    /// When the store fails, or what is there is of a later version.
+    pub async fn newest(&self, shard: u32) -> Result<Option<ColdManifest>, ColdError> {
+        let positions = self.positions(shard.into(), None).await?;
+        self.newest_of(shard.into(), &positions).await
+    }
+
+    /// Those that are damaged or gone are passed over: older content is better than none.
+    pub(crate) async fn newest_of(
+        &self,
+        place: Place,
+        positions: &[Position],
+    ) -> Result<Option<ColdManifest>, ColdError> {
+        for at in positions.iter().rev() {
+            match self.read_manifest(place, *at).await {
+                Ok(manifest) if manifest.files.is_some() => return Ok(Some(manifest)),
+                Ok(_) => {}
+                Err(error) if error.is_lost() => {
+                    tracing::error!(%place, %error, "a manifest is lost; an older one is looked for");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) async fn read_manifest(
+        &self,
+        place: Place,
+        at: Position,
+    ) -> Result<ColdManifest, ColdError> {
+        let key = layout::manifest(place, at);
+        match self.calls.read(&key, self.calls.limits.manifest_bytes).await? {
+            Some(bytes) => ColdManifest::decode(place, at, &bytes),
+            None => Err(ColdError::Missing { key }),
+        }
+    }
+
+    /// Writes a manifest for the owner of a shard.
+    pub(crate) async fn put_manifest(
+        &self,
+        manifest: &ColdManifest,
+        (shard, epoch): (u32, u64),
+    ) -> Result<(), ColdError> {
+        if self.create_manifest(manifest).await? {
+            Ok(())
+        } else {
+            Err(ColdError::Fenced { shard, epoch, by: manifest.position })
+        }
+    }
+
+    /// Writes a manifest; returns whether its position was free.
+    pub(crate) async fn create_manifest(&self, manifest: &ColdManifest) -> Result<bool, ColdError> {
+        let bytes = Bytes::from(manifest.encode()?);
+        self.calls.create(&layout::manifest(manifest.place, manifest.position), bytes).await
+    }
+
+    /// The positions of the manifests of a place, above one, in order.
+    pub(crate) async fn positions(
+        &self,
+        place: Place,
+        above: Option<Position>,
+    ) -> Result<Vec<Position>, ColdError> {
+        let after = above.map(|at| layout::manifest(place, at));
+        let listed = self.calls.list(&layout::manifests(place), after.as_deref()).await?;
+        let names = listed.iter().filter_map(|(key, _)| key.rsplit('/').next());
+        let positions = names.filter_map(layout::position);
+        // Not every store leaves out the one that is named.
+        Ok(positions.filter(|at| above.is_none_or(|above| *at > above)).collect())
+    }
+}

@@ -1,0 +1,98 @@
+//! Cold storage: an object store that outlives every node.
+//!
+//! For each shard it has immutable files and manifests that name them. A manifest is written once,
+//! at a place above all earlier ones, by a conditional put: two writers cannot both get a place.
+//! Whoever takes a shard over writes the next manifest under its epoch; a former owner that goes on
+//! finds it there, and what it wrote counts for nothing. Keys of files hold their hash, so nothing
+//! that was written is ever replaced by something else.
+
+mod bandwidth;
+mod calls;
+mod claim;
+mod config;
+mod error;
+mod fence;
+mod garbage;
+mod layout;
+mod manifest;
+mod mirror;
+mod open;
+mod restore;
+mod upload;
+mod verify;
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+
+pub use self::claim::ClusterClaim;
+pub use self::config::{ColdLimits, ColdStorageConfig};
+pub use self::error::ColdError;
+pub use self::fence::ShardFence;
+pub use self::garbage::Collected;
+pub use self::layout::{Place, Position};
+pub use self::manifest::{ColdFile, ColdManifest};
+pub use self::verify::{Depth, Verified};
+
+pub(crate) use self::restore::{empty_folder, sync_folder};
+pub(crate) use self::upload::{Local, hash as hash_file};
+
+use self::calls::Calls;
+
+/// Told how much is done: bytes, and bytes in all.
+pub type ColdProgress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// An open cold storage.
+#[derive(Debug)]
+pub struct ColdStorage {
+    calls: Calls,
+    shown: String,
+}
+
+impl ColdStorage {
+    /// Opens cold storage with the usual limits. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// [`ColdError::Config`] when the settings name nothing that can be opened.
+    pub fn open(config: ColdStorageConfig) -> Result<Self, ColdError> {
+        Self::open_with(config, ColdLimits::default())
+    }
+
+    /// Opens cold storage.
+    ///
+    /// # Errors
+    /// As [`ColdStorage::open`].
+    pub fn open_with(config: ColdStorageConfig, limits: ColdLimits) -> Result<Self, ColdError> {
+        let (store, prefix) = open::store(&config, &limits)?;
+        let calls = Calls::new(store, &prefix, limits)?;
+        Ok(Self { calls, shown: format!("{config:?}") })
+    }
+
+    /// Cold storage over any store, for tests that make one fail.
+    ///
+    /// # Errors
+    /// When the prefix is no key.
+    pub fn over(
+        store: Arc<dyn ObjectStore>,
+        prefix: &str,
+        limits: ColdLimits,
+    ) -> Result<Self, ColdError> {
+        let shown = store.to_string();
+        Ok(Self { calls: Calls::new(store, prefix, limits)?, shown })
+    }
+
+    /// Where it is, for a person; without secrets.
+    pub fn describe(&self) -> &str {
+        &self.shown
+    }
+}
+
+/// Bytes in hex, lower case.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

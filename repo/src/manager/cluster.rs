@@ -1,0 +1,266 @@
+//! The shards that a node of a cluster holds, and how each is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use aeterna_index::{IndexError, RepositoryId};
+use serde::Serialize;
+use tokio::sync::{Mutex as Turn, Notify};
+
+use super::inner::{Inner, lock};
+use crate::ManagerError;
+use crate::catalog::{Catalog, Fence};
+use crate::cold_storage::ShardFence;
+use crate::config::ClusterShards;
+
+/// Generation of an index that nothing was uploaded of.
+const NEVER: u64 = u64::MAX;
+
+/// How a shard that is held is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum ShardState {
+    /// It is taken over: fenced, fetched from cold storage where need be, and opened.
+    Restoring {
+        /// Bytes that were fetched.
+        done: u64,
+        /// Bytes to fetch; 0 until that is known.
+        total: u64,
+    },
+    /// It is searched, indexed and uploaded.
+    Serving,
+    /// It is searched and not indexed: another node is to own it, and cold storage has all of it.
+    HandedOver,
+    /// It is let go of: what runs is stopped, and what cold storage lacks is uploaded.
+    Releasing,
+    /// It is not served. It may be activated again, or released.
+    Failed {
+        /// Why, for a person.
+        error: String,
+    },
+}
+
+/// A shard that is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldShard {
+    /// The shard.
+    pub shard: u32,
+    /// The epoch that it is held under.
+    pub epoch: u64,
+    /// How it is.
+    #[serde(flatten)]
+    pub state: ShardState,
+    /// Bytes of its index on this node's disk.
+    pub bytes: u64,
+    /// Generation of its index.
+    pub generation: u64,
+    /// Generation that cold storage has; `None` when it has nothing of it.
+    pub uploaded_generation: Option<u64>,
+    /// Why the last upload failed; `None` after one that did not.
+    pub upload_error: Option<String>,
+}
+
+/// Where an activated shard's index came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShardSource {
+    /// This node's disk had it.
+    Local,
+    /// It was fetched from cold storage.
+    ColdStorage,
+    /// There was nothing: the shard is new, or what it held is indexed again.
+    Empty,
+}
+
+/// What activating a shard did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Activated {
+    /// Where its index came from.
+    pub source: ShardSource,
+    /// Bytes that were fetched.
+    pub bytes: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Files that cold storage has lost: the repositories that they held are indexed again.
+    pub lost: Vec<String>,
+}
+
+/// A shard that this node holds or is taking over.
+pub(crate) struct Held {
+    pub(crate) shard: u32,
+    pub(crate) epoch: u64,
+    state: Mutex<ShardState>,
+    uploaded: AtomicU64,
+    /// Why uploads fail, how often in a row, and when the next is due.
+    failing: Mutex<Option<Failing>>,
+    /// What uploads are made under; taken for as long as one runs.
+    pub(crate) fence: Turn<Option<ShardFence>>,
+}
+
+struct Failing {
+    error: String,
+    wait: Duration,
+    again: Instant,
+}
+
+impl Held {
+    pub(crate) fn new(shard: u32, epoch: u64) -> Self {
+        Self {
+            shard,
+            epoch,
+            state: Mutex::new(ShardState::Restoring { done: 0, total: 0 }),
+            uploaded: AtomicU64::new(NEVER),
+            failing: Mutex::default(),
+            fence: Turn::default(),
+        }
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(*lock(&self.state), ShardState::Serving)
+    }
+
+    /// Whether searches may read it.
+    pub(crate) fn is_searched(&self) -> bool {
+        matches!(*lock(&self.state), ShardState::Serving | ShardState::HandedOver)
+    }
+
+    pub(crate) fn state(&self) -> ShardState {
+        lock(&self.state).clone()
+    }
+
+    pub(crate) fn set_state(&self, to: ShardState) {
+        *lock(&self.state) = to;
+    }
+
+    pub(crate) fn uploaded(&self) -> Option<u64> {
+        Some(self.uploaded.load(Ordering::Acquire)).filter(|generation| *generation != NEVER)
+    }
+
+    pub(crate) fn set_uploaded(&self, generation: Option<u64>) {
+        self.uploaded.store(generation.unwrap_or(NEVER), Ordering::Release);
+        *lock(&self.failing) = None;
+    }
+
+    /// Keeps why an upload failed, and has the next wait longer.
+    pub(crate) fn upload_failed(&self, error: String, config: &ClusterShards) {
+        let mut failing = lock(&self.failing);
+        let wait = failing
+            .as_ref()
+            .map_or(config.upload_retry, |failing| failing.wait * 2)
+            .min(config.upload_retry_longest);
+        *failing = Some(Failing { error, wait, again: Instant::now() + wait });
+    }
+
+    /// Whether a failure was so short ago that an upload has to wait.
+    pub(crate) fn upload_waits(&self) -> bool {
+        lock(&self.failing).as_ref().is_some_and(|failing| failing.again > Instant::now())
+    }
+
+    fn upload_error(&self) -> Option<String> {
+        lock(&self.failing).as_ref().map(|failing| failing.error.clone())
+    }
+}
+
+/// What the manager of a cluster's node knows beside its repositories.
+pub(crate) struct Cluster {
+    pub(crate) config: ClusterShards,
+    held: Mutex<BTreeMap<u32, Arc<Held>>>,
+    /// Taken while a shard is activated or released.
+    turns: Mutex<HashMap<u32, Arc<Turn<()>>>>,
+    /// Wakes the task that uploads.
+    pub(crate) upload: Notify,
+}
+
+impl Cluster {
+    pub(crate) fn new(config: ClusterShards) -> Self {
+        Self { config, held: Mutex::default(), turns: Mutex::default(), upload: Notify::new() }
+    }
+
+    pub(crate) fn turn(&self, shard: u32) -> Arc<Turn<()>> {
+        lock(&self.turns).entry(shard).or_default().clone()
+    }
+
+    pub(crate) fn held(&self, shard: u32) -> Option<Arc<Held>> {
+        lock(&self.held).get(&shard).cloned()
+    }
+
+    pub(crate) fn all_held(&self) -> Vec<Arc<Held>> {
+        lock(&self.held).values().cloned().collect()
+    }
+
+    pub(crate) fn hold(&self, held: Arc<Held>) {
+        lock(&self.held).insert(held.shard, held);
+    }
+
+    pub(crate) fn forget(&self, shard: u32) {
+        lock(&self.held).remove(&shard);
+    }
+}
+
+impl Inner {
+    /// Whether jobs of a repository may run here.
+    pub(crate) fn runs(&self, id: RepositoryId) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| {
+            cluster.held(self.index.number_of(id)).is_some_and(|held| held.is_serving())
+        })
+    }
+
+    /// The catalog as changes of a repository are made in it: fenced, in a cluster, by the epoch
+    /// that its shard is held under.
+    pub(crate) fn catalog_of(&self, id: RepositoryId) -> Result<Catalog, ManagerError> {
+        let Some(cluster) = &self.cluster else { return Ok(self.catalog.clone()) };
+        let shard = self.index.number_of(id);
+        match cluster.held(shard) {
+            Some(held) => Ok(self.catalog.under(Fence { shard, epoch: held.epoch })),
+            None => Err(IndexError::NotHeld { shard }.into()),
+        }
+    }
+
+    /// The catalog, or for each shard that is served here the catalog fenced by its epoch.
+    pub(crate) fn catalogs(&self) -> Vec<Catalog> {
+        let Some(cluster) = &self.cluster else { return vec![self.catalog.clone()] };
+        let serving = cluster.all_held().into_iter().filter(|held| held.is_serving());
+        serving
+            .map(|held| self.catalog.under(Fence { shard: held.shard, epoch: held.epoch }))
+            .collect()
+    }
+
+    /// Fails unless the shard of a repository is served here.
+    pub(crate) fn check_held(&self, id: RepositoryId) -> Result<(), ManagerError> {
+        if self.runs(id) {
+            return Ok(());
+        }
+        Err(IndexError::NotHeld { shard: self.index.number_of(id) }.into())
+    }
+
+    /// Stops serving a shard that another node owns now.
+    pub(crate) fn fenced(&self, shard: u32, error: &ManagerError) {
+        let Some(held) = self.cluster.as_ref().and_then(|cluster| cluster.held(shard)) else {
+            return;
+        };
+        tracing::warn!(shard, epoch = held.epoch, %error, "the shard is no longer served here");
+        held.set_state(ShardState::Failed { error: error.to_string() });
+        self.cancel_shard(shard);
+    }
+
+    pub(crate) fn shard_states(&self) -> Vec<HeldShard> {
+        let held = self.cluster.iter().flat_map(|cluster| cluster.all_held());
+        held.map(|held| {
+            let open = self.index.shard(held.shard);
+            HeldShard {
+                shard: held.shard,
+                epoch: held.epoch,
+                state: held.state(),
+                bytes: open.as_ref().map_or(0, |shard| shard.stats().bytes),
+                generation: open.as_ref().map_or(0, |shard| shard.generation()),
+                uploaded_generation: held.uploaded(),
+                upload_error: held.upload_error(),
+            }
+        })
+        .collect()
+    }
+}

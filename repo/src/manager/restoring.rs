@@ -1,0 +1,182 @@
+//! What a shard's folder holds when it is taken over: what is there already, or what cold storage
+//! has, or nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aeterna_index::MANIFEST_FILE;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::blocking;
+use super::cluster::ShardSource;
+use super::inner::Inner;
+use crate::ManagerError;
+use crate::cold_storage::{
+    ColdError, ColdManifest, ColdProgress, ColdStorage, Position, empty_folder, hash_file,
+    sync_folder,
+};
+use crate::git::write_durably;
+
+/// What the folder of a shard descends from, in a file beside it: the index removes files in a
+/// shard's folder that it does not know.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Origin {
+    cluster: Uuid,
+    /// The upload that it was equal to, and has gone on from; `None` when it began empty.
+    uploaded: Option<Position>,
+}
+
+/// What was done to a shard's folder.
+pub(crate) struct Prepared {
+    pub(crate) source: ShardSource,
+    pub(crate) bytes: u64,
+    /// Keys of files that cold storage has lost.
+    pub(crate) lost: Vec<String>,
+}
+
+/// The places of a shard on this node's disk.
+pub(crate) struct Places {
+    pub(crate) index: PathBuf,
+    pub(crate) folder: PathBuf,
+    origin: PathBuf,
+    restoring: PathBuf,
+    pub(crate) exported: PathBuf,
+}
+
+impl Places {
+    pub(crate) fn new(inner: &Inner, shard: u32) -> Self {
+        let index = inner.config.index_path.clone();
+        let beside = |what: &str| index.join(format!("{shard:04}.{what}"));
+        Self {
+            folder: inner.index.folder_of(shard),
+            origin: beside("origin"),
+            restoring: beside("restoring"),
+            exported: beside("exported"),
+            index,
+        }
+    }
+
+    /// Says that the folder goes on from an upload.
+    pub(crate) fn write_origin(
+        &self,
+        cluster: Uuid,
+        content: Option<&ColdManifest>,
+    ) -> Result<(), ManagerError> {
+        let origin = Origin { cluster, uploaded: content.map(|content| content.origin) };
+        let text = serde_json::to_vec(&origin)
+            .map_err(|error| ManagerError::Internal(error.to_string()))?;
+        Ok(write_durably(&self.origin, &text)?)
+    }
+
+    fn read_origin(&self) -> Option<Origin> {
+        // One that cannot be read says nothing.
+        serde_json::from_slice(&fs::read(&self.origin).ok()?).ok()
+    }
+
+    /// Whether the folder holds what cold storage has, or has gone on from it.
+    fn is_current(&self, cluster: Uuid, content: Option<&ColdManifest>) -> bool {
+        let manifest = self.folder.join(MANIFEST_FILE);
+        let Ok(metadata) = fs::metadata(&manifest) else { return false };
+        let origin = Origin { cluster, uploaded: content.map(|content| content.origin) };
+        if self.read_origin().as_ref() == Some(&origin) {
+            return true;
+        }
+        // An upload that was cut off before it was written down here.
+        let there = content.and_then(|content| content.files.as_ref()?.get(MANIFEST_FILE));
+        there.is_some_and(|there| {
+            there.bytes == metadata.len()
+                && hash_file(&manifest, there.bytes).is_ok_and(|hash| hash == there.sha256)
+        })
+    }
+
+    fn clear(&self) -> Result<(), ColdError> {
+        match fs::remove_file(&self.origin) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ColdError::io("cannot remove", &self.origin)(error));
+            }
+            _ => {}
+        }
+        empty_folder(&self.folder)?;
+        sync_folder(&self.index)
+    }
+
+    /// Puts what was restored in the folder's place. What a crash leaves in between is an empty
+    /// folder without an origin, which is restored again.
+    fn install(&self) -> Result<(), ColdError> {
+        self.clear()?;
+        fs::remove_dir(&self.folder).map_err(ColdError::io("cannot remove", &self.folder))?;
+        fs::rename(&self.restoring, &self.folder)
+            .map_err(ColdError::io("cannot rename", &self.restoring))?;
+        sync_folder(&self.index)
+    }
+}
+
+/// Makes the folder of a shard that is not open hold what it is to hold.
+pub(crate) async fn prepare(
+    inner: &Inner,
+    cold: &ColdStorage,
+    cluster: Uuid,
+    (shard, content): (u32, Option<&ColdManifest>),
+    progress: ColdProgress,
+) -> Result<Prepared, ManagerError> {
+    let places = Places::new(inner, shard);
+    let known = content.cloned();
+    let (places, is_current) = blocking::run("look-at-shard", move || {
+        let is_current = places.is_current(cluster, known.as_ref());
+        Ok((places, is_current))
+    })
+    .await?;
+    let mut prepared = Prepared { source: ShardSource::Local, bytes: 0, lost: Vec::new() };
+    if !is_current {
+        if let Some(content) = content {
+            empty_folder(&places.restoring)?;
+            prepared.lost = cold.restore_available(content, &places.restoring, progress).await?;
+        }
+        // Without its manifest, a shard's files say nothing: what it held is indexed again.
+        let content =
+            content.filter(|content| !prepared.lost.iter().any(|key| is_manifest(content, key)));
+        prepared.source = content.map_or(ShardSource::Empty, |_| ShardSource::ColdStorage);
+        prepared.bytes = content.map_or(0, ColdManifest::bytes);
+    }
+    let (source, content) = (prepared.source, content.cloned());
+    blocking::run("install-shard", move || {
+        match source {
+            ShardSource::Local => {}
+            ShardSource::ColdStorage => places.install()?,
+            ShardSource::Empty => {
+                remove_folder(&places.restoring)?;
+                places.clear()?;
+            }
+        }
+        places.write_origin(cluster, content.as_ref())
+    })
+    .await?;
+    Ok(prepared)
+}
+
+fn is_manifest(content: &ColdManifest, key: &str) -> bool {
+    content.files().any(|(name, file)| name == MANIFEST_FILE && file.key == key)
+}
+
+/// Removes a folder, if it is there.
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), ColdError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(ColdError::io("cannot remove", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a process that was killed left beside the shards.
+pub(crate) fn remove_leftovers(index: &Path) -> Result<(), ColdError> {
+    for entry in fs::read_dir(index).map_err(ColdError::io("cannot list", index))? {
+        let path = entry.map_err(ColdError::io("cannot list", index))?.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if matches!(extension, Some("restoring" | "exported")) {
+            remove_folder(&path)?;
+        }
+    }
+    Ok(())
+}

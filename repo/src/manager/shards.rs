@@ -1,0 +1,244 @@
+//! Taking shards over and letting go of them, as the shard map says.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use aeterna_index::IndexError;
+
+use super::cluster::{Activated, Cluster, Held, HeldShard, ShardSource, ShardState};
+use super::inner::Inner;
+use super::{RepoManager, blocking, reconcile, restoring, uploads};
+use crate::ManagerError;
+use crate::catalog::Fence;
+use crate::cold_storage::ColdProgress;
+
+impl RepoManager {
+    /// Takes a shard over under an epoch: fences former owners off in the catalog and in cold
+    /// storage, brings its index here unless it is here, opens it, brings its repositories together
+    /// with the catalog, and starts what is to be done with them. One that is held under this epoch
+    /// already is left alone.
+    ///
+    /// It goes on when the caller no longer waits. `progress` is told bytes done, and in all.
+    ///
+    /// # Errors
+    /// As [`ManagerError::is_fenced`] when a later epoch is known, or what failed: then the shard is
+    /// not served, [`RepoManager::shard_states`] says why, and it may be asked for again.
+    pub async fn activate_shard(
+        &self,
+        shard: u32,
+        epoch: u64,
+        progress: ColdProgress,
+    ) -> Result<Activated, ManagerError> {
+        self.check_running()?;
+        let cluster = self.cluster()?;
+        let inner = self.inner.clone();
+        let work = async move { activate(&inner, &cluster, (shard, epoch), progress).await };
+        tokio::spawn(work).await.map_err(|error| ManagerError::Internal(error.to_string()))?
+    }
+
+    /// Lets go of a shard: stops what is being done with its repositories, uploads what cold storage
+    /// lacks if `upload` says so, and closes it. That an upload fails is told in the log and does not
+    /// keep it. One that is not held is no error.
+    ///
+    /// It goes on when the caller no longer waits.
+    ///
+    /// # Errors
+    /// When the node is in no cluster, or a part of the manager failed.
+    pub async fn release_shard(&self, shard: u32, upload: bool) -> Result<(), ManagerError> {
+        let cluster = self.cluster()?;
+        let inner = self.inner.clone();
+        let work = async move {
+            let turn = cluster.turn(shard);
+            let _turn = turn.lock().await;
+            release(&inner, &cluster, shard, upload).await
+        };
+        tokio::spawn(work).await.map_err(|error| ManagerError::Internal(error.to_string()))?
+    }
+
+    /// Stops what is being done with a shard's repositories and uploads what cold storage lacks, for
+    /// another node to take it over. Searches go on until it is released; activated again under its
+    /// epoch, it is served as before.
+    ///
+    /// # Errors
+    /// When the shard is not held, or the upload fails: then it is served as before.
+    pub async fn hand_over_shard(&self, shard: u32) -> Result<(), ManagerError> {
+        let cluster = self.cluster()?;
+        let inner = self.inner.clone();
+        let work = async move {
+            let turn = cluster.turn(shard);
+            let _turn = turn.lock().await;
+            hand_over(&inner, &cluster, shard).await
+        };
+        tokio::spawn(work).await.map_err(|error| ManagerError::Internal(error.to_string()))?
+    }
+
+    /// The epoch under which searches may read a shard here; `None` when they may not.
+    pub fn searches(&self, shard: u32) -> Option<u64> {
+        let held = self.inner.cluster.as_ref()?.held(shard)?;
+        held.is_searched().then_some(held.epoch)
+    }
+
+    /// The shards that are held or being taken over, by number; none outside of a cluster.
+    pub fn shard_states(&self) -> Vec<HeldShard> {
+        self.inner.shard_states()
+    }
+
+    /// The epoch that a shard is served under here; `None` when it is not.
+    pub fn holds(&self, shard: u32) -> Option<u64> {
+        let held = self.inner.cluster.as_ref()?.held(shard)?;
+        held.is_serving().then_some(held.epoch)
+    }
+
+    fn cluster(&self) -> Result<Arc<Cluster>, ManagerError> {
+        self.inner.cluster.clone().ok_or(ManagerError::NoCluster)
+    }
+}
+
+async fn activate(
+    inner: &Arc<Inner>,
+    cluster: &Arc<Cluster>,
+    (shard, epoch): (u32, u64),
+    progress: ColdProgress,
+) -> Result<Activated, ManagerError> {
+    let started = Instant::now();
+    let turn = cluster.turn(shard);
+    let _turn = turn.lock().await;
+    if let Some(held) = cluster.held(shard) {
+        if held.epoch > epoch {
+            return Err(ManagerError::StaleEpoch { shard, asked: epoch, held: held.epoch });
+        }
+        if held.epoch == epoch && held.is_serving() {
+            let source = ShardSource::Local;
+            return Ok(Activated { source, bytes: 0, seconds: 0.0, lost: Vec::new() });
+        }
+        if held.epoch == epoch && held.is_searched() {
+            serve(inner, cluster, &held);
+            let source = ShardSource::Local;
+            return Ok(Activated { source, bytes: 0, seconds: 0.0, lost: Vec::new() });
+        }
+        release(inner, cluster, shard, false).await?;
+    }
+    let held = Arc::new(Held::new(shard, epoch));
+    cluster.hold(held.clone());
+    match take_over(inner, cluster, &held, progress).await {
+        Ok(activated) => {
+            let seconds = started.elapsed().as_secs_f64();
+            let source = activated.source;
+            tracing::info!(
+                shard,
+                epoch,
+                ?source,
+                bytes = activated.bytes,
+                seconds,
+                "shard taken over"
+            );
+            Ok(Activated { seconds, ..activated })
+        }
+        Err(error) => {
+            tracing::warn!(shard, epoch, %error, "the shard could not be taken over");
+            held.set_state(ShardState::Failed { error: error.to_string() });
+            close(inner, shard).await?;
+            Err(error)
+        }
+    }
+}
+
+async fn take_over(
+    inner: &Arc<Inner>,
+    cluster: &Arc<Cluster>,
+    held: &Arc<Held>,
+    progress: ColdProgress,
+) -> Result<Activated, ManagerError> {
+    let (shard, epoch) = (held.shard, held.epoch);
+    let fence = Fence { shard, epoch };
+    inner.catalog.raise_epoch(fence).await?;
+    let config = &cluster.config;
+    let cold_fence = config.cold.fence(shard, epoch).await?;
+    let told = held.clone();
+    let progress: ColdProgress = Arc::new(move |done, total| {
+        told.set_state(ShardState::Restoring { done, total });
+        progress(done, total);
+    });
+    let content = (shard, cold_fence.content.as_ref());
+    let prepared =
+        restoring::prepare(inner, &config.cold, config.cluster, content, progress).await?;
+    crate::failpoint!("shard-restored");
+    let index = inner.index.clone();
+    let open = blocking::run("open-shard", move || Ok(index.open_shard(shard)?)).await?;
+    // What is here may have gone on from what was uploaded.
+    let uploaded = cold_fence.content.as_ref().map(|content| content.generation);
+    held.set_uploaded(uploaded.filter(|_| prepared.lost.is_empty()));
+    *held.fence.lock().await = Some(cold_fence);
+    drop(open);
+    let catalog = inner.catalog.under(fence);
+    reconcile::shard(inner, shard, catalog, prepared.lost.clone()).await?;
+    held.set_state(ShardState::Serving);
+    inner.wake.notify_one();
+    inner.maintain.raise();
+    inner.history.raise();
+    inner.mirrors.raise();
+    cluster.upload.notify_one();
+    let restoring::Prepared { source, bytes, lost } = prepared;
+    Ok(Activated { source, bytes, seconds: 0.0, lost })
+}
+
+/// Has a shard that is open searched, indexed and uploaded.
+fn serve(inner: &Arc<Inner>, cluster: &Cluster, held: &Held) {
+    held.set_state(ShardState::Serving);
+    inner.wake.notify_one();
+    inner.maintain.raise();
+    inner.history.raise();
+    cluster.upload.notify_one();
+}
+
+/// Stops writing a shard, with all of it in cold storage. The caller has its turn.
+async fn hand_over(inner: &Arc<Inner>, cluster: &Cluster, shard: u32) -> Result<(), ManagerError> {
+    let held = cluster.held(shard).ok_or(IndexError::NotHeld { shard })?;
+    if !held.is_serving() {
+        return match held.is_searched() {
+            true => Ok(()),
+            false => Err(IndexError::NotHeld { shard }.into()),
+        };
+    }
+    held.set_state(ShardState::HandedOver);
+    inner.stop_jobs(shard).await;
+    let uploaded = uploads::upload(inner, cluster, &held).await;
+    if uploaded.is_err() {
+        serve(inner, cluster, &held);
+    }
+    uploaded.map(drop)
+}
+
+/// Lets go of a shard. The caller has its turn.
+async fn release(
+    inner: &Arc<Inner>,
+    cluster: &Cluster,
+    shard: u32,
+    upload: bool,
+) -> Result<(), ManagerError> {
+    let Some(held) = cluster.held(shard) else { return Ok(()) };
+    let served = held.is_serving();
+    held.set_state(ShardState::Releasing);
+    inner.stop_jobs(shard).await;
+    if upload
+        && served
+        && let Err(error) = uploads::upload(inner, cluster, &held).await
+    {
+        tracing::warn!(shard, %error, "the shard is let go of without its last upload");
+    }
+    close(inner, shard).await?;
+    // An upload that still runs has the shard's fence.
+    *held.fence.lock().await = None;
+    cluster.forget(shard);
+    Ok(())
+}
+
+async fn close(inner: &Arc<Inner>, shard: u32) -> Result<(), ManagerError> {
+    inner.hide_shard(shard);
+    let index = inner.index.clone();
+    blocking::run("close-shard", move || {
+        index.close_shard(shard);
+        Ok(())
+    })
+    .await
+}
