@@ -1,6 +1,6 @@
 //! A node's part in the gossip, from start to end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::config::{GossipConfig, GossipError};
 use super::counters::{Counters, Counting};
 use super::facts::Facts;
-use super::observe::{Observer, Peer, Sight};
+use super::observe::{Liveness, Observer, Peer, Sight};
 use super::resolve::{Resolve, SystemResolver};
 use super::seal::{ClusterKeys, SealError};
 use super::seeds::Seed;
@@ -35,7 +35,7 @@ const TOLD_AT_ONCE: usize = 4;
 /// by more than this part.
 const LOOKS: u32 = 5;
 /// News is looked at at once, but not more often than so many times in an interval.
-const LOOKS_AT_NEWS: u32 = 20;
+const LOOKS_AT_NEWS: u32 = 10;
 
 type Peers = Arc<BTreeMap<NodeName, Peer>>;
 
@@ -181,9 +181,10 @@ impl Membership {
         }
     }
 
+    /// Gossips with a few peers without waiting for the next interval.
     fn tell_at_once(&self) {
         let peers = Arc::clone(&self.peers.borrow());
-        let others = peers.values().filter(|peer| peer.name != self.name && peer.alive());
+        let others = peers.values().filter(|peer| peer.name != self.name && !peer.gone());
         let others: Vec<SocketAddr> = others.map(|peer| peer.gossip).collect();
         let Some(first) = others.len().checked_sub(1).map(|last| self.anywhere(last)) else {
             return;
@@ -324,12 +325,33 @@ impl Watcher {
             let is_news = !differ_in_age_only(&self.peers.borrow(), &peers);
             if is_news || published.elapsed() >= self.interval {
                 published = Instant::now();
+                log_changes(&self.peers.borrow(), &peers);
                 self.peers.send_replace(Arc::new(peers));
             }
             if let Some(other) = self.observer.superseded()
                 && !self.superseded.send_replace(true)
             {
                 tracing::error!(?other, "another node with this one's name has started later");
+            }
+        }
+    }
+}
+
+/// Says who came, who is silent and who went.
+fn log_changes(before: &BTreeMap<NodeName, Peer>, now: &BTreeMap<NodeName, Peer>) {
+    let state = |peer: &Peer| (peer.generation, peer.liveness);
+    for (name, peer) in now {
+        if before.get(name).map(state) == Some(state(peer)) {
+            continue;
+        }
+        let (name, generation, gossip) = (name.as_str(), peer.generation, peer.gossip);
+        match peer.liveness {
+            Liveness::HeardOf => tracing::debug!(name, generation, %gossip, "heard of a node"),
+            Liveness::Alive => tracing::info!(name, generation, %gossip, "a node is alive"),
+            Liveness::Left => tracing::info!(name, generation, %gossip, "a node has left"),
+            Liveness::Dead => {
+                let silent_for = peer.heartbeat_age;
+                tracing::warn!(name, generation, %gossip, ?silent_for, "a node is dead");
             }
         }
     }
@@ -346,7 +368,7 @@ fn differ_in_age_only(before: &BTreeMap<NodeName, Peer>, now: &BTreeMap<NodeName
 }
 
 fn look(chitchat: &Chitchat, observer: &Observer) -> Vec<Sight> {
-    let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
+    let live: HashSet<&ChitchatId> = chitchat.live_nodes().collect();
     let states = chitchat.node_states().iter();
     let sights = states.map(|(id, state)| {
         let known = observer.version(id);
