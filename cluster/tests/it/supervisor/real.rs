@@ -90,6 +90,56 @@ async fn a_drained_node_hands_over_what_it_wrote() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_do_not_vote_follow_and_hand_over() {
+    let nodes = Nodes::settled(5, 10).await;
+    nodes.until("three vote", |nodes| nodes.vote(3)).await;
+    let outside = (0..5).find(|number| !nodes.voters().contains(number)).unwrap();
+    let status = nodes.node(outside).consensus.status();
+    assert_eq!((status.voters.len(), status.applied), (0, None), "it takes no part in the group");
+    let owned = nodes.owned(outside);
+    assert!(!owned.is_empty());
+    nodes.tell(outside, |facts| facts.draining = true).await;
+    let supervisor = nodes.node(outside).supervisor.as_ref().unwrap();
+    let drained = soon("drained", supervisor.drain(Duration::from_secs(30))).await;
+    assert_eq!((drained.handed_over, drained.closed), (owned, true));
+    nodes.until("every shard is served", Nodes::all_served).await;
+    assert_eq!(nodes.voters().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_that_comes_back_without_its_disk_is_another() {
+    let mut nodes = Nodes::new(6);
+    nodes.rules.expected_nodes = 3;
+    nodes.rules.disk_grace = Duration::from_secs(1);
+    for number in 0..3 {
+        nodes.start(number).await;
+    }
+    nodes.until("every shard is served", Nodes::all_served).await;
+    nodes.until("three vote", |nodes| nodes.vote(3)).await;
+    let leader = nodes.leader().unwrap();
+    let victim = (1..3).find(|number| *number != leader).unwrap();
+    let old = nodes.node(victim).consensus.raft_id();
+    nodes.kill(victim).await;
+    nodes.lose_disk(victim);
+    nodes.start(victim).await;
+    let new = nodes.node(victim).consensus.raft_id();
+    assert_ne!(old, new);
+    nodes
+        .until("it votes under its new id, and not under the old one", |nodes| {
+            nodes.nodes.values().all(|node| {
+                let status = node.consensus.status();
+                let voters = &status.voters;
+                !status.changing
+                    && (voters.len(), status.learners.len()) == (3, 0)
+                    && voters.contains_key(&new)
+                    && !voters.contains_key(&old)
+            })
+        })
+        .await;
+    nodes.until("every shard is served", Nodes::all_served).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newcomer_is_given_its_share_when_that_is_asked_for() {
     let mut nodes = Nodes::settled(1, 6).await;
     for shard in nodes.owned(0) {
