@@ -12,12 +12,14 @@ fuzz_target!(|input: (u8, &[u8], &[u8], &[u8], Vec<u32>, u16)| {
     if first.len().max(second.len()).max(third.len()) > MOST || numbers.len() > 64 {
         return;
     }
-    match choice % 3 {
+    match choice % 5 {
         0 => fuzzing::unit(first, second, third),
         1 => {
             let path = std::env::temp_dir().join(format!("aeterna-fuzz-{}", std::process::id()));
             fuzzing::lists(&path, &numbers, first, units);
         }
-        _ => fuzzing::symbols(first),
+        2 => fuzzing::symbols(first),
+        3 => fuzzing::key(first),
+        _ => fuzzing::cursor(first),
     }
 });

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use crate::bits::Bits;
+use crate::search::{RankKey, cursor_at, place_of};
 use crate::segment::compression::{Compressor, decompress};
 use crate::segment::file::{SectionFile, SectionWriter};
 use crate::segment::postings::{ListReader, ListSections, little_endian};
@@ -50,6 +51,28 @@ pub fn lists(path: &Path, places: &[u32], lists: &[u8], units: u16) {
                 assert!(found.iter().all(|unit| unit < units));
             }
         }
+    }
+}
+
+/// Of any bytes that are a key, the key is those bytes.
+///
+/// # Panics
+/// When it is others.
+pub fn key(bytes: &[u8]) {
+    if let Some(key) = RankKey::decode(bytes) {
+        assert_eq!(key.encode(), bytes);
+        assert!(RankKey::decode(&key.encode()) == Some(key));
+    }
+}
+
+/// Of any text that is a cursor, another place is one too.
+///
+/// # Panics
+/// When it is not.
+pub fn cursor(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Some(moved) = cursor_at(text, 1, u64::MAX) {
+        assert_eq!(place_of(&moved), Some((1, u64::MAX)));
     }
 }
 

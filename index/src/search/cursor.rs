@@ -2,6 +2,8 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// A place in the results of one query on one state of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
@@ -36,7 +38,8 @@ impl Cursor {
         let numbers = place.into_iter().chain(shards);
         let mut bytes: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
         bytes.extend_from_slice(&(xxh3_64(&bytes) as u32).to_le_bytes());
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+        bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 
     /// From text; `None` for what was never a cursor.

@@ -190,7 +190,8 @@ impl Ended<'_> {
         let Self { collector, page, cursor, results, skipped, steps } = self;
         let Running { query, request, segments, budget, .. } = collector.running;
         let stopped = budget.stopped().is_some();
-        let all_looked_at = page.looked_at == page.of && !stopped;
+        let all_looked_at =
+            page.looked_at == page.of && !stopped && !skipped.iter().any(Skipped::hides_documents);
         let at = |(window, within)| Cursor { window, within, ..cursor.clone() }.encode();
         let next = page.next.filter(|_| !stopped).map(at);
         let pinned = if stopped { String::new() } else { at((0, 0)) };
@@ -326,7 +327,10 @@ fn refuse_incomplete(running: Running, skipped: &[Skipped]) -> Result<(), Search
         return Ok(());
     }
     let skipped: Vec<Skipped> = skipped.iter().cloned().chain(reasons(running)).collect();
-    match skipped.iter().any(Skipped::is_incomplete) {
+    let may_be_elsewhere = |skipped: &Skipped| {
+        running.request.share > 1 && skipped.reason == SkipReason::RevisionNotIndexed
+    };
+    match skipped.iter().any(|skipped| skipped.is_incomplete() && !may_be_elsewhere(skipped)) {
         true => Err(SearchError::Incomplete(skipped)),
         false => Ok(()),
     }

@@ -5,9 +5,8 @@
 //! end what it has to say beside them. Nothing here waits or knows how that comes: who gathers asks
 //! for the next [`Step`].
 //!
-//! Sources are asked for every value of a facet, and not to refuse what is incomplete
-//! ([`SearchRequest::require_complete`](super::SearchRequest::require_complete)): a revision that one
-//! of them does not have may be another's.
+//! Sources are asked for every value of a facet. What each has left out is weighed once all have said
+//! theirs: a revision that one of them does not have may be another's.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -157,6 +156,11 @@ impl Gather {
     pub fn fail(&mut self, source: usize, why: Skipped) {
         self.together.miss(why);
         self.sources[source].end = Some(End::Lost);
+    }
+
+    /// Tells of a part of the index that no source could be asked for.
+    pub fn miss(&mut self, why: Skipped) {
+        self.together.miss(why);
     }
 
     /// Whether every source has ended.

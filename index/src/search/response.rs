@@ -90,7 +90,8 @@ pub struct SearchRequest {
     /// Shards to search; `None` for all that are open. Those that are not are told as skipped.
     pub shards: Option<Vec<u32>>,
     /// How many searches, this one included, do together what one did alone: each looks at so small
-    /// a part of what is ranked against each other at first. 1 for one that is alone.
+    /// a part of what is ranked against each other at first, and none refuses to answer since it
+    /// lacks a revision that another may have. 1 for one that is alone.
     pub share: u32,
     /// Cursor of the page before: the search goes on with the shards and the share of that one. It
     /// has expired when they are not all among those to search.
@@ -323,6 +324,19 @@ impl Skipped {
     /// Whether what was left out may have matched.
     pub(crate) fn is_incomplete(&self) -> bool {
         self.reason != SkipReason::FileNotIndexed
+    }
+
+    /// Whether documents were left out that nobody has counted, whatever was looked at.
+    pub(crate) fn hides_documents(&self) -> bool {
+        match self.reason {
+            SkipReason::ShardRestoring | SkipReason::ShardUnavailable => true,
+            // Told by what was looked at, or about what is not in the index at all.
+            SkipReason::ShardTimeout
+            | SkipReason::MatchLimit
+            | SkipReason::RevisionNotIndexed
+            | SkipReason::FileNotIndexed
+            | SkipReason::IndexStale => false,
+        }
     }
 }
 

@@ -155,6 +155,9 @@ impl Together {
                 unite(&mut self.skipped, unknown);
             }
         }
+        if self.skipped.iter().any(Skipped::hides_documents) {
+            self.is_short();
+        }
         let steps = STEPS.iter().zip(self.steps);
         SearchResponse {
             results: Vec::new(),

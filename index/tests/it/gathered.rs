@@ -290,6 +290,12 @@ fn what_is_left_out_is_told_of_all() {
     let lost = ask("word");
     assert!(lost[0].items[0].starts_with("5: "), "numbers add up: {lost:?}");
     assert!(ask("word rev:dev").iter().all(|s| s.reason != SkipReason::RevisionNotIndexed));
+    for (query, share, refused) in [("word rev:dev", 1, true), ("word rev:dev", 2, false)] {
+        let shards = Some(parts[0].clone());
+        let request = SearchRequest { shards, share, require_complete: true, ..request(query) };
+        let answer = search(&set, &request);
+        assert_eq!(answer.is_err(), refused, "{query}, share {share}: {answer:?}");
+    }
     let unknown = ask("word (rev:nowhere OR rev:main)");
     let unknown = unknown.iter().find(|s| s.reason == SkipReason::RevisionNotIndexed).unwrap();
     assert_eq!(unknown.items, ["nowhere"]);
@@ -339,6 +345,36 @@ fn a_part_that_fails_is_told_and_the_rest_answers() {
     let gathered = Gather::new(&[Place::default()], 10).finish(Duration::ZERO);
     assert!(!gathered.response.complete && !gathered.more);
     assert_eq!(gathered.response.counts.documents.relation, Relation::GreaterOrEqual);
+}
+
+#[test]
+fn what_nobody_could_be_asked_for_makes_counts_a_lower_bound() {
+    let (folder, source) = (tempfile::tempdir().unwrap(), Memory::default());
+    let set = ShardSet::open(folder.path(), SHARDS, options()).unwrap();
+    let parts = two_parts(&set, &source);
+    let request = SearchRequest { shards: Some(parts[0].clone()), facets: true, ..request("word") };
+    let missed_by = |says: fn(&mut Gather, &mut Ending)| {
+        let part = part(&set, &request);
+        let mut gather = Gather::new(&[Place::default()], 10);
+        let mut ending = part.ending.unwrap();
+        says(&mut gather, &mut ending);
+        gather.push(0, part.ranked.into_iter().collect());
+        gather.end(0, ending);
+        while let Step::Take(_) = gather.step() {}
+        gather.finish(Duration::ZERO).response
+    };
+    let whole = missed_by(|_, _| {});
+    assert!(whole.complete && whole.facets.unwrap().exact);
+    assert_eq!(whole.counts.documents.relation, Relation::Equal);
+    // Whether who gathers knows it, or the source says so.
+    for response in [
+        missed_by(|gather, _| gather.miss(unavailable())),
+        missed_by(|_, ending| ending.summary.skipped.push(unavailable())),
+    ] {
+        assert!(!response.complete && !response.facets.unwrap().exact);
+        assert_eq!(response.counts.documents.relation, Relation::GreaterOrEqual);
+        assert!(response.skipped.contains(&unavailable()));
+    }
 }
 
 #[test]

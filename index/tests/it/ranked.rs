@@ -214,6 +214,9 @@ fn some_shards_are_searched() {
     assert_eq!(texts(&found), second);
     assert!(!response.complete && skips(&response, SkipReason::ShardUnavailable));
     assert_eq!(response.skipped[0].items, ["shard 0", "shard 9"]);
+    assert_eq!(response.counts.documents.relation, Relation::GreaterOrEqual);
+    let refusing = SearchRequest { require_complete: true, ..of_shards(&[0, 1], "word") };
+    assert!(matches!(search(&set, &refusing), Err(SearchError::Incomplete(_))));
     assert!(ranked(&set, &all_of("word")).1.complete, "nobody asked for the other");
 }
 

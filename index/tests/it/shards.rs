@@ -1,17 +1,19 @@
 //! Shards that are opened and closed one by one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
 use aeterna_index::{
     ContentId, ContentReader, ContentSource, IndexError, Maintenance, NoProgress, ReadError,
-    RepositoryInfo, ShardSet,
+    RepositoryInfo, RepositoryUpdate, ShardSet,
 };
 
 use crate::support::{
-    Memory, all, file, files_of, index, info, open, options, paths, replace, settle,
+    Memory, Random, all, file, files_of, index, info, open, options, path, paths, replace, settle,
 };
 
 const SHARDS: u32 = 4;
@@ -200,4 +202,82 @@ fn another_number_of_shards_is_refused() {
     assert_eq!(none(folder.path()).count(), SHARDS);
     let refused = ShardSet::open_none(folder.path(), 5, options()).map(drop);
     assert!(matches!(refused, Err(IndexError::OtherCount { .. })));
+}
+
+/// Opens and closes a shard until it is told to stop: at once, or after a commit or two.
+fn open_and_close(set: &ShardSet, number: u32, done: &AtomicBool) {
+    let mut random = Random(u64::from(number));
+    let is_done = || done.load(Ordering::Acquire);
+    while !is_done() {
+        set.close_shard(number);
+        let shard = set.open_shard(number).unwrap();
+        let until = shard.generation() + random.below(3) as u64;
+        while shard.generation() < until && !is_done() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Sends an update until a shard takes it, as whoever finds the owner of a shard does.
+fn insist(set: &ShardSet, source: &Memory, update: &RepositoryUpdate) {
+    loop {
+        let shard = set.shard_of(update.repository.id);
+        let applied = shard.and_then(|shard| {
+            let applied = shard.apply(update, source, &NoProgress)?;
+            let _ = shard.maintain(&|| false)?;
+            Ok(applied)
+        });
+        match applied {
+            Ok(_) => return,
+            Err(IndexError::NotHeld { .. } | IndexError::Closed { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_any_closing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (set, source, done) = (open(folder.path()), Memory::default(), AtomicBool::new(false));
+    let repositories = one_each(&set);
+    std::thread::scope(|scope| {
+        let (set, source, done) = (&set, &source, &done);
+        for shard in 0..set.count() {
+            scope.spawn(move || open_and_close(set, shard, done));
+        }
+        scope.spawn(move || {
+            while !done.load(Ordering::Acquire) {
+                let response = all(set, "word");
+                assert!(response.complete, "{:?}", response.skipped);
+                assert!([0, 3, 6].contains(&response.results.len()), "updates are seen whole");
+            }
+        });
+        let writers: Vec<_> = repositories
+            .iter()
+            .map(|repository| {
+                scope.spawn(move || {
+                    for commit in 1..=25 {
+                        let name = |number: u32| format!("{number} of {commit}");
+                        let files = (0..3).map(|n| file(name(n), source.put(b"word\n")));
+                        let update = replace(repository, &commit.to_string(), files.collect());
+                        insist(set, source, &update);
+                        // Whoever opens it finds what was acknowledged.
+                        let held = set.shard_of(repository.id).map(|s| s.revisions(repository.id));
+                        let is_there = |held: Option<BTreeMap<String, String>>| {
+                            held.unwrap()["main"] == commit.to_string()
+                        };
+                        assert!(held.map_or(true, is_there));
+                    }
+                })
+            })
+            .collect();
+        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        done.store(true, Ordering::Release);
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    let found = all(&set, "word");
+    assert!(found.results.iter().all(|result| path(result).ends_with(" of 25")));
+    assert_eq!(found.results.len(), 6);
+    set.shards().iter().for_each(|shard| shard.scrub().unwrap());
+    assert!(set.shards().iter().all(|shard| shard.take_damage().is_empty()));
 }

@@ -84,7 +84,8 @@ pub struct Raft {
 pub struct Node {
     /// Its name.
     pub name: String,
-    /// `alive`, `suspected` (slow to answer), `draining` or `dead`.
+    /// `alive`, `suspected` (slow to answer), `joining` (heard of, no heartbeat seen yet), `draining`,
+    /// `left` or `dead`.
     pub state: String,
     /// Changes at each start; 0 for one that gossip has not heard of.
     pub generation: u64,

@@ -15,7 +15,7 @@ use crate::api::cluster::{ClusterStatus, Health, Node, Shard};
 /// How often `--watch` asks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Shards that a table lists one by one.
-const LISTED_SHARDS: usize = 20;
+const LISTED_SHARDS: usize = 6;
 
 /// Runs `aeterna cluster status`.
 ///

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aeterna_cluster::gossip::Peer;
+use aeterna_cluster::gossip::{Liveness, Peer};
 use aeterna_cluster::name::NodeName;
 use aeterna_cluster::shard_map::{self, ShardMap};
 use aeterna_repo::ShardState;
@@ -151,7 +151,7 @@ impl Cluster {
 }
 
 const SHARD_STATES: [&str; 4] = ["serving", "restoring", "unavailable", "unassigned"];
-const NODE_STATES: [&str; 4] = ["alive", "suspected", "draining", "dead"];
+const NODE_STATES: [&str; 6] = ["alive", "suspected", "joining", "draining", "left", "dead"];
 
 impl View {
     fn nodes(&self) -> Vec<Node> {
@@ -164,12 +164,13 @@ impl View {
         let peer = self.peers.get(name);
         let facts = peer.map(|peer| (*peer.facts).clone()).unwrap_or_default();
         let leaving = self.map.members().get(name).is_some_and(|member| member.leaving);
-        let state = match peer {
-            Some(peer) if !peer.alive() => "dead",
-            None => "dead",
-            Some(_) if facts.draining || leaving => "draining",
-            Some(peer) if peer.suspected => "suspected",
-            Some(_) => "alive",
+        let state = match peer.map(|peer| (peer.liveness, peer.suspected)) {
+            None | Some((Liveness::Dead, _)) => "dead",
+            Some((Liveness::Left, _)) => "left",
+            Some((Liveness::HeardOf, _)) => "joining",
+            Some((Liveness::Alive, _)) if facts.draining || leaving => "draining",
+            Some((Liveness::Alive, true)) => "suspected",
+            Some((Liveness::Alive, false)) => "alive",
         };
         let count = |holds: &dyn Fn(&shard_map::Shard) -> bool| {
             let held = self.map.shards().iter().filter(|shard| holds(shard)).count();
@@ -191,7 +192,7 @@ impl View {
             disk_free: facts.disk_free,
             shards_owned: count(&|shard| shard.owner.as_ref() == Some(name)),
             shards_replicated: count(&|shard| shard.replicas.contains(name)),
-            shards_serving: if state == "dead" { 0 } else { facts.shards_serving },
+            shards_serving: if matches!(state, "dead" | "left") { 0 } else { facts.shards_serving },
             voter: self.voters.contains(name),
         }
     }
@@ -202,7 +203,7 @@ impl View {
 
     fn shard(&self, number: u32, shard: &shard_map::Shard) -> Shard {
         let owner = shard.owner.as_ref();
-        let peer = owner.and_then(|owner| self.peers.get(owner)).filter(|peer| peer.alive());
+        let peer = owner.and_then(|owner| self.peers.get(owner)).filter(|peer| !peer.gone());
         let id = aeterna_cluster::name::ShardId(number);
         let bytes = peer.and_then(|peer| peer.facts.shard_bytes.get(&id)).copied();
         let (state, waits_for) = match (owner, peer, bytes) {

@@ -139,15 +139,15 @@ impl Cluster {
         }
     }
 
-    /// Waits until every shard is served and so many nodes are alive.
+    /// Waits until every shard is served, so many nodes are alive, and all others are known to be dead.
     #[track_caller]
     pub fn settled(&self, node: usize, alive: usize) -> Value {
         self.wait_for(node, "settled", |status| {
             let nodes = status["nodes"].as_array().unwrap();
-            let living = nodes.iter().filter(|node| node["state"] == "alive").count();
+            let of = |state: &str| nodes.iter().filter(|node| node["state"] == state).count();
             status["unhealthyShards"].as_array().unwrap().is_empty()
-                && status["shards"].as_u64().unwrap() > 0
-                && living == alive
+                && of("alive") == alive
+                && of("alive") + of("dead") == nodes.len()
                 && !status["raft"]["leader"].is_null()
         })
     }
