@@ -244,6 +244,11 @@ impl Nodes {
         consensus.shutdown().await;
     }
 
+    /// Removes what a killed node had on its disk.
+    pub fn lose_disk(&self, number: usize) {
+        std::fs::remove_dir_all(self.folder.path().join(number.to_string())).unwrap();
+    }
+
     pub fn node(&self, number: usize) -> &Node {
         &self.nodes[&number]
     }
@@ -260,10 +265,20 @@ impl Nodes {
     /// Whether so many vote, and all of them know it. In the middle of a change from two to three, the
     /// loss of one of the two would be the loss of a majority.
     pub fn vote(&self, voters: usize) -> bool {
-        self.nodes.values().all(|node| {
-            let status = node.consensus.status();
+        let knows = |number: &usize| {
+            let status = self.node(*number).consensus.status();
             status.voters.len() == voters && !status.changing
-        })
+        };
+        self.voters().len() == voters && self.voters().iter().all(knows)
+    }
+
+    /// Those who vote.
+    pub fn voters(&self) -> Vec<usize> {
+        let voters = self.nodes.iter().filter(|(_, node)| {
+            let status = node.consensus.status();
+            status.voters.contains_key(&status.raft_id)
+        });
+        voters.map(|(number, _)| *number).collect()
     }
 
     /// The newest map that anyone has.
@@ -272,8 +287,8 @@ impl Nodes {
         maps.max_by_key(|map| map.version()).unwrap()
     }
 
-    /// Whether every shard is served by its owner, under its epoch, and by no other node, and all nodes
-    /// know it.
+    /// Whether every shard is served by its owner, under its epoch, and by no other node, replicas have
+    /// their copies, and all nodes know it.
     pub fn all_served(&self) -> bool {
         let map = self.map();
         let shards = (0u32..).map(ShardId).zip(map.shards());
@@ -281,9 +296,14 @@ impl Nodes {
             let owned = shards.clone().filter(|(_, shard)| shard.owner.as_ref() == Some(name));
             owned.map(|(number, shard)| (number, shard.epoch)).collect()
         };
+        let copied = |name: &NodeName| -> BTreeMap<ShardId, Epoch> {
+            let copied = shards.clone().filter(|(_, shard)| shard.replicas.contains(name));
+            copied.map(|(number, shard)| (number, shard.epoch)).collect()
+        };
         let is_right = |node: &Node| {
             node.host.serving() == owned(&node.name)
-                && node.host.held().len() == node.host.serving().len()
+                && node.host.copies() == copied(&node.name)
+                && node.host.held().len() == node.host.serving().len() + node.host.copies().len()
                 && node.router.map() == map
         };
         map.shards().iter().all(|shard| shard.owner.is_some() && shard.moving_to.is_none())
