@@ -4,6 +4,7 @@
 mod browse;
 mod catalog;
 mod cold_storage;
+mod faulty;
 mod fetch;
 mod history;
 mod manager;
