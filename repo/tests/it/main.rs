@@ -5,6 +5,7 @@ mod browse;
 mod catalog;
 mod cold_storage;
 mod faulty;
+mod fences;
 mod fetch;
 mod history;
 mod manager;
