@@ -282,7 +282,7 @@ impl Mirrors<'_> {
             // A job that runs brings it back itself.
             return Ok(());
         };
-        let restored = self.restore(&cancel);
+        let restored = if self.stop() { Ok(true) } else { self.restore(&cancel) };
         self.inner.end(self.id);
         if !restored? && !self.inner.mirror_path(self.id).exists() && self.inner.runs(self.id) {
             self.runtime.block_on(self.inner.request(self.id, JobKind::Sync))?;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aeterna_repo::cold_storage::{ColdError, ColdLimits, ColdStorage};
+use aeterna_repo::cold_storage::{ColdError, ColdLimits, ColdOutcome, ColdStorage};
 use aeterna_repo::{ClusterShards, ManagerConfig, RepoManager, ShardSource};
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -195,6 +195,15 @@ async fn calls_that_fail_are_tried_again_and_answers_may_be_lost() {
         // Nobody took a lost answer for somebody else's manifest.
         assert_eq!(cold.newest(shard).await.unwrap().unwrap().position.sequence, 3);
     }
+    let counts = cold.counts();
+    let sum = |wanted| {
+        let calls = counts.calls.iter().filter(|(_, outcome, _)| *outcome == wanted);
+        calls.map(|(_, _, number)| number).sum::<u64>()
+    };
+    assert_eq!((sum(ColdOutcome::Failed), sum(ColdOutcome::Denied)), (0, 0));
+    // Three faults in each of five steps, but that a restore has no answer to a write to lose.
+    assert_eq!(sum(ColdOutcome::Retried), 3 * 3 * 5 - 3);
+    assert!(counts.sent > 0 && counts.fetched > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
