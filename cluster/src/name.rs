@@ -35,6 +35,11 @@ impl NodeName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name of a node that nobody has told the name of.
+    pub(crate) fn unknown() -> Self {
+        Self("unknown".to_owned())
+    }
 }
 
 impl TryFrom<String> for NodeName {

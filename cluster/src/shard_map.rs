@@ -14,7 +14,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::codec::{self, CodecError};
 use crate::name::{Epoch, NodeName, ShardId};
+
+/// Shards of a cluster, at most.
+pub const MAX_SHARDS: u32 = 32_768;
+/// Bytes of an encoded map, at most: a thousand for each of [`MAX_SHARDS`].
+pub const MAX_MAP_BYTES: usize = MAX_SHARDS as usize * 1024;
 
 /// Who owns what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,6 +252,28 @@ impl ShardMap {
         outcome
     }
 
+    /// The map as bytes, for a disk or another node.
+    ///
+    /// # Errors
+    ///
+    /// A map of more than [`MAX_MAP_BYTES`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self, MAX_MAP_BYTES)
+    }
+
+    /// A map from [`Self::to_bytes`] of this node or another.
+    ///
+    /// # Errors
+    ///
+    /// What is no map, or one that [breaks an invariant](Self::broken_invariant).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CodecError> {
+        let map: Self = codec::decode(bytes, MAX_MAP_BYTES)?;
+        match map.broken_invariant() {
+            None => Ok(map),
+            Some(wrong) => Err(CodecError::Contradiction(wrong)),
+        }
+    }
+
     /// What is wrong with the map, if anything is: that is a mistake in this program, or a map from
     /// somewhere else.
     pub fn broken_invariant(&self) -> Option<String> {
@@ -270,12 +298,7 @@ impl ShardMap {
         None
     }
 
-    fn join(
-        &mut self,
-        node: NodeName,
-        zone: Option<String>,
-        capacity: u32,
-    ) -> Result<(), Refusal> {
+    fn join(&mut self, node: NodeName, zone: Option<String>, capacity: u32) -> Result<(), Refusal> {
         if capacity == 0 {
             return Err(Refusal::NoCapacity(node));
         }

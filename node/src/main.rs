@@ -3,8 +3,10 @@
 
 mod api;
 mod cli;
+mod cluster;
 mod config;
 mod first_index;
+mod gather;
 mod http;
 mod serve;
 mod stop;

@@ -6,10 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_repo::{ManagerError, Observer, RepoManager};
+use aeterna_repo::{ClusterShards, ManagerError, Observer, RepoManager};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ServeArgs;
+use crate::cluster::metrics::ClusterMetrics;
+use crate::cluster::{Cluster, Opening, StartError};
 use crate::config::{self, Config, ConfigError, Loaded};
 use crate::first_index;
 use crate::http::listener::{self, ListenerLimits};
@@ -18,7 +23,9 @@ use crate::stop::Stop;
 use crate::telemetry::{self, Metrics};
 
 /// Name of the file in the data folder that says where a running server listens.
-const SERVER_FILE: &str = "server.json";
+pub const SERVER_FILE: &str = "server.json";
+/// Percent of the time for a shutdown in which a node of a cluster hands over what it owns.
+const DRAIN_SHARE: u32 = 80;
 /// Time that threads get to end after everything else has.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -58,6 +65,9 @@ pub enum ServeError {
         /// The reason.
         source: ManagerError,
     },
+    /// The node cannot be one of its cluster.
+    #[error("cannot be one of a cluster: {0}")]
+    Cluster(#[from] StartError),
     /// The system refuses threads or signals.
     #[error("the system refuses: {0}")]
     System(io::Error),
@@ -78,13 +88,17 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
         .enable_all()
         .build()
         .map_err(ServeError::System)?;
-    let outcome = runtime.block_on(serve(loaded, args.index.clone()));
+    let outcome = runtime.block_on(serve(loaded, args.index.clone(), args.stop_with_stdin));
     // A thread in a search or a read cannot be stopped; what it would have done is not needed.
     runtime.shutdown_timeout(THREADS_TIMEOUT);
     outcome
 }
 
-async fn serve(loaded: Loaded, index: Vec<String>) -> Result<(), ServeError> {
+async fn serve(
+    loaded: Loaded,
+    index: Vec<String>,
+    stop_with_stdin: bool,
+) -> Result<(), ServeError> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -94,30 +108,70 @@ async fn serve(loaded: Loaded, index: Vec<String>) -> Result<(), ServeError> {
     std::fs::create_dir_all(&config.data).map_err(unusable)?;
     let stop = Stop::default();
     stop.on_signals().map_err(ServeError::System)?;
+    if stop_with_stdin {
+        tokio::spawn(stop_at_end_of_input(stop.clone()));
+    }
 
     // The port first: a second server on it must fail before it touches anything.
     let listener = listen(config.listen.0).await?;
     let address = listener.local_addr().map_err(ServeError::System)?;
-    let metrics = Arc::new(Metrics::default());
-    let mut opening = config.manager();
+    let opening = match config.cluster_join.0.is_empty() {
+        true => None,
+        false => Some(Opening::start(&config).await?),
+    };
+    let cluster_metrics = Arc::new(ClusterMetrics::default());
+    let metrics = Arc::new(Metrics::new(opening.is_some().then_some(&*cluster_metrics)));
+    let mut manager = config.manager();
     let measured = Arc::clone(&metrics);
-    opening.indexed = Observer::new(move |elapsed| measured.indexed(elapsed));
-    let manager = RepoManager::open(opening)
+    manager.indexed = Observer::new(move |elapsed| measured.indexed(elapsed));
+    manager.cluster = opening.as_ref().map(|opening| {
+        ClusterShards::new(opening.id(), opening.shards(), Arc::clone(&opening.cold))
+    });
+    let manager = RepoManager::open(manager)
         .await
         .map_err(|source| ServeError::Open { data: data.clone(), source })?;
-    let server_file = ServerFile::write(&config.data, address).map_err(unusable)?;
+    let cluster = match opening {
+        Some(opening) => {
+            Some(opening.join(&config, address, Arc::clone(&manager), cluster_metrics).await?)
+        }
+        None => None,
+    };
+    let server_file =
+        ServerFile::write(&config.data, address, cluster.as_deref()).map_err(unusable)?;
     announce(address);
     let limits = limits_of(&config);
-    let state =
-        Arc::new(AppState::new(Arc::clone(&manager), config, metrics, address, stop.clone()));
-    let router = http::router(state);
+    let state = AppState::new(
+        Arc::clone(&manager),
+        cluster.clone(),
+        config,
+        metrics,
+        address,
+        stop.clone(),
+    );
+    let state = Arc::new(state);
+    let router = http::router(Arc::clone(&state));
+    let ended = CancellationToken::new();
+    if let Some(cluster) = &cluster {
+        cluster.serve(&state, router.clone(), ended.clone())?;
+        cluster.watch(stop.clone());
+    }
     let indexing = tokio::spawn(first_index::run(Arc::clone(&manager), index, address));
-    let ending = end(Arc::clone(&manager), stop.clone(), limits.shutdown_timeout);
+    let ending = end(Arc::clone(&manager), cluster, stop.clone(), limits.shutdown_timeout);
     tokio::join!(listener::serve(listener, router, limits, &stop.asked, &stop.hurry), ending);
+    ended.cancel();
     indexing.abort();
     drop(server_file);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Asks the server to stop when standard input ends.
+async fn stop_at_end_of_input(stop: Stop) {
+    let mut input = tokio::io::stdin();
+    let mut buffer = [0; 256];
+    while input.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    tracing::info!("standard input has ended; stopping");
+    stop.asked.cancel();
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -125,10 +179,24 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 /// Waits until the server is asked to stop, then until no work is left or its time has passed.
-async fn end(manager: Arc<RepoManager>, stop: Stop, timeout: Duration) {
+async fn end(
+    manager: Arc<RepoManager>,
+    cluster: Option<Arc<Cluster>>,
+    stop: Stop,
+    timeout: Duration,
+) {
     stop.asked.cancelled().await;
+    let ending = async {
+        if let Some(cluster) = &cluster {
+            cluster.drain(timeout * DRAIN_SHARE / 100).await;
+        }
+        manager.shutdown().await;
+        if let Some(cluster) = &cluster {
+            cluster.leave().await;
+        }
+    };
     tokio::select! {
-        () = manager.shutdown() => {}
+        () = ending => {}
         () = stop.hurry.cancelled() => {}
         () = tokio::time::sleep(timeout) => {
             tracing::warn!("work was still running when the time for the shutdown had passed; it continues at the next start");
@@ -153,19 +221,41 @@ fn announce(address: SocketAddr) {
     tracing::debug!(%address, "listening");
 }
 
+/// What [`SERVER_FILE`] says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerFacts {
+    /// Address of the HTTP API.
+    pub address: String,
+    /// The same as a URL.
+    pub url: String,
+    /// Id of the process.
+    pub pid: u32,
+    /// Version of the program.
+    pub version: String,
+    /// Address for other nodes' calls, in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<String>,
+    /// Address of gossip, in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gossip: Option<String>,
+}
+
 /// The file that says where a running server listens; removed at the end.
 #[derive(Debug)]
 struct ServerFile(PathBuf);
 
 impl ServerFile {
-    fn write(data: &Path, address: SocketAddr) -> io::Result<Self> {
+    fn write(data: &Path, address: SocketAddr, cluster: Option<&Cluster>) -> io::Result<Self> {
         let path = data.join(SERVER_FILE);
-        let content = serde_json::json!({
-            "address": address.to_string(),
-            "url": format!("http://{address}"),
-            "pid": std::process::id(),
-            "version": env!("CARGO_PKG_VERSION"),
-        });
+        let facts = ServerFacts {
+            address: address.to_string(),
+            url: format!("http://{address}"),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            grpc: cluster.map(|cluster| cluster.grpc().to_string()),
+            gossip: cluster.map(|cluster| cluster.gossip().to_string()),
+        };
+        let content = serde_json::to_string(&facts)?;
         let partial = data.join(format!("{SERVER_FILE}.partial"));
         std::fs::write(&partial, format!("{content}\n"))?;
         std::fs::rename(&partial, &path)?;

@@ -193,6 +193,8 @@ pub struct Repository {
     pub symbols: Readiness,
     /// Whether who changed files last, and when, can be searched.
     pub last_changes: Readiness,
+    /// The shard that its id is hashed to.
+    pub shard: u32,
     /// Attempts of the current job that failed, 0 after a success.
     pub attempts: u32,
     /// Why the last attempt failed.

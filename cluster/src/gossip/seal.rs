@@ -55,7 +55,9 @@ pub struct ClusterKey {
 
 /// A cluster key that is too short.
 #[derive(Debug, Error)]
-#[error("the cluster key has {0} bytes; it needs at least {MIN_KEY_BYTES}, such as from `openssl rand -base64 32`")]
+#[error(
+    "the cluster key has {0} bytes; it needs at least {MIN_KEY_BYTES}, such as from `openssl rand -base64 32`"
+)]
 pub struct ShortKey(usize);
 
 impl ClusterKey {
@@ -67,10 +69,14 @@ impl ClusterKey {
         if secret.len() < MIN_KEY_BYTES {
             return Err(ShortKey(secret.len()));
         }
+        Ok(Self::of(secret))
+    }
+
+    fn of(secret: &[u8]) -> Self {
         let hash = digest::digest(&digest::SHA256, &[b"aeterna key id", secret].concat());
         let mut id = KeyId::default();
         id.copy_from_slice(&hash.as_ref()[..4]);
-        Ok(Self { id, secret: secret.to_vec() })
+        Self { id, secret: secret.to_vec() }
     }
 
     fn of_session(&self, session: &SessionId) -> Result<LessSafeKey, SealError> {
@@ -86,6 +92,23 @@ impl fmt::Debug for ClusterKey {
     }
 }
 
+impl ClusterKey {
+    /// Tells keys apart, and says nothing of what they are.
+    pub(crate) fn id(&self) -> [u8; 4] {
+        self.id
+    }
+
+    /// A key for another purpose than gossip.
+    pub(crate) fn derive(&self, purpose: &[u8]) -> Result<[u8; 32], SealError> {
+        let pseudo_random = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.secret);
+        let mut key = [0; 32];
+        let purpose = [purpose];
+        let derived = pseudo_random.expand(&purpose, hkdf::HKDF_SHA256);
+        let filled = derived.and_then(|derived| derived.fill(&mut key));
+        filled.map(|()| key).map_err(|_| SealError::Library)
+    }
+}
+
 /// The keys of a cluster: two at a time while they are replaced.
 #[derive(Clone, Debug)]
 pub struct ClusterKeys {
@@ -93,6 +116,15 @@ pub struct ClusterKeys {
     pub current: ClusterKey,
     /// What comes may be sealed with this one, too: the former one, or the next.
     pub other: Option<ClusterKey>,
+}
+
+impl ClusterKeys {
+    /// What stands for keys where there are none: whoever knows the cluster's id knows it, so that
+    /// packets of other clusters are told apart, and nothing is proven.
+    pub(super) fn without_secret(cluster: Uuid) -> Self {
+        let no_secret = [b"aeterna, no cluster key".as_slice(), cluster.as_bytes()].concat();
+        Self { current: ClusterKey::of(&no_secret), other: None }
+    }
 }
 
 /// A message that cannot be sealed.
@@ -231,6 +263,14 @@ impl Opener {
         let keys = [keys.current.clone()].into_iter().chain(keys.other.clone()).collect();
         let cluster = cluster_tag(cluster);
         Self { keys, cluster, sessions: HashMap::new(), known: VecDeque::new() }
+    }
+
+    /// From now on, packets under these keys. What came under a key that stays is remembered.
+    pub fn replace_keys(&mut self, keys: &ClusterKeys) {
+        self.keys = [keys.current.clone()].into_iter().chain(keys.other.clone()).collect();
+        let stays = |key: &KeyId| self.keys.iter().any(|known| known.id == *key);
+        self.sessions.retain(|(key, _), _| stays(key));
+        self.known.retain(|(key, _)| stays(key));
     }
 
     /// The message of a packet; `None` for the first half of one.
@@ -458,7 +498,8 @@ mod tests {
     #[test]
     fn what_came_before_does_not_come_again() {
         let (mut sealer, mut opener) = pair();
-        let packets: Vec<Vec<u8>> = (0..300u32).map(|n| one(&mut sealer, &n.to_be_bytes())).collect();
+        let packets: Vec<Vec<u8>> =
+            (0..300u32).map(|n| one(&mut sealer, &n.to_be_bytes())).collect();
         // In another order, as networks do, each comes through once.
         for pair in packets[..200].chunks(2) {
             assert!(opener.open(&pair[1], NOW).unwrap().is_some());

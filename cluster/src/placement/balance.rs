@@ -11,8 +11,7 @@ pub(super) fn run(world: &mut World) {
     for shard in 0..world.shards.len() {
         separate(world, shard);
     }
-    let mut nodes: Vec<usize> =
-        (0..world.names.len()).filter(|node| world.stays(*node)).collect();
+    let mut nodes: Vec<usize> = (0..world.names.len()).filter(|node| world.stays(*node)).collect();
     nodes.sort_by_key(|node| (std::cmp::Reverse(world.fullness(*node)), *node));
     for node in nodes {
         relieve(world, node);

@@ -66,7 +66,8 @@ impl<'a> World<'a> {
         self.zones = zones.len();
         let copies = self.copies().min(nodes.len()) as u128;
         let total: u128 =
-            (0..self.shards.len()).map(|shard| u128::from(self.weight(shard))).sum::<u128>() * copies;
+            (0..self.shards.len()).map(|shard| u128::from(self.weight(shard))).sum::<u128>()
+                * copies;
         let capacity: u128 = nodes.iter().map(|node| self.capacity(*node)).sum();
         for node in nodes {
             let share = total * self.capacity(node) / capacity.max(1);

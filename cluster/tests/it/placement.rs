@@ -267,6 +267,7 @@ fn the_same_input_gives_the_same_plan() {
     let plan = repair(&cluster(7, &sizes, 2));
     assert_eq!(plan, repair(&cluster(7, &sizes, 2)));
     // Written down once: placement must not depend on the build, the machine or the process.
-    let owners: Vec<&str> = plan.changes.iter().take(5).map(|change| change.owner.as_str()).collect();
+    let owners: Vec<&str> =
+        plan.changes.iter().take(5).map(|change| change.owner.as_str()).collect();
     assert_eq!(owners, ["node-0", "node-4", "node-0", "node-1", "node-4"]);
 }

@@ -31,17 +31,19 @@ fn commands() -> impl Strategy<Value = Command> {
     // One shard and one epoch more than there are.
     let shard = || (0..=SHARDS).prop_map(ShardId);
     let epoch = || (0u64..4).prop_map(Epoch);
-    let assignment = (shard(), epoch(), node(), prop::collection::vec(node(), 0..3)).prop_map(
-        |(shard, seen, owner, replicas)| Assignment { shard, seen, owner, replicas },
-    );
+    let assignment = (shard(), epoch(), node(), prop::collection::vec(node(), 0..3))
+        .prop_map(|(shard, seen, owner, replicas)| Assignment { shard, seen, owner, replicas });
     prop_oneof![
         (node(), 0u32..3).prop_map(|(node, capacity)| Command::Join { node, zone: None, capacity }),
         node().prop_map(|node| Command::Leave { node }),
         node().prop_map(|node| Command::Remove { node }),
         prop::collection::vec(assignment, 0..4)
             .prop_map(|assignments| Command::Assign { assignments }),
-        (shard(), epoch(), node())
-            .prop_map(|(shard, seen, to)| Command::BeginMove { shard, seen, to }),
+        (shard(), epoch(), node()).prop_map(|(shard, seen, to)| Command::BeginMove {
+            shard,
+            seen,
+            to
+        }),
         (shard(), epoch()).prop_map(|(shard, seen)| Command::EndMove { shard, seen }),
         (shard(), epoch()).prop_map(|(shard, seen)| Command::AbortMove { shard, seen }),
         (shard(), prop::option::of(node())).prop_map(|(shard, node)| Command::Pin { shard, node }),

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
-use super::response::{Count, Counts, FacetValue, Facets, Relation};
+use super::facets::{most_frequent, newest};
+use super::response::{Count, Counts, Facets, Relation};
 use super::running::Running;
 use super::verify::Verified;
 use super::windows::Places;
@@ -143,27 +144,17 @@ impl<'a> Collector<'a> {
 
     /// Facets over every document taken in.
     pub(crate) fn facets(&self, exact: bool) -> Facets {
-        let listed = |values: Vec<(String, u64)>,
-                      compare: fn(&FacetValue, &FacetValue) -> Ordering| {
-            let mut values: Vec<FacetValue> =
-                values.into_iter().map(|(value, count)| FacetValue { value, count }).collect();
-            values.sort_by(compare);
-            values.truncate(self.running.request.facet_values);
-            values
-        };
-        let ordered = |values| {
-            listed(values, |a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)))
-        };
+        let most = self.running.request.facet_values;
         let languages = self.languages.iter().map(|(name, count)| ((*name).to_owned(), *count));
         let repositories =
             self.repositories.iter().map(|(id, count)| (self.running.name(*id).to_owned(), *count));
         let authors = self.authors.iter().map(|(author, count)| ((*author).to_owned(), *count));
         let months = self.months.iter().map(|(month, count)| (month.clone(), *count));
         Facets {
-            language: ordered(languages.collect()),
-            repository: ordered(repositories.collect()),
-            author: ordered(authors.collect()),
-            updated: listed(months.collect(), |a, b| b.value.cmp(&a.value)),
+            language: most_frequent(languages, most),
+            repository: most_frequent(repositories, most),
+            author: most_frequent(authors, most),
+            updated: newest(months, most),
             exact,
         }
     }

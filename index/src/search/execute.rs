@@ -18,7 +18,8 @@ use super::key::RankKey;
 use super::output::Output;
 use super::pin::{Pinned, pin};
 use super::response::{
-    Explain, Match, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped, StepTime,
+    Explain, Match, SKIPPED_ITEMS, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped,
+    StepTime,
 };
 use super::running::Running;
 use super::windows::{Windows, first_window, order_of};
@@ -30,8 +31,6 @@ use crate::shard::Snapshot;
 
 /// Damaged files that one search sets aside before it gives up.
 const DAMAGE_TRIES: u32 = 8;
-/// Names listed of what was skipped.
-const SKIPPED_ITEMS: usize = 10;
 
 /// Runs searches on threads of its own.
 pub(crate) struct Searcher {
@@ -50,20 +49,31 @@ pub(crate) struct Mode {
     pub(crate) symbols: bool,
 }
 
+/// How many results a page has that a request asks for: of definitions, documents with some.
+///
+/// # Errors
+/// When the query is wrong.
+pub fn page_of(request: &SearchRequest) -> Result<usize, SearchError> {
+    Ok(page(&compile_query(&request.query)?, request))
+}
+
+fn page(query: &Compiled, request: &SearchRequest) -> usize {
+    match query.options.count {
+        Some(Wanted::Limit(count)) => count.min(request.limits.documents),
+        Some(Wanted::All) => request.limits.documents,
+        None => request.page_size,
+    }
+}
+
 impl Mode {
     fn of(query: &Compiled, request: &SearchRequest, cursor: &Cursor) -> Self {
         let all = query.options.count == Some(Wanted::All);
-        let page = match query.options.count {
-            Some(Wanted::Limit(count)) => count.min(request.limits.documents),
-            Some(Wanted::All) => request.limits.documents,
-            None => request.page_size,
-        };
         let repositories = query.options.result_type == ResultType::Repository
             || query.options.select == Some(Select::Repository);
         let symbols = query.wants_symbols();
         let exhaustive = all || request.facets || repositories;
         let first_window = first_window(cursor.share);
-        Self { exhaustive, page, first_window, repositories, symbols }
+        Self { exhaustive, page: page(query, request), first_window, repositories, symbols }
     }
 }
 
@@ -197,7 +207,7 @@ impl Ended<'_> {
             counts: collector.counts(all_looked_at && cursor.window == 0),
             facets: request.facets.then(|| collector.facets(all_looked_at)),
             results,
-            complete: !stopped && !skipped.iter().any(is_incomplete),
+            complete: !stopped && !skipped.iter().any(Skipped::is_incomplete),
             skipped,
             alerts: query.alerts.clone(),
             next,
@@ -307,11 +317,6 @@ fn repositories_of_page(
     all.drain(start..end).collect()
 }
 
-/// Whether what was left out may have matched.
-fn is_incomplete(skipped: &Skipped) -> bool {
-    skipped.reason != SkipReason::FileNotIndexed
-}
-
 /// Ends a search that nobody waits for, and one that has left something out and must not.
 fn refuse_incomplete(running: Running, skipped: &[Skipped]) -> Result<(), SearchError> {
     if running.request.cancel.is_cancelled() {
@@ -321,7 +326,7 @@ fn refuse_incomplete(running: Running, skipped: &[Skipped]) -> Result<(), Search
         return Ok(());
     }
     let skipped: Vec<Skipped> = skipped.iter().cloned().chain(reasons(running)).collect();
-    match skipped.iter().any(is_incomplete) {
+    match skipped.iter().any(Skipped::is_incomplete) {
         true => Err(SearchError::Incomplete(skipped)),
         false => Ok(()),
     }

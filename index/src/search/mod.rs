@@ -8,6 +8,8 @@ mod compile;
 mod cursor;
 mod deliver;
 mod execute;
+mod facets;
+mod gather;
 mod key;
 mod matches;
 mod merge;
@@ -18,12 +20,15 @@ mod rank;
 mod repositories;
 mod response;
 mod running;
+mod summary;
 mod verify;
 mod windows;
 
 pub use budget::Cancel;
 pub use cursor::{cursor_at, place_of};
 pub(crate) use execute::Searcher;
+pub use execute::page_of;
+pub use gather::{Ending, Gather, Gathered, Place, Step};
 pub use key::RankKey;
 pub use output::{Output, Ranked};
 pub use response::{
@@ -31,3 +36,4 @@ pub use response::{
     MatchKind, MatchRange, Position, Progress, Relation, SearchError, SearchRequest,
     SearchResponse, SkipReason, Skipped, StepTime, SymbolHit, Visible,
 };
+pub use summary::Summary;

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use super::budget::Cancel;
 use crate::document::{ContentId, RepositoryId, RepositoryInfo};
 
@@ -100,7 +102,8 @@ pub struct SearchRequest {
 }
 
 /// Whether a count is exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Relation {
     /// Exact.
     Equal,
@@ -109,7 +112,8 @@ pub enum Relation {
 }
 
 /// A count and whether it is exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Count {
     /// The number.
     pub value: u64,
@@ -118,7 +122,8 @@ pub struct Count {
 }
 
 /// Counts of a search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Counts {
     /// Match ranges: the sum of [`Match::match_count`] over all documents.
     pub matches: Count,
@@ -223,7 +228,8 @@ pub struct Match {
 }
 
 /// A value of a facet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FacetValue {
     /// The value.
     pub value: String,
@@ -236,7 +242,8 @@ pub const FACET_VALUES: usize = 1_000;
 
 /// Documents by attribute, most frequent first, ties by value; at most
 /// [`SearchRequest::facet_values`] of each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Facets {
     /// By language.
     pub language: Vec<FacetValue>,
@@ -252,7 +259,8 @@ pub struct Facets {
 }
 
 /// Why something that may match is not in the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum SkipReason {
     /// A part of the index was damaged and is being rebuilt.
     ShardRestoring,
@@ -286,7 +294,8 @@ impl SkipReason {
 }
 
 /// Something that was left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Skipped {
     /// Why.
     pub reason: SkipReason,
@@ -297,7 +306,8 @@ pub struct Skipped {
 }
 
 /// Advice on the query that does not stop it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Alert {
     /// A stable word for programs.
     pub code: String,
@@ -309,17 +319,31 @@ pub struct Alert {
     pub position: Option<(usize, usize)>,
 }
 
+impl Skipped {
+    /// Whether what was left out may have matched.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.reason != SkipReason::FileNotIndexed
+    }
+}
+
+/// Names listed of what was skipped.
+pub(crate) const SKIPPED_ITEMS: usize = 10;
+
+/// Steps of a search, in order.
+pub(crate) const STEPS: [&str; 4] = ["plan", "candidates", "verify", "collect"];
+
 /// Time of one step.
 #[derive(Clone, Debug)]
 pub struct StepTime {
-    /// Name of the step: `parse`, `plan`, `candidates`, `verify`, `collect`.
+    /// Name of the step: `plan`, `candidates`, `verify`, `collect`.
     pub step: &'static str,
     /// Wall time.
     pub elapsed: Duration,
 }
 
 /// How an answer was found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Explain {
     /// The simplified query.
     pub tree: String,

@@ -224,8 +224,14 @@ fn add_files(random: &mut Random, world: &World, files: &mut Files, count: usize
 
 /// A few repositories with a few branches that share most of their files.
 pub fn world(random: &mut Random, large: bool) -> World {
+    let repositories = 2 + random.below(3);
+    world_of(random, repositories, large)
+}
+
+/// With so many repositories.
+pub fn world_of(random: &mut Random, repositories: usize, large: bool) -> World {
     let mut world = World::default();
-    for number in 0..2 + random.below(3) as u128 {
+    for number in 0..repositories as u128 {
         add_repository(random, &mut world, number, large);
     }
     world

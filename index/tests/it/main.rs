@@ -8,6 +8,7 @@ mod content;
 mod damage;
 mod definitions;
 mod export;
+mod gathered;
 mod generate;
 mod naive;
 mod oracle;

@@ -202,7 +202,8 @@ fn some_shards_are_searched() {
     assert!(!first.is_empty() && !second.is_empty());
     let mut parts = [first, second.clone()].concat();
     let mut sorted = whole.clone();
-    (parts.sort(), sorted.sort());
+    parts.sort();
+    sorted.sort();
     assert_eq!(parts, sorted);
     assert_eq!(texts(&ranked(&set, &of_shards(&[1, 0, 1], "word count:all")).0), whole);
     let response = search(&set, &of_shards(&[], "word count:all")).unwrap();

@@ -1,6 +1,7 @@
 //! What goes over the wire: the types that the HTTP handlers answer with, that `/openapi.json`
 //! describes, and that the client commands read.
 
+pub mod cluster;
 pub mod problem;
 pub mod repos;
 pub mod result;

@@ -45,6 +45,8 @@ pub struct Repository {
     pub symbols: String,
     /// Whether `author:` and `updated:` find every file yet: `pending` or `ready`.
     pub last_changes: String,
+    /// The shard that it belongs to.
+    pub shard: u32,
     /// Attempts of the current work that failed.
     pub attempts: u32,
     /// Why the last attempt failed.
@@ -246,6 +248,7 @@ impl From<repo::Repository> for Repository {
             default_branch: repository.default_branch,
             symbols: readiness(repository.symbols),
             last_changes: readiness(repository.last_changes),
+            shard: repository.shard,
             attempts: repository.attempts,
             last_error: repository.last_error,
             last_error_code: repository.last_error_code,

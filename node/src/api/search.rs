@@ -303,7 +303,7 @@ impl SearchAnswer {
                 shards: Shards { total: shards, answered: shards - failed, failed },
             },
             complete: response.complete,
-            skipped: response.skipped.into_iter().map(Skipped::from).collect(),
+            skipped: response.skipped.into_iter().map(Skipped::shortened).collect(),
             alerts: response.alerts.into_iter().map(Alert::from).collect(),
             facets: response.facets.map(Facets::from),
             explain: response.explain.map(|explain| Explain::new(explain, steps)),
@@ -344,6 +344,18 @@ impl From<engine::Count> for Count {
             engine::Relation::GreaterOrEqual => Relation::Gte,
         };
         Self { value: count.value, relation }
+    }
+}
+
+/// Names listed of what was skipped.
+const LISTED_ITEMS: usize = 10;
+
+impl Skipped {
+    /// With a handful of names.
+    fn shortened(skipped: engine::Skipped) -> Self {
+        let mut shortened = Self::from(skipped);
+        shortened.items.truncate(LISTED_ITEMS);
+        shortened
     }
 }
 

@@ -8,6 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::bytes_of;
+use super::search::{Chunk, Position, Range, SearchResult, Span, Symbol};
+
 /// A search as Zoekt's clients ask for it.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
@@ -164,8 +167,8 @@ pub struct ZoektLocation {
 }
 
 impl ZoektReply {
-    /// The engine's answer in Zoekt's shape.
-    pub fn new(response: engine::SearchResponse, chunks: bool) -> Self {
+    /// An answer in Zoekt's shape.
+    pub fn new(response: engine::SearchResponse, results: Vec<SearchResult>, chunks: bool) -> Self {
         let explain = response.explain.unwrap_or_default();
         Self {
             result: ZoektResult {
@@ -177,7 +180,7 @@ impl ZoektReply {
                 files_considered: explain.candidates,
                 files_loaded: explain.verified,
                 match_count: response.counts.matches.value,
-                files: response.results.into_iter().map(|found| file(found, chunks)).collect(),
+                files: results.into_iter().map(|found| file(found, chunks)).collect(),
                 repo_urls: Default::default(),
                 line_fragments: Default::default(),
             },
@@ -185,29 +188,38 @@ impl ZoektReply {
     }
 }
 
-fn file(found: engine::Match, chunks: bool) -> ZoektFile {
+fn file(found: SearchResult, chunks: bool) -> ZoektFile {
+    let path = bytes_of(&found.path, found.path_base64.as_deref());
     let mut file = ZoektFile {
-        file_name: String::from_utf8_lossy(&found.path).into_owned(),
-        repository: found.repository.name.clone(),
+        file_name: found.path,
+        repository: found.repository,
         version: found.commit,
-        language: found.language.unwrap_or_default().to_owned(),
+        language: found.language.unwrap_or_default(),
         branches: found.branches,
         line_matches: Vec::new(),
         chunk_matches: Vec::new(),
-        checksum: found.content.map(|id| STANDARD.encode(id.as_bytes())).unwrap_or_default(),
+        checksum: found.object.and_then(|id| checksum(&id)).unwrap_or_default(),
         score: f64::from(found.score),
     };
     let by_name = found.chunks.is_empty();
     match (chunks, by_name) {
-        (true, true) => file.chunk_matches.push(name_chunk(&found.path, &found.path_ranges)),
-        (true, false) => file.chunk_matches = found.chunks.into_iter().map(chunk).collect(),
-        (false, true) => file.line_matches.push(name_line(&found.path, &found.path_ranges)),
+        (true, true) => file.chunk_matches.push(name_chunk(&path, &found.path_ranges)),
+        (true, false) => file.chunk_matches = found.chunks.iter().map(chunk).collect(),
+        (false, true) => file.line_matches.push(name_line(&path, &found.path_ranges)),
         (false, false) => file.line_matches = found.chunks.iter().flat_map(lines).collect(),
     }
     file
 }
 
-fn location(at: engine::Position) -> ZoektLocation {
+/// An object id's bytes in base64.
+fn checksum(id: &str) -> Option<String> {
+    let bytes: Option<Vec<u8>> = (0..id.len() / 2)
+        .map(|at| u8::from_str_radix(id.get(at * 2..at * 2 + 2)?, 16).ok())
+        .collect();
+    bytes.map(|bytes| STANDARD.encode(bytes))
+}
+
+fn location(at: Position) -> ZoektLocation {
     ZoektLocation {
         byte_offset: at.offset,
         line_number: u64::from(at.line),
@@ -215,27 +227,27 @@ fn location(at: engine::Position) -> ZoektLocation {
     }
 }
 
-fn range(range: &engine::MatchRange) -> ZoektRange {
+fn range(range: &Range) -> ZoektRange {
     ZoektRange { start: location(range.start), end: location(range.end) }
 }
 
-fn symbol_at(chunk: &engine::Chunk, range: &engine::MatchRange) -> Option<ZoektSymbol> {
-    let covers = |symbol: &&engine::SymbolHit| {
+fn symbol_at(chunk: &Chunk, range: &Range) -> Option<ZoektSymbol> {
+    let covers = |symbol: &&Symbol| {
         symbol.range.start.offset < range.end.offset && range.start.offset < symbol.range.end.offset
     };
     chunk.symbols.iter().find(covers).map(|symbol| ZoektSymbol {
         sym: symbol.name.clone(),
-        kind: symbol.kind.to_owned(),
+        kind: symbol.kind.clone(),
         parent: symbol.container.clone().unwrap_or_default(),
         parent_kind: String::new(),
     })
 }
 
-fn chunk(chunk: engine::Chunk) -> ZoektChunk {
-    let symbols: Vec<_> = chunk.ranges.iter().map(|range| symbol_at(&chunk, range)).collect();
+fn chunk(chunk: &Chunk) -> ZoektChunk {
+    let symbols: Vec<_> = chunk.ranges.iter().map(|range| symbol_at(chunk, range)).collect();
     ZoektChunk {
         debug_score: String::new(),
-        content: STANDARD.encode(&chunk.content),
+        content: STANDARD.encode(bytes_of(&chunk.content, chunk.content_base64.as_deref())),
         ranges: chunk.ranges.iter().map(range).collect(),
         symbol_info: symbols.iter().any(Option::is_some).then_some(symbols),
         file_name: false,
@@ -245,9 +257,9 @@ fn chunk(chunk: engine::Chunk) -> ZoektChunk {
     }
 }
 
-fn name_chunk(path: &[u8], ranges: &[(u32, u32)]) -> ZoektChunk {
-    let at = |offset: u32| ZoektLocation {
-        byte_offset: u64::from(offset),
+fn name_chunk(path: &[u8], ranges: &[Span]) -> ZoektChunk {
+    let at = |offset: u64| ZoektLocation {
+        byte_offset: offset,
         line_number: 1,
         column: String::from_utf8_lossy(&path[..path.len().min(offset as usize)]).chars().count()
             as u64
@@ -258,7 +270,7 @@ fn name_chunk(path: &[u8], ranges: &[(u32, u32)]) -> ZoektChunk {
         content: STANDARD.encode(path),
         ranges: ranges
             .iter()
-            .map(|(start, end)| ZoektRange { start: at(*start), end: at(*end) })
+            .map(|span| ZoektRange { start: at(span.start), end: at(span.end) })
             .collect(),
         symbol_info: None,
         file_name: true,
@@ -268,7 +280,7 @@ fn name_chunk(path: &[u8], ranges: &[(u32, u32)]) -> ZoektChunk {
     }
 }
 
-fn name_line(path: &[u8], ranges: &[(u32, u32)]) -> ZoektLine {
+fn name_line(path: &[u8], ranges: &[Span]) -> ZoektLine {
     ZoektLine {
         line: STANDARD.encode(path),
         line_start: 0,
@@ -281,10 +293,10 @@ fn name_line(path: &[u8], ranges: &[(u32, u32)]) -> ZoektLine {
         debug_score: String::new(),
         line_fragments: ranges
             .iter()
-            .map(|(start, end)| ZoektFragment {
-                line_offset: u64::from(*start),
-                offset: u64::from(*start),
-                match_length: u64::from(end.saturating_sub(*start)),
+            .map(|span| ZoektFragment {
+                line_offset: span.start,
+                offset: span.start,
+                match_length: span.end.saturating_sub(span.start),
                 symbol_info: None,
             })
             .collect(),
@@ -293,7 +305,8 @@ fn name_line(path: &[u8], ranges: &[(u32, u32)]) -> ZoektLine {
 
 /// One line match for each run of matches that starts on a line; a match over several lines makes
 /// its line match span them, as Zoekt's does.
-fn lines(chunk: &engine::Chunk) -> Vec<ZoektLine> {
+fn lines(chunk: &Chunk) -> Vec<ZoektLine> {
+    let content = bytes_of(&chunk.content, chunk.content_base64.as_deref());
     let mut ranges = chunk.ranges.as_slice();
     let mut found = Vec::new();
     while let Some(first) = ranges.first() {
@@ -301,13 +314,12 @@ fn lines(chunk: &engine::Chunk) -> Vec<ZoektLine> {
         let count = ranges.iter().take_while(|range| range.start.line == line).count();
         let (here, rest) = ranges.split_at(count);
         ranges = rest;
-        found.push(line_match(chunk, here));
+        found.push(line_match(chunk, &content, here));
     }
     found
 }
 
-fn line_match(chunk: &engine::Chunk, ranges: &[engine::MatchRange]) -> ZoektLine {
-    let content = &chunk.content;
+fn line_match(chunk: &Chunk, content: &[u8], ranges: &[Range]) -> ZoektLine {
     let inside =
         |offset: u64| (offset.saturating_sub(chunk.start.offset) as usize).min(content.len());
     let first = ranges.first().map_or(0, |range| inside(range.start.offset));
@@ -346,18 +358,19 @@ fn line_match(chunk: &engine::Chunk, ranges: &[engine::MatchRange]) -> ZoektLine
 mod tests {
     use super::*;
 
-    fn position(offset: u64, line: u32, column: u32) -> engine::Position {
-        engine::Position { offset, line, column }
+    fn position(offset: u64, line: u32, column: u32) -> Position {
+        Position { offset, line, column }
     }
 
-    fn found(start: engine::Position, end: engine::Position) -> engine::MatchRange {
-        engine::MatchRange { start, end }
+    fn found(start: Position, end: Position) -> Range {
+        Range { start, end }
     }
 
     #[test]
     fn lines_carry_their_matches_and_context() {
-        let chunk = engine::Chunk {
-            content: b"one\ntwo two\nthree\n".to_vec(),
+        let chunk = Chunk {
+            content: "one\ntwo two\nthree\n".to_owned(),
+            content_base64: None,
             start: position(100, 7, 1),
             ranges: vec![
                 found(position(104, 8, 1), position(107, 8, 4)),
@@ -382,8 +395,9 @@ mod tests {
 
     #[test]
     fn a_match_over_lines_spans_them_and_its_last_line_feed_adds_none() {
-        let chunk = engine::Chunk {
-            content: b"a\nb\nc\n".to_vec(),
+        let chunk = Chunk {
+            content: "a\nb\nc\n".to_owned(),
+            content_base64: None,
             start: position(0, 1, 1),
             ranges: vec![found(position(0, 1, 1), position(4, 3, 1))],
             symbols: Vec::new(),

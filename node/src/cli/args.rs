@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::cluster_args::{ClusterArgs, NodeArgs, ShardArgs};
 use crate::config::FlagValue;
 
 const EXAMPLES: &str = "Examples:
@@ -32,6 +33,12 @@ pub enum Command {
     Repo(RepoArgs),
     /// Search code and manage what is indexed.
     CodeSearch(CodeSearchArgs),
+    /// Run a cluster on this machine, or see how one is (short for `code-search cluster`).
+    Cluster(ClusterArgs),
+    /// See and change who owns which shard (short for `code-search shard`).
+    Shard(ShardArgs),
+    /// See and change the nodes of a cluster (short for `code-search node`).
+    Node(NodeArgs),
     /// Show the configuration.
     Config(ConfigCommandArgs),
     /// Print a completion script for a shell.
@@ -94,7 +101,7 @@ impl ConfigArgs {
     }
 }
 
-fn key_and_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_and_value(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
         .ok_or_else(|| "expected KEY=VALUE, such as search.page_size=100".to_owned())
@@ -112,6 +119,9 @@ pub struct ServeArgs {
     /// Repository to index, or to sync where it is indexed already; may be given several times.
     #[arg(long, value_name = "URL-or-path")]
     pub index: Vec<String>,
+    /// Stop when standard input ends, as it does with the process that started this one.
+    #[arg(long)]
+    pub stop_with_stdin: bool,
 }
 
 /// `aeterna code-search`.
@@ -129,6 +139,12 @@ pub enum CodeSearchCommand {
     Search(SearchArgs),
     /// Manage what is indexed.
     Repo(RepoArgs),
+    /// Run a cluster on this machine, or see how one is.
+    Cluster(ClusterArgs),
+    /// See and change who owns which shard.
+    Shard(ShardArgs),
+    /// See and change the nodes of a cluster.
+    Node(NodeArgs),
 }
 
 /// Which server a client command talks to.

@@ -2,10 +2,14 @@
 
 pub mod args;
 pub mod client;
+mod cluster;
+mod cluster_args;
+mod dev;
 mod print;
 pub mod progress;
 pub mod repos;
 mod search;
+mod shards;
 pub mod terminal;
 
 use std::io::{self, Write};
@@ -18,6 +22,7 @@ use self::args::{
     SearchArgs,
 };
 use self::client::ClientError;
+use self::cluster_args::{ClusterArgs, ClusterCommand, NodeArgs, ShardArgs};
 use self::terminal::printable;
 use crate::api::problem::ProblemBody;
 use crate::config::{self, ConfigError};
@@ -117,6 +122,18 @@ fn run(cli: Cli) -> Result<Exit, CommandError> {
         | Command::CodeSearch(CodeSearchArgs { command: CodeSearchCommand::Repo(args) }) => {
             client_command(ClientCommand::Repo(args))
         }
+        Command::Cluster(args)
+        | Command::CodeSearch(CodeSearchArgs { command: CodeSearchCommand::Cluster(args) }) => {
+            client_command(ClientCommand::Cluster(args))
+        }
+        Command::Shard(args)
+        | Command::CodeSearch(CodeSearchArgs { command: CodeSearchCommand::Shard(args) }) => {
+            client_command(ClientCommand::Shard(args))
+        }
+        Command::Node(args)
+        | Command::CodeSearch(CodeSearchArgs { command: CodeSearchCommand::Node(args) }) => {
+            client_command(ClientCommand::Node(args))
+        }
         Command::Config(args) => show_config(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -131,6 +148,9 @@ fn run(cli: Cli) -> Result<Exit, CommandError> {
 enum ClientCommand {
     Search(SearchArgs),
     Repo(RepoArgs),
+    Cluster(ClusterArgs),
+    Shard(ShardArgs),
+    Node(NodeArgs),
 }
 
 fn client_command(command: ClientCommand) -> Result<Exit, CommandError> {
@@ -139,6 +159,14 @@ fn client_command(command: ClientCommand) -> Result<Exit, CommandError> {
         match command {
             ClientCommand::Search(args) => search::run(&args).await,
             ClientCommand::Repo(args) => repos::run(&args).await,
+            ClientCommand::Cluster(ClusterArgs { command: ClusterCommand::Dev(args) }) => {
+                dev::run(&args).await
+            }
+            ClientCommand::Cluster(ClusterArgs { command: ClusterCommand::Status(args) }) => {
+                cluster::status(&args).await
+            }
+            ClientCommand::Shard(args) => shards::shard(&args).await,
+            ClientCommand::Node(args) => shards::node(&args).await,
         }
     })
 }

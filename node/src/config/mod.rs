@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use nearest::suggestion;
 pub use settings::{Config, KEYS, Key};
 pub use show::{show_json, show_text};
-pub use values::{ListenAddress, LogFormat};
+pub use values::{ColdProvider, ListenAddress, LogFormat};
 
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "AETERNA_CONFIG";

@@ -3,7 +3,10 @@
 
 use std::path::PathBuf;
 
-use super::values::{Bounds, DatabaseUrl, ListenAddress, LogFilter, LogFormat, Setting};
+use super::values::{
+    Bounds, ColdProvider, DatabaseUrl, JoinList, ListenAddress, LogFilter, LogFormat,
+    OptionalAddress, OptionalText, Setting,
+};
 
 /// What the loader and `config show` know of one setting.
 pub struct Key {
@@ -70,6 +73,57 @@ settings! {
     database_connections: u64 = 8, "database_connections", "AETERNA_DATABASE_CONNECTIONS", Some((1, 1000));
     /// Name of this node.
     node_name: String = "local".to_owned(), "node_name", "SHARD_ID", None;
+
+    /// Where the other nodes are: `host:port` of their gossip, or DNS names of such, separated by commas.
+    /// With it the node is one of a cluster; it may name itself.
+    cluster_join: JoinList = JoinList::default(), "cluster.join", "AETERNA_CLUSTER_JOIN", None;
+    /// Address that other nodes' calls (gRPC) come to; port 0 takes a free one.
+    cluster_listen: ListenAddress = ListenAddress::loopback(8081), "cluster.listen", "AETERNA_CLUSTER_LISTEN", None;
+    /// Address that gossip (UDP) comes to; port 0 takes a free one.
+    cluster_gossip: ListenAddress = ListenAddress::loopback(8082), "cluster.gossip", "AETERNA_CLUSTER_GOSSIP", None;
+    /// Address at which other nodes reach this one, such as a pod's. Default: the address of
+    /// `cluster.listen`.
+    pod_ip: OptionalAddress = OptionalAddress::default(), "cluster.address", "POD_IP", None;
+    /// File with the cluster's key, 32 or more bytes of secret text a line: the first line seals, every
+    /// line opens, so that keys can be rotated. Needed off loopback.
+    cluster_key_file: OptionalText = OptionalText::default(), "cluster.key_file", "AETERNA_CLUSTER_KEY_FILE", None;
+    /// PEM file of the authorities by which nodes' certificates are made. With it, calls between nodes are
+    /// encrypted, and both sides show a certificate.
+    cluster_tls_ca: OptionalText = OptionalText::default(), "cluster.tls_ca", "AETERNA_CLUSTER_TLS_CA", None;
+    /// PEM file of this node's certificate.
+    cluster_tls_certificate: OptionalText = OptionalText::default(), "cluster.tls_certificate", "AETERNA_CLUSTER_TLS_CERTIFICATE", None;
+    /// PEM file of the certificate's key.
+    cluster_tls_key: OptionalText = OptionalText::default(), "cluster.tls_key", "AETERNA_CLUSTER_TLS_KEY", None;
+    /// Name that is in every node's certificate. Default: the node's address.
+    cluster_tls_name: OptionalText = OptionalText::default(), "cluster.tls_name", "AETERNA_CLUSTER_TLS_NAME", None;
+    /// Shards of a new cluster; fixed when the cluster is made.
+    cluster_shards: u64 = 256, "cluster.shards", "AETERNA_CLUSTER_SHARDS", Some((1, 65_536));
+    /// Zone in which the node stands; copies of a shard go to different ones.
+    cluster_zone: OptionalText = OptionalText::default(), "cluster.zone", "AETERNA_CLUSTER_ZONE", None;
+    /// How much the node takes, in percent of a usual node.
+    cluster_capacity: u64 = 100, "cluster.capacity", "AETERNA_CLUSTER_CAPACITY", Some((1, 10_000));
+    /// Seconds without a heartbeat after which a node is dead and its shards go to others.
+    heartbeat_timeout_seconds: u64 = 10, "cluster.heartbeat_timeout_seconds", "AETERNA_CLUSTER_HEARTBEAT_TIMEOUT_SECONDS", Some((2, 3600));
+    /// Percent of its disk that are in use when a node gets no more shards.
+    disk_high_percent: u64 = 90, "cluster.disk_high_percent", "AETERNA_CLUSTER_DISK_HIGH_PERCENT", Some((1, 100));
+    /// Milliseconds without a sign of life after which a search goes on without another node.
+    peer_timeout_ms: u64 = 2000, "cluster.peer_timeout_ms", "AETERNA_CLUSTER_PEER_TIMEOUT_MS", Some((100, 600_000));
+    /// Shards that a node restores at once.
+    concurrent_restores: u64 = 8, "cluster.concurrent_restores", "AETERNA_CLUSTER_CONCURRENT_RESTORES", Some((1, 256));
+
+    /// Where segments of the index are kept beside the nodes' disks: `local`, `s3` or `gcs`.
+    cold_provider: ColdProvider = ColdProvider::Local, "cold_storage.provider", "COLD_STORAGE_PROVIDER", None;
+    /// Folder of local cold storage, which all nodes share. Default: `cold` in the data folder.
+    cold_path: PathBuf = PathBuf::new(), "cold_storage.path", "COLD_STORAGE_PATH", None;
+    /// Bucket of cold storage.
+    cold_bucket: OptionalText = OptionalText::default(), "cold_storage.bucket", "COLD_STORAGE_BUCKET", None;
+    /// What keys in the bucket begin with.
+    cold_prefix: OptionalText = OptionalText::default(), "cold_storage.prefix", "COLD_STORAGE_PREFIX", None;
+    /// URL of the S3 server. Default: the cloud's. Its credentials come from the environment or the
+    /// machine, as the cloud's own tools take them (`AWS_ACCESS_KEY_ID`, …).
+    cold_endpoint: OptionalText = OptionalText::default(), "cold_storage.endpoint", "COLD_STORAGE_ENDPOINT", None;
+    /// Region of the bucket.
+    cold_region: OptionalText = OptionalText::default(), "cold_storage.region", "COLD_STORAGE_REGION", None;
 
     /// Log lines: `human`, `json`, or `auto` (human on a terminal).
     log_format: LogFormat = LogFormat::Auto, "log.format", "AETERNA_LOG_FORMAT", None;
@@ -150,6 +204,9 @@ impl Config {
     pub(super) fn complete(&mut self) {
         if self.base_path.as_os_str().is_empty() {
             self.base_path = self.data.join("repositories");
+        }
+        if self.cold_path.as_os_str().is_empty() {
+            self.cold_path = self.data.join("cold");
         }
         if self.database_url == DatabaseUrl::sqlite(&PathBuf::new()) {
             self.database_url = DatabaseUrl::sqlite(&self.data.join("catalog.db"));

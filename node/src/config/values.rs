@@ -84,11 +84,16 @@ pub struct ListenAddress(pub SocketAddr);
 impl ListenAddress {
     /// The port that clients try when nothing else is said.
     pub const DEFAULT_PORT: u16 = 8080;
+
+    /// A port of this machine alone.
+    pub fn loopback(port: u16) -> Self {
+        Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+    }
 }
 
 impl Default for ListenAddress {
     fn default() -> Self {
-        Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Self::DEFAULT_PORT))
+        Self::loopback(Self::DEFAULT_PORT)
     }
 }
 
@@ -143,6 +148,107 @@ impl Setting for DatabaseUrl {
 
     fn show(&self) -> String {
         mask_password(&self.0)
+    }
+}
+
+/// A text that may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OptionalText(pub Option<String>);
+
+impl Setting for OptionalText {
+    fn parse(text: &str, bounds: Bounds) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        String::parse(text, bounds).map(|text| Self(Some(text)))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone().unwrap_or_default()
+    }
+}
+
+/// An address without a port that may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OptionalAddress(pub Option<IpAddr>);
+
+impl Setting for OptionalAddress {
+    fn parse(text: &str, _: Bounds) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        text.parse()
+            .map(|address| Self(Some(address)))
+            .map_err(|_| "expected an address without a port, such as 10.0.0.7".to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.0.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
+/// Where other nodes are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JoinList(pub Vec<String>);
+
+/// Entries of a [`JoinList`] at most.
+const MAX_JOIN: usize = 1_000;
+
+impl Setting for JoinList {
+    fn parse(text: &str, _: Bounds) -> Result<Self, String> {
+        let entries: Vec<String> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let good = |entry: &String| {
+            entry
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+                && !entry.contains(|c: char| c.is_control() || c.is_whitespace())
+        };
+        if entries.len() > MAX_JOIN || !entries.iter().all(good) {
+            return Err(format!(
+                "expected at most {MAX_JOIN} of HOST:PORT, separated by commas, such as indexer.search.svc:8082"
+            ));
+        }
+        Ok(Self(entries))
+    }
+
+    fn show(&self) -> String {
+        self.0.join(",")
+    }
+}
+
+/// What keeps the index beside the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColdProvider {
+    /// A folder that all nodes share.
+    Local,
+    /// A bucket of S3, or of a server that speaks its language.
+    S3,
+    /// A bucket of Google Cloud Storage.
+    Gcs,
+}
+
+impl Setting for ColdProvider {
+    fn parse(text: &str, _: Bounds) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "local" => Ok(Self::Local),
+            "s3" => Ok(Self::S3),
+            "gcs" => Ok(Self::Gcs),
+            _ => Err("expected local, s3 or gcs".to_owned()),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Local => "local",
+            Self::S3 => "s3",
+            Self::Gcs => "gcs",
+        }
+        .to_owned()
     }
 }
 

@@ -7,7 +7,7 @@ use aeterna_index::search::{Match, Output, Ranked};
 
 use super::body::Writer;
 use crate::api::result::write_result;
-use crate::api::search::SearchAnswer;
+use crate::api::search::{SearchAnswer, SearchResult};
 
 /// How an answer without results begins.
 const START: &[u8] = b"{\"results\":[";
@@ -47,7 +47,7 @@ impl Output for Answer {
     }
 
     fn send(&self, ranked: Vec<Ranked>) -> ControlFlow<()> {
-        let written: Vec<_> = ranked.into_iter().flat_map(|ranked| ranked.results).collect();
+        let written: Vec<Vec<u8>> = ranked.into_iter().flat_map(|one| one.results).collect();
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         parts
             .writer
@@ -57,6 +57,34 @@ impl Output for Answer {
             parts.writer.write(before)?;
             parts.writer.write(&result)?;
             parts.results += 1;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Keeps results, for an answer of another shape.
+#[derive(Debug, Default)]
+pub struct Collected(Mutex<Vec<SearchResult>>);
+
+impl Collected {
+    /// What was found.
+    pub fn take(self) -> Vec<SearchResult> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Output for Collected {
+    fn write(&self, found: Match, into: &mut Vec<u8>) {
+        write_result(&found, into);
+    }
+
+    fn send(&self, ranked: Vec<Ranked>) -> ControlFlow<()> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for written in ranked.iter().flat_map(|one| &one.results) {
+            match serde_json::from_slice(written) {
+                Ok(result) => all.push(result),
+                Err(error) => tracing::error!(%error, "a result cannot be read"),
+            }
         }
         ControlFlow::Continue(())
     }

@@ -23,6 +23,17 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 /// Name of the access log, for filters.
 pub const ACCESS_LOG: &str = "aeterna_node::http::access";
 
+tokio::task_local! {
+    /// Id of the request that is answered.
+    static CURRENT: String;
+}
+
+/// Id of the request that is answered here, for what is asked of other nodes because of it; empty
+/// where that is none.
+pub fn current_id() -> String {
+    CURRENT.try_with(Clone::clone).unwrap_or_default()
+}
+
 /// The outermost layer of every route.
 pub async fn with_context(
     State(state): State<Arc<AppState>>,
@@ -41,7 +52,8 @@ pub async fn with_context(
     let trace = trace_id(request.headers()).unwrap_or_default();
     let span = tracing::info_span!("request", request_id = %id, trace_id = %trace, %method, route);
 
-    let response = next.run(request).instrument(span.clone()).await;
+    let answered = CURRENT.scope(id.clone(), next.run(request));
+    let response = answered.instrument(span.clone()).await;
     let mut response = problem::finish(response, &id);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);

@@ -102,7 +102,10 @@ pub async fn metrics(State(state): State<Arc<AppState>>) -> Result<Response, Pro
             .collect(),
         waiting: health.waiting as u64,
         running: health.running as u64,
-        healthy: health.catalog && health.failed_tasks.is_empty(),
+        healthy: match &state.cluster {
+            Some(cluster) => cluster.alive(),
+            None => u64::from(health.catalog && health.failed_tasks.is_empty()),
+        },
         ..RepositoryGauges::default()
     };
     for shard in state.manager.index().shards() {
@@ -110,6 +113,9 @@ pub async fn metrics(State(state): State<Arc<AppState>>) -> Result<Response, Pro
         gauges.index_bytes += stats.bytes;
         gauges.index_documents += stats.documents;
         gauges.index_segments += stats.segments;
+    }
+    if let Some(cluster) = &state.cluster {
+        cluster.metrics().set(&cluster.gauges());
     }
     let text = state.metrics.encode(&gauges);
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())

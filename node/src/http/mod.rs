@@ -2,6 +2,7 @@
 
 mod answer;
 mod body;
+pub mod cluster;
 pub mod context;
 mod extract;
 mod files;
@@ -9,8 +10,8 @@ mod guard;
 mod health;
 pub mod listener;
 mod openapi;
-mod problem;
-mod repos;
+pub mod problem;
+pub mod repos;
 pub mod search;
 mod stream;
 mod zoekt;
@@ -30,6 +31,8 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use self::answer::json;
+use crate::cluster::{Cluster, add_at_owner, to_owner};
 use crate::config::Config;
 use crate::stop::Stop;
 use crate::telemetry::Metrics;
@@ -38,6 +41,8 @@ use crate::telemetry::Metrics;
 pub struct AppState {
     /// Repositories and their index.
     pub manager: Arc<RepoManager>,
+    /// The cluster that this node is one of.
+    pub cluster: Option<Arc<Cluster>>,
     /// Configuration.
     pub config: Config,
     /// Metrics.
@@ -56,6 +61,7 @@ impl AppState {
     /// The state of a server at this address.
     pub fn new(
         manager: Arc<RepoManager>,
+        cluster: Option<Arc<Cluster>>,
         config: Config,
         metrics: Arc<Metrics>,
         address: SocketAddr,
@@ -63,23 +69,40 @@ impl AppState {
     ) -> Self {
         let searches = usize::try_from(config.concurrent_searches).unwrap_or(usize::MAX);
         let searches = Arc::new(Semaphore::new(searches.min(Semaphore::MAX_PERMITS)));
-        Self { manager, config, metrics, address, searches, stop, started: Instant::now() }
+        Self { manager, cluster, config, metrics, address, searches, stop, started: Instant::now() }
     }
 }
 
 /// The described routes.
-fn described() -> OpenApiRouter<Arc<AppState>> {
-    OpenApiRouter::with_openapi(openapi::document())
-        .routes(routes!(search::get_search, search::post_search))
-        .routes(routes!(stream::stream))
-        .routes(routes!(repos::list, repos::add))
+fn described(state: &Arc<AppState>) -> OpenApiRouter<Arc<AppState>> {
+    let adding = OpenApiRouter::new()
+        .routes(routes!(repos::add))
+        .route_layer(from_fn_with_state(Arc::clone(state), add_at_owner));
+    // What the owner of the repository's shard answers.
+    let owned = OpenApiRouter::new()
         .routes(routes!(repos::show, repos::remove))
         .routes(routes!(repos::sync))
         .routes(routes!(repos::reindex))
         .routes(routes!(repos::not_indexed))
-        .routes(routes!(repos::events))
         .routes(routes!(files::file))
         .routes(routes!(files::tree))
+        .route_layer(from_fn_with_state(Arc::clone(state), to_owner));
+    OpenApiRouter::with_openapi(openapi::document())
+        .merge(adding)
+        .merge(owned)
+        .routes(routes!(search::get_search, search::post_search))
+        .routes(routes!(stream::stream))
+        .routes(routes!(repos::list))
+        .routes(routes!(repos::events))
+        .routes(routes!(cluster::status))
+        .routes(routes!(cluster::nodes))
+        .routes(routes!(cluster::remove))
+        .routes(routes!(cluster::drain))
+        .routes(routes!(cluster::shards))
+        .routes(routes!(cluster::shard))
+        .routes(routes!(cluster::move_shard))
+        .routes(routes!(cluster::pin_shard))
+        .routes(routes!(cluster::rebalance))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
@@ -90,7 +113,7 @@ fn described() -> OpenApiRouter<Arc<AppState>> {
 
 /// The whole API.
 pub fn router(state: Arc<AppState>) -> Router {
-    let (routes, document) = described().split_for_parts();
+    let (routes, document) = described(&state).split_for_parts();
     let routes = routes.layer(axum::Extension(openapi::Document::new(&document)));
     layered(routes, state)
 }
@@ -125,7 +148,7 @@ mod tests {
         let manager = RepoManager::open(aeterna_repo::ManagerConfig::new(data)).await.unwrap();
         let metrics = Arc::new(Metrics::default());
         let address = "127.0.0.1:8080".parse().unwrap();
-        Arc::new(AppState::new(manager, config, metrics, address, Stop::default()))
+        Arc::new(AppState::new(manager, None, config, metrics, address, Stop::default()))
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use aeterna_repo::ManagerError;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 
 use crate::api::problem::{PROBLEM_TYPE, ProblemBody};
 use crate::api::search::{Skipped, Span};
@@ -15,6 +16,13 @@ use crate::api::search::{Skipped, Span};
 pub struct Problem {
     status: StatusCode,
     body: Box<ProblemBody>,
+    retry_after_seconds: Option<u64>,
+}
+
+/// A problem between nodes.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    body: ProblemBody,
     retry_after_seconds: Option<u64>,
 }
 
@@ -66,6 +74,46 @@ impl Problem {
             "internal",
             "the server failed; its log has the cause under this request's id",
         )
+    }
+
+    /// 503 with `Retry-After`.
+    pub fn unavailable(code: &str, detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+        problem.retry_after_seconds = Some(2);
+        problem
+    }
+
+    /// 503 for what a shard is needed for that nobody serves now.
+    pub fn shard_unavailable(detail: impl Into<String>) -> Self {
+        Self::unavailable("shard-unavailable", detail)
+    }
+
+    /// Whether it is wrong with the request itself, wherever that is answered.
+    pub fn is_of_request(&self) -> bool {
+        let asked_to_be_complete = self.body.code == "incomplete";
+        self.status.is_client_error() && !self.is_busy() || asked_to_be_complete
+    }
+
+    /// Whether there is only too much else to do.
+    pub fn is_busy(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
+    /// For another node, which reads it with [`Problem::from_details`].
+    pub fn into_grpc(self) -> tonic::Status {
+        let wire = Wire { body: *self.body, retry_after_seconds: self.retry_after_seconds };
+        // The type has text keys and finite numbers alone: writing it as JSON cannot fail.
+        let details = serde_json::to_vec(&wire).unwrap_or_default();
+        let message = wire.body.detail;
+        tonic::Status::with_details(tonic::Code::Aborted, message, details.into())
+    }
+
+    /// A problem that another node answered with.
+    pub fn from_details(details: &[u8]) -> Option<Self> {
+        let wire: Wire = serde_json::from_slice(details).ok()?;
+        let status = StatusCode::from_u16(wire.body.status).ok()?;
+        let body = Box::new(wire.body);
+        Some(Self { status, body, retry_after_seconds: wire.retry_after_seconds })
     }
 
     /// The status.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aeterna_index::RepositoryId;
 use aeterna_repo::{AddRepository, DEFAULT_TENANT, ListFilter, State as RepositoryState};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,6 +19,7 @@ use crate::api::problem::ProblemBody;
 use crate::api::repos::{
     AddRequest, Event, EventList, NotIndexedFile, NotIndexedList, Repository, RepositoryList,
 };
+use crate::cluster::NewId;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
@@ -128,18 +129,20 @@ pub async fn list(
 pub async fn add(
     State(state): State<Arc<AppState>>,
     Parameters(NoParameters {}): Parameters<NoParameters>,
+    new: Option<Extension<NewId>>,
     JsonBody(request): JsonBody<AddRequest>,
 ) -> Result<(StatusCode, Json<Repository>), Problem> {
     state.metrics.usage(DEFAULT_TENANT, "repoAdd");
-    let added = state
-        .manager
-        .add(AddRepository {
-            tenant: DEFAULT_TENANT.to_owned(),
-            url: request.url,
-            name: request.name,
-            branches: request.branches,
-        })
-        .await?;
+    let add = AddRepository {
+        tenant: DEFAULT_TENANT.to_owned(),
+        url: request.url,
+        name: request.name,
+        branches: request.branches,
+    };
+    let added = match new {
+        Some(Extension(NewId(id))) => state.manager.add_as(id, add).await?,
+        None => state.manager.add(add).await?,
+    };
     Ok((StatusCode::ACCEPTED, Json(added.repository.into())))
 }
 

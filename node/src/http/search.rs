@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aeterna_index::query::{LanguageNames, ParseOptions, parse};
 use aeterna_index::search::{
-    Alert, Cancel, FACET_VALUES, Limits, Output, SearchError, SearchRequest, SearchResponse,
+    Alert, Cancel, FACET_VALUES, Limits, Output, SearchRequest, SearchResponse,
 };
 use aeterna_repo::DEFAULT_TENANT;
 use axum::extract::State;
@@ -23,6 +23,7 @@ use super::problem::Problem;
 use crate::api::problem::ProblemBody;
 use crate::api::search::SearchAnswer;
 use crate::config::Config;
+use crate::gather;
 use crate::telemetry::Metrics;
 
 /// A search.
@@ -96,7 +97,7 @@ async fn answer(state: &Arc<AppState>, parameters: SearchParameters) -> Result<R
     let (sender, body) = body::channel(Duration::from_secs(state.config.write_timeout_seconds));
     let search = start(state, request, move |state, request| {
         let answer = Answer::new(Writer::new(sender));
-        let response = search(state, request, Some(&answer))?;
+        let response = search(state, request, &answer)?;
         answer.end(SearchAnswer::new(response, u64::from(state.manager.index().count())));
         Ok(())
     })?;
@@ -159,7 +160,7 @@ pub fn check_query(query: &str, max_bytes: u64) -> Result<(), Problem> {
 }
 
 /// Takes every language for one: whether it is does not matter for what is looked at here.
-struct AnyLanguage;
+pub struct AnyLanguage;
 
 impl LanguageNames for AnyLanguage {
     fn canonical(&self, _: &str) -> Option<&'static str> {
@@ -239,14 +240,10 @@ impl<T> Drop for Started<T> {
 pub fn start<T: Send + 'static>(
     state: &Arc<AppState>,
     request: SearchRequest,
-    run: impl FnOnce(&AppState, &SearchRequest) -> Result<T, Problem> + Send + 'static,
+    run: impl FnOnce(&Arc<AppState>, &SearchRequest) -> Result<T, Problem> + Send + 'static,
 ) -> Result<Started<T>, Problem> {
     let Ok(permit) = Arc::clone(&state.searches).try_acquire_owned() else {
-        state.metrics.search_ended("busy");
-        return Err(Problem::too_many(format!(
-            "{} searches run already (`search.concurrent_searches`); try again in a moment",
-            state.config.concurrent_searches
-        )));
+        return Err(busy(state));
     };
     state.metrics.usage(DEFAULT_TENANT, "search");
     let shared = Arc::clone(state);
@@ -261,16 +258,24 @@ pub fn start<T: Send + 'static>(
     Ok(Started { task, cancel, metrics: Arc::clone(&state.metrics) })
 }
 
-/// Searches. With an output, the results go there.
+/// The problem of one search too many.
+pub fn busy(state: &AppState) -> Problem {
+    state.metrics.search_ended("busy");
+    Problem::too_many(format!(
+        "{} searches run already (`search.concurrent_searches`); try again in a moment",
+        state.config.concurrent_searches
+    ))
+}
+
+/// Searches: this node alone, or all of its cluster. The results go to the output.
 pub fn search(
-    state: &AppState,
+    state: &Arc<AppState>,
     request: &SearchRequest,
-    output: Option<&dyn Output>,
+    output: &dyn Output,
 ) -> Result<SearchResponse, Problem> {
-    let index = state.manager.index();
-    let answer = match output {
-        Some(output) => index.search_into(request, output),
-        None => index.search(request),
+    let answer = match &state.cluster {
+        Some(cluster) => gather::search(state, cluster, request, output),
+        None => search_here(state, request, output),
     };
     match answer {
         Ok(mut response) => {
@@ -281,15 +286,23 @@ pub fn search(
             state.metrics.search_ended(if response.complete { "complete" } else { "incomplete" });
             Ok(response)
         }
-        Err(SearchError::Cancelled) => {
-            state.metrics.search_ended("cancelled");
-            Err(Problem::from(SearchError::Cancelled))
-        }
-        Err(error) => {
-            let problem = Problem::from(error);
-            let ours = problem.status().is_server_error();
-            state.metrics.search_ended(if ours { "failed" } else { "refused" });
+        Err(problem) => {
+            let outcome = match problem.status() {
+                _ if request.cancel.is_cancelled() => "cancelled",
+                status if status.is_server_error() => "failed",
+                _ => "refused",
+            };
+            state.metrics.search_ended(outcome);
             Err(problem)
         }
     }
+}
+
+/// Searches shards of this node.
+pub fn search_here(
+    state: &AppState,
+    request: &SearchRequest,
+    output: &dyn Output,
+) -> Result<SearchResponse, Problem> {
+    Ok(state.manager.index().search_into(request, output)?)
 }

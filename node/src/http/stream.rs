@@ -46,10 +46,9 @@ pub async fn stream(
     // An answer that may yet be refused has not begun.
     let events = Events { sender, begun: AtomicBool::new(!request.require_complete) };
     let search = start(&state, request, move |state, request| {
-        let response = search(state, request, Some(&events))?;
-        let shards = u64::from(state.manager.index().count());
+        let response = search(state, request, &events)?;
         // A client that is gone reads no end.
-        let _ = events.end(SearchAnswer::new(response, shards));
+        let _ = events.end(SearchAnswer::new(response, u64::from(state.manager.index().count())));
         Ok(())
     })?;
     Ok(Sse::new(parts.parts(search).await?).keep_alive(KeepAlive::default()))
@@ -93,7 +92,7 @@ impl Output for Events {
     }
 
     fn send(&self, ranked: Vec<Ranked>) -> ControlFlow<()> {
-        let results: Vec<_> = ranked.into_iter().flat_map(|ranked| ranked.results).collect();
+        let results: Vec<Vec<u8>> = ranked.into_iter().flat_map(|one| one.results).collect();
         for batch in results.chunks(BATCH) {
             let list = [&b"["[..], &batch.join(&b','), b"]"].concat();
             self.event("matches", String::from_utf8_lossy(&list))?;

@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
+use super::answer::Collected;
 use super::extract::JsonBody;
 use super::problem::Problem;
 use super::search::{SearchParameters, request_of, search, start};
@@ -56,7 +57,9 @@ async fn run(state: &Arc<AppState>, asked: ZoektRequest) -> Result<ZoektReply, P
     apply(state, &options, &mut request);
     let chunks = options.chunk_matches;
     start(state, request, move |state, request| {
-        Ok(ZoektReply::new(search(state, request, None)?, chunks))
+        let results = Collected::default();
+        let response = search(state, request, &results)?;
+        Ok(ZoektReply::new(response, results.take(), chunks))
     })?
     .finish()
     .await

@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::cluster::metrics::ClusterMetrics;
+
 /// Searches take from tens of microseconds to their deadline.
 const SEARCH_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -64,8 +66,8 @@ pub struct RepositoryGauges {
     pub index_documents: u64,
     /// Segments of the index.
     pub index_segments: u64,
-    /// Whether the node can answer searches.
-    pub healthy: bool,
+    /// Nodes that can answer searches, as this one sees them.
+    pub healthy: u64,
 }
 
 /// Every metric of the node.
@@ -96,6 +98,13 @@ fn search_histogram() -> Histogram {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl Metrics {
+    /// With those of the cluster that the node is one of.
+    pub fn new(cluster: Option<&ClusterMetrics>) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
             usage: Family::default(),
@@ -117,11 +126,12 @@ impl Default for Metrics {
         };
         metrics.register_events();
         metrics.register_gauges();
+        if let Some(cluster) = cluster {
+            cluster.register(&mut metrics.registry);
+        }
         metrics
     }
-}
 
-impl Metrics {
     fn register_events(&mut self) {
         let to = &mut self.registry;
         to.register(
@@ -249,7 +259,7 @@ impl Metrics {
         for (state, count) in &now.by_state {
             set(&self.repositories.get_or_create(&StateLabels { state }), *count);
         }
-        set(&self.shards_active, u64::from(now.healthy));
+        set(&self.shards_active, now.healthy);
         set(&self.waiting, now.waiting);
         set(&self.running, now.running);
         set(&self.index_bytes, now.index_bytes);
@@ -297,7 +307,7 @@ mod tests {
         metrics.indexed(Duration::from_secs(3));
         let gauges = RepositoryGauges {
             by_state: vec![("ready", 2)],
-            healthy: true,
+            healthy: 1,
             ..RepositoryGauges::default()
         };
         let text = metrics.encode(&gauges);

@@ -97,6 +97,8 @@ impl RepositoryRow {
             default_branch: self.default_branch,
             symbols: Readiness::Pending,
             last_changes: Readiness::Pending,
+            // Hashed by whoever knows the number of shards.
+            shard: 0,
             attempts: u32::try_from(self.attempts.unwrap_or(0)).unwrap_or(u32::MAX),
             last_error: self.last_error,
             last_error_code: self.last_error_code,

@@ -31,6 +31,8 @@ pub enum ShardState {
     },
     /// It is searched, indexed and uploaded.
     Serving,
+    /// It is searched and not indexed: another node is to own it, and cold storage has all of it.
+    HandedOver,
     /// It is let go of: what runs is stopped, and what cold storage lacks is uploaded.
     Releasing,
     /// It is not served. It may be activated again, or released.
@@ -125,6 +127,11 @@ impl Held {
 
     pub(crate) fn is_serving(&self) -> bool {
         matches!(*lock(&self.state), ShardState::Serving)
+    }
+
+    /// Whether searches may read it.
+    pub(crate) fn is_searched(&self) -> bool {
+        matches!(*lock(&self.state), ShardState::Serving | ShardState::HandedOver)
     }
 
     pub(crate) fn state(&self) -> ShardState {

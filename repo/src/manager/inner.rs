@@ -236,6 +236,7 @@ impl Inner {
         };
         repository.symbols = readiness(pending(Shard::symbols_pending));
         repository.last_changes = readiness(pending(Shard::history_pending));
+        repository.shard = self.index.number_of(id);
         repository
     }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use aeterna_index::IndexError;
+
 use super::cluster::{Activated, Cluster, Held, HeldShard, ShardSource, ShardState};
 use super::inner::Inner;
 use super::{RepoManager, blocking, reconcile, restoring, uploads};
@@ -53,6 +55,29 @@ impl RepoManager {
         tokio::spawn(work).await.map_err(|error| ManagerError::Internal(error.to_string()))?
     }
 
+    /// Stops what is being done with a shard's repositories and uploads what cold storage lacks, for
+    /// another node to take it over. Searches go on until it is released; activated again under its
+    /// epoch, it is served as before.
+    ///
+    /// # Errors
+    /// When the shard is not held, or the upload fails: then it is served as before.
+    pub async fn hand_over_shard(&self, shard: u32) -> Result<(), ManagerError> {
+        let cluster = self.cluster()?;
+        let inner = self.inner.clone();
+        let work = async move {
+            let turn = cluster.turn(shard);
+            let _turn = turn.lock().await;
+            hand_over(&inner, &cluster, shard).await
+        };
+        tokio::spawn(work).await.map_err(|error| ManagerError::Internal(error.to_string()))?
+    }
+
+    /// The epoch under which searches may read a shard here; `None` when they may not.
+    pub fn searches(&self, shard: u32) -> Option<u64> {
+        let held = self.inner.cluster.as_ref()?.held(shard)?;
+        held.is_searched().then_some(held.epoch)
+    }
+
     /// The shards that are held or being taken over, by number; none outside of a cluster.
     pub fn shard_states(&self) -> Vec<HeldShard> {
         self.inner.shard_states()
@@ -83,6 +108,11 @@ async fn activate(
             return Err(ManagerError::StaleEpoch { shard, asked: epoch, held: held.epoch });
         }
         if held.epoch == epoch && held.is_serving() {
+            let source = ShardSource::Local;
+            return Ok(Activated { source, bytes: 0, seconds: 0.0, lost: Vec::new() });
+        }
+        if held.epoch == epoch && held.is_searched() {
+            serve(inner, cluster, &held);
             let source = ShardSource::Local;
             return Ok(Activated { source, bytes: 0, seconds: 0.0, lost: Vec::new() });
         }
@@ -151,6 +181,33 @@ async fn take_over(
     cluster.upload.notify_one();
     let restoring::Prepared { source, bytes, lost, .. } = prepared;
     Ok(Activated { source, bytes, seconds: 0.0, lost })
+}
+
+/// Has a shard that is open searched, indexed and uploaded.
+fn serve(inner: &Arc<Inner>, cluster: &Cluster, held: &Held) {
+    held.set_state(ShardState::Serving);
+    inner.wake.notify_one();
+    inner.maintain.raise();
+    inner.history.raise();
+    cluster.upload.notify_one();
+}
+
+/// Stops writing a shard, with all of it in cold storage. The caller has its turn.
+async fn hand_over(inner: &Arc<Inner>, cluster: &Cluster, shard: u32) -> Result<(), ManagerError> {
+    let held = cluster.held(shard).ok_or(IndexError::NotHeld { shard })?;
+    if !held.is_serving() {
+        return match held.is_searched() {
+            true => Ok(()),
+            false => Err(IndexError::NotHeld { shard }.into()),
+        };
+    }
+    held.set_state(ShardState::HandedOver);
+    inner.stop_jobs(shard).await;
+    let uploaded = uploads::upload(inner, cluster, &held).await;
+    if uploaded.is_err() {
+        serve(inner, cluster, &held);
+    }
+    uploaded.map(drop)
 }
 
 /// Lets go of a shard. The caller has its turn.

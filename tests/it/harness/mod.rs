@@ -1,5 +1,6 @@
 //! What the tests stand on: the binary, servers that it runs, git repositories to index.
 
+mod cluster;
 mod git;
 mod http;
 mod remote;
@@ -8,6 +9,7 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+pub use cluster::Cluster;
 pub use git::Git;
 pub use http::{Reply, Request, escape};
 pub use remote::Remote;

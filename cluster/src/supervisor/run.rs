@@ -1,0 +1,182 @@
+//! The supervisor's tasks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+
+use super::activity::{Activity, SupervisorStatus};
+use super::follower::{Follower, Limits, Mode};
+use super::leader::Leader;
+use super::proposals::Proposals;
+use super::rules::Rules;
+use super::{ConsensusApi, MembershipApi, PeerApi, ShardHost, feed};
+use crate::router::Router;
+use crate::shard_map::Command;
+
+/// How long after its start a node that finds itself leaving, from before its restart, says that it
+/// is back. Later it was told to leave while it ran, and leaves.
+const HOMECOMING: Duration = Duration::from_secs(30);
+/// How long one attempt to say so may take.
+const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Settings of a node's supervisor.
+#[derive(Clone, Debug)]
+pub struct SupervisorConfig {
+    /// By what the leader decides.
+    pub rules: Rules,
+    /// How often it is looked whether there is something to do, beside when the map changes.
+    pub tick: Duration,
+    /// Shards that are restored at once.
+    pub activations_at_once: usize,
+    /// Shards that are uploaded for another owner at once.
+    pub hand_overs_at_once: usize,
+}
+
+impl Default for SupervisorConfig {
+    fn default() -> Self {
+        Self {
+            rules: Rules::default(),
+            tick: Duration::from_millis(250),
+            activations_at_once: 4,
+            hand_overs_at_once: 4,
+        }
+    }
+}
+
+/// What a supervisor works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The Raft group.
+    pub consensus: Arc<dyn ConsensusApi>,
+    /// The gossip.
+    pub membership: Arc<dyn MembershipApi>,
+    /// The shards on this node's disk.
+    pub host: Arc<dyn ShardHost>,
+    /// Calls to other nodes.
+    pub peers: Arc<dyn PeerApi>,
+    /// Where the shard map goes.
+    pub router: Arc<Router>,
+}
+
+/// A node's supervisor. Dropping it ends its tasks at once, as a crash would; steps that the host is
+/// at then are dropped, too.
+pub struct Supervisor {
+    parts: Parts,
+    proposals: Arc<Proposals>,
+    activity: Arc<Activity>,
+    mode: watch::Sender<Mode>,
+    draining: Arc<AtomicBool>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Supervisor {
+    /// Begins to follow the map, and to lead when this node does. To be called within a runtime.
+    pub fn start(config: SupervisorConfig, parts: Parts) -> Self {
+        let Parts { consensus, membership, host, peers, router } = parts.clone();
+        let me = router.me().clone();
+        let proposals =
+            Proposals::new(me, Arc::clone(&consensus), Arc::clone(&membership), Arc::clone(&peers));
+        let activity = Arc::new(Activity::default());
+        let mode = watch::Sender::new(Mode::Follow);
+        let draining = Arc::new(AtomicBool::new(false));
+        let follower = Follower {
+            host,
+            router: Arc::clone(&router),
+            membership: Arc::clone(&membership),
+            proposals: Arc::clone(&proposals),
+            activity: Arc::clone(&activity),
+            limits: Limits {
+                activations: config.activations_at_once.max(1),
+                hand_overs: config.hand_overs_at_once.max(1),
+                tick: config.tick,
+            },
+            mode: mode.subscribe(),
+        };
+        let leader = Leader {
+            consensus: Arc::clone(&consensus),
+            membership: Arc::clone(&membership),
+            activity: Arc::clone(&activity),
+            rules: config.rules,
+            tick: config.tick,
+        };
+        let feed =
+            feed::run(Arc::clone(&router), consensus, Arc::clone(&membership), peers, config.tick);
+        let home = come_home(router, membership, Arc::clone(&proposals), Arc::clone(&draining));
+        let tasks = vec![
+            tokio::spawn(follower.run()).abort_handle(),
+            tokio::spawn(leader.run()).abort_handle(),
+            tokio::spawn(feed).abort_handle(),
+            tokio::spawn(home).abort_handle(),
+        ];
+        Self { parts, proposals, activity, mode, draining, tasks }
+    }
+
+    /// What is being done, and what failed.
+    pub fn status(&self) -> SupervisorStatus {
+        self.activity.status()
+    }
+
+    /// The way to have commands applied, from any node.
+    pub fn proposals(&self) -> &Arc<Proposals> {
+        &self.proposals
+    }
+
+    /// Who is to be asked about a shard.
+    pub fn router(&self) -> &Arc<Router> {
+        &self.parts.router
+    }
+
+    pub(super) fn membership(&self) -> &dyn MembershipApi {
+        &*self.parts.membership
+    }
+
+    pub(super) fn host(&self) -> &dyn ShardHost {
+        &*self.parts.host
+    }
+
+    pub(super) fn set_mode(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    pub(super) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Says that this node is back, when it had left before it was restarted.
+async fn come_home(
+    router: Arc<Router>,
+    membership: Arc<dyn MembershipApi>,
+    proposals: Arc<Proposals>,
+    draining: Arc<AtomicBool>,
+) {
+    let end = Instant::now() + HOMECOMING;
+    let mut maps = router.watch();
+    while Instant::now() < end && !draining.load(Ordering::SeqCst) {
+        let map = Arc::clone(&maps.borrow_and_update());
+        let is_leaving = map.members().get(router.me()).is_some_and(|member| member.leaving);
+        let peers = membership.peers();
+        if is_leaving && let Some(peer) = peers.get(router.me()) {
+            let (node, zone) = (router.me().clone(), peer.zone.clone());
+            let join = Command::Join { node, zone, capacity: peer.capacity.max(1) };
+            if let Err(error) = proposals.propose(&join, PROPOSE_DEADLINE).await {
+                tracing::warn!(%error, "this node cannot say that it is back");
+            }
+        }
+        let wait = if is_leaving { Duration::from_secs(1) } else { HOMECOMING };
+        tokio::select! {
+            changed = maps.changed() => if changed.is_err() { return },
+            () = sleep(wait) => {}
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Clusters of whole nodes in one process.
+
+use std::time::{Duration, Instant};
+
+use aeterna_cluster::name::{Epoch, ShardId};
+use aeterna_cluster::shard_map::Command;
+
+use super::host::Event;
+use super::nodes::{HEARTBEAT_TIMEOUT, Nodes, name, soon};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_nodes_shards_move_to_the_others() {
+    let mut nodes = Nodes::settled(3, 9).await;
+    let before = nodes.map();
+    for number in 0..3 {
+        assert!((2..=4).contains(&nodes.owned(number).len()), "{before:?}");
+    }
+    assert!(before.shards().iter().all(|shard| shard.epoch == Epoch(1)));
+    nodes.until("three vote", |nodes| nodes.vote(3)).await;
+
+    // A node that neither leads nor claimed the cluster.
+    let leader = nodes.leader().unwrap();
+    let victim = (1..3).find(|number| *number != leader).unwrap();
+    let lost = nodes.owned(victim);
+    let killed = Instant::now();
+    nodes.kill(victim).await;
+    nodes
+        .until("its shards are served elsewhere", |nodes| {
+            nodes.all_served() && nodes.owned(victim).is_empty()
+        })
+        .await;
+    let took = killed.elapsed();
+    assert!(took >= HEARTBEAT_TIMEOUT - Duration::from_millis(200), "too soon: {took:?}");
+    let after = nodes.map();
+    for (number, (now, before)) in (0u32..).zip(after.shards().iter().zip(before.shards())) {
+        let expected =
+            if lost.contains(&ShardId(number)) { before.epoch.next() } else { before.epoch };
+        assert_eq!(now.epoch, expected, "shard {number}");
+    }
+
+    // It comes back, and takes nothing.
+    nodes.start(victim).await;
+    nodes.until("it knows the map", |nodes| nodes.node(victim).router.map() == nodes.map()).await;
+    assert!(nodes.owned(victim).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_may_be_the_one_that_stops() {
+    let mut nodes = Nodes::settled(3, 6).await;
+    nodes.until("three vote", |nodes| nodes.vote(3)).await;
+    let leader = nodes.leader().unwrap();
+    nodes.kill(leader).await;
+    nodes
+        .until("another leads, and its shards are served", |nodes| {
+            nodes.leader().is_some() && nodes.all_served() && nodes.owned(leader).is_empty()
+        })
+        .await;
+    let map = nodes.map();
+    assert!(map.shards().iter().all(|shard| shard.epoch <= Epoch(2)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_node_hands_over_what_it_wrote() {
+    let nodes = Nodes::settled(3, 6).await;
+    // One that does not take part in the Raft group may drain, too: it has others propose for it.
+    let leader = nodes.leader().unwrap();
+    let leaving = (0..3).find(|number| *number != leader).unwrap();
+    let owned = nodes.owned(leaving);
+    for shard in &owned {
+        nodes.node(leaving).host.write(*shard);
+    }
+    nodes.tell(leaving, |facts| facts.draining = true).await;
+    let supervisor = nodes.node(leaving).supervisor.as_ref().unwrap();
+    let drained = soon("drained", supervisor.drain(Duration::from_secs(30))).await;
+    assert_eq!((&drained.handed_over, &drained.left, drained.closed), (&owned, &vec![], true));
+    nodes.until("every shard is served", Nodes::all_served).await;
+    for shard in owned {
+        let owner = nodes.map().shard(shard).unwrap().owner.clone().unwrap();
+        let owner = nodes.nodes.values().find(|node| node.name == owner).unwrap();
+        assert_eq!(owner.host.writes(shard), Some(1), "what was written before the drain");
+        // The new owner has fenced the old one off only after all was uploaded.
+        let events = nodes.cold.of(shard);
+        let place = |event: &(_, Event)| events.iter().position(|other| other == event);
+        let handed_over = place(&(name(leaving), Event::HandedOver(shard)));
+        let activated = place(&(owner.name.clone(), Event::Activated(shard, Epoch(2))));
+        assert!(handed_over.is_some() && handed_over < activated, "{events:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_node_uploads_and_keeps_what_it_owns() {
+    let nodes = Nodes::settled(1, 3).await;
+    for shard in nodes.owned(0) {
+        nodes.node(0).host.write(shard);
+    }
+    let supervisor = nodes.node(0).supervisor.as_ref().unwrap();
+    let drained = soon("drained", supervisor.drain(Duration::from_secs(30))).await;
+    assert_eq!((drained.handed_over.len(), drained.left.len(), drained.closed), (0, 3, true));
+    let uploaded = |event: &&(_, Event)| matches!(event.1, Event::Released(_, true));
+    assert_eq!(nodes.cold.events().iter().filter(uploaded).count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_left_comes_back() {
+    let mut nodes = Nodes::settled(3, 6).await;
+    let leader = nodes.leader().unwrap();
+    let leaving = (1..3).find(|number| *number != leader).unwrap();
+    nodes.tell(leaving, |facts| facts.draining = true).await;
+    let supervisor = nodes.node(leaving).supervisor.as_ref().unwrap();
+    let drained = soon("drained", supervisor.drain(Duration::from_secs(30))).await;
+    assert_eq!((&drained.left, drained.closed), (&vec![], true), "{:#?}", supervisor.status());
+    assert!(nodes.map().members()[&name(leaving)].leaving);
+    nodes.node(leaving).membership.leave().await;
+    nodes.kill(leaving).await;
+    nodes.start(leaving).await;
+    nodes
+        .until("it is a member again", |nodes| !nodes.map().members()[&name(leaving)].leaving)
+        .await;
+    // Then it can be given shards again.
+    let proposals = nodes.node(leaving).supervisor.as_ref().unwrap().proposals();
+    let shard = ShardId(0);
+    let pin = Command::Pin { shard, node: Some(name(leaving)) };
+    let pinned = proposals.propose(&pin, Duration::from_secs(20)).await.unwrap();
+    assert_eq!(pinned, [Ok(())]);
+    nodes
+        .until("it is served there", |nodes| nodes.owned(leaving) == [shard] && nodes.all_served())
+        .await;
+}

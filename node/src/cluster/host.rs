@@ -1,0 +1,105 @@
+//! The shards on this node's disk, for the cluster's supervisor.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use aeterna_cluster::name::{Epoch, ShardId};
+use aeterna_cluster::supervisor::{Held, HeldState, HostError, ShardHost};
+use aeterna_repo::{ManagerError, RepoManager, ShardSource, ShardState};
+use async_trait::async_trait;
+
+use super::metrics::ClusterMetrics;
+
+/// Holds shards in the manager of repositories.
+pub struct Host {
+    manager: Arc<RepoManager>,
+    metrics: Arc<ClusterMetrics>,
+    started: Arc<Mutex<HashMap<u32, Instant>>>,
+}
+
+/// When each restore that runs began.
+#[derive(Clone, Debug, Default)]
+pub struct Starts(Arc<Mutex<HashMap<u32, Instant>>>);
+
+impl Starts {
+    /// When the restore of a shard began, while it runs.
+    pub fn of(&self, shard: u32) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&shard).copied()
+    }
+}
+
+impl Host {
+    /// Over this manager.
+    pub fn new(manager: Arc<RepoManager>, metrics: Arc<ClusterMetrics>) -> Self {
+        Self { manager, metrics, started: Arc::default() }
+    }
+
+    /// When restores began.
+    pub fn starts(&self) -> Starts {
+        Starts(Arc::clone(&self.started))
+    }
+}
+
+fn host_error(shard: ShardId, epoch: Epoch, error: &ManagerError) -> HostError {
+    match error.is_fenced() {
+        // A later one is there; which one, the map will tell.
+        true => HostError::Fenced { shard, by: epoch.next() },
+        false => HostError::Failed(error.to_string()),
+    }
+}
+
+fn source(source: ShardSource) -> &'static str {
+    match source {
+        ShardSource::Local => "local",
+        ShardSource::ColdStorage => "cold-storage",
+        ShardSource::Empty => "empty",
+    }
+}
+
+#[async_trait]
+impl ShardHost for Host {
+    async fn activate(&self, shard: ShardId, epoch: Epoch) -> Result<(), HostError> {
+        let begun = Instant::now();
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(shard.0, begun);
+        let quiet = Arc::new(|_, _| {});
+        let activated = self.manager.activate_shard(shard.0, epoch.0, quiet).await;
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).remove(&shard.0);
+        match activated {
+            Ok(activated) => {
+                self.metrics.restored(source(activated.source), activated.bytes, begun.elapsed());
+                Ok(())
+            }
+            Err(error) => {
+                self.metrics.restore_failed();
+                Err(host_error(shard, epoch, &error))
+            }
+        }
+    }
+
+    async fn hand_over(&self, shard: ShardId) -> Result<(), HostError> {
+        let handed_over = self.manager.hand_over_shard(shard.0).await;
+        handed_over.map_err(|error| HostError::Failed(error.to_string()))
+    }
+
+    async fn release(&self, shard: ShardId, upload: bool) -> Result<(), HostError> {
+        let released = self.manager.release_shard(shard.0, upload).await;
+        released.map_err(|error| HostError::Failed(error.to_string()))
+    }
+
+    fn held(&self) -> Vec<Held> {
+        let held = self.manager.shard_states().into_iter().map(|held| Held {
+            shard: ShardId(held.shard),
+            epoch: Epoch(held.epoch),
+            state: match held.state {
+                ShardState::Restoring { .. } => HeldState::Opening,
+                ShardState::Serving => HeldState::Serving,
+                ShardState::HandedOver => HeldState::HandedOver,
+                ShardState::Releasing => HeldState::Closing,
+                ShardState::Failed { .. } => HeldState::Failed,
+            },
+            bytes: held.bytes,
+        });
+        held.collect()
+    }
+}

@@ -1,0 +1,284 @@
+//! This node as one of a cluster: the parts wired together, and taken apart again.
+//!
+//! Who owns which shard is agreed on by a Raft group (`consensus`), who is alive is gossiped
+//! (`membership`), and the supervisor brings what this node holds in line with both. Other nodes call
+//! this one through the service (`service`); what belongs elsewhere is forwarded (`forward`).
+
+mod facts;
+mod forward;
+mod host;
+mod join;
+pub mod metrics;
+mod operations;
+mod service;
+mod start;
+mod status;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use aeterna_cluster::consensus::Consensus;
+use aeterna_cluster::gossip::seal::ClusterKeys;
+use aeterna_cluster::gossip::{Facts, Membership};
+use aeterna_cluster::name::{NodeName, ShardId};
+use aeterna_cluster::peers::{Answers, Guard, NodeClient, PeerTls, Peers};
+use aeterna_cluster::router::{Router, Target};
+use aeterna_cluster::shard_map::ShardMap;
+use aeterna_cluster::supervisor::rules::Rules;
+use aeterna_cluster::supervisor::{MembershipApi, Supervisor};
+use aeterna_index::RepositoryId;
+use aeterna_proto as proto;
+use aeterna_repo::RepoManager;
+use aeterna_repo::cold_storage::ColdStorage;
+use tokio::net::TcpListener;
+use tonic::Status;
+use uuid::Uuid;
+
+pub use self::forward::{Forwarded, NewId, add_at_owner, to_owner};
+use self::host::Starts;
+use self::metrics::ClusterMetrics;
+pub use self::start::StartError;
+use crate::api::cluster::Failure;
+use crate::api::time_of;
+use crate::config::Config;
+
+/// Folder of the cluster's files in the data folder.
+const FOLDER: &str = "cluster";
+/// How often nodes gossip.
+const GOSSIP_EVERY: Duration = Duration::from_millis(500);
+/// How long dead nodes are remembered by gossip.
+const GOSSIP_GRACE: Duration = Duration::from_secs(600);
+/// Ids that are tried for a new repository until one falls on a shard that is served.
+const ID_TRIES: usize = 64;
+/// Metadata of a refusal that says which version of the map the node has.
+const MAP_VERSION: &str = "aeterna-map-version";
+
+/// What is known and open before the node's repositories are.
+pub struct Opening {
+    folder: PathBuf,
+    claimed: start::Claimed,
+    name: NodeName,
+    keys: Option<ClusterKeys>,
+    tls: Option<PeerTls>,
+    listener: TcpListener,
+    /// Cold storage of the cluster.
+    pub cold: Arc<ColdStorage>,
+}
+
+impl Opening {
+    /// Learns which cluster this is, and takes the address for other nodes' calls.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let name = start::name(config)?;
+        let keys = start::keys(config)?;
+        let tls = start::tls(config)?;
+        let listen = config.cluster_listen.0;
+        if keys.is_none() && !listen.ip().is_loopback() {
+            return Err(StartError::NoKey(listen));
+        }
+        let cold = Arc::new(ColdStorage::open(start::cold_config(config)?)?);
+        let folder = config.data.join(FOLDER);
+        let claimed = start::claim(&folder, &cold, &name, config).await?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|source| StartError::Listen { address: listen, source })?;
+        Ok(Self { folder, claimed, name, keys, tls, listener, cold })
+    }
+
+    /// The cluster's identity.
+    pub fn id(&self) -> Uuid {
+        self.claimed.claim.cluster
+    }
+
+    /// Shards of the cluster.
+    pub fn shards(&self) -> u32 {
+        self.claimed.claim.shards
+    }
+}
+
+/// This node's part of the cluster.
+pub struct Cluster {
+    id: Uuid,
+    name: NodeName,
+    data: PathBuf,
+    grpc: SocketAddr,
+    constant_facts: Facts,
+    draining: AtomicBool,
+    manager: Arc<RepoManager>,
+    consensus: Arc<Consensus>,
+    membership: Arc<Membership>,
+    adapter: Arc<dyn MembershipApi>,
+    peers: Arc<Peers>,
+    guard: Arc<Guard>,
+    router: Arc<Router>,
+    supervisor: Supervisor,
+    rules: Rules,
+    disk_high_percent: u64,
+    metrics: Arc<ClusterMetrics>,
+    starts: Starts,
+    tls: Option<PeerTls>,
+    calls: Mutex<Option<TcpListener>>,
+}
+
+/// Where a repository is.
+#[derive(Debug)]
+pub enum Place {
+    /// On this node.
+    Here,
+    /// On another.
+    There {
+        /// Its name.
+        node: NodeName,
+        /// Address of its calls.
+        address: String,
+        /// The shard.
+        shard: proto::ShardAt,
+    },
+    /// Nowhere now; why.
+    Nowhere(String),
+}
+
+impl Cluster {
+    /// The cluster's identity.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// This node's name.
+    pub fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    /// Where other nodes call this one.
+    pub fn grpc(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    /// Where gossip for this node goes.
+    pub fn gossip(&self) -> SocketAddr {
+        self.membership.address()
+    }
+
+    /// The newest shard map that this node has.
+    pub fn map(&self) -> Arc<ShardMap> {
+        self.router.map()
+    }
+
+    /// Finds the owners of shards.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<ClusterMetrics> {
+        &self.metrics
+    }
+
+    /// What answers the calls that the cluster itself makes.
+    fn answers(&self) -> Answers {
+        Answers {
+            consensus: Arc::clone(&self.consensus),
+            router: Arc::clone(&self.router),
+            proposals: Arc::clone(self.supervisor.proposals()),
+        }
+    }
+
+    /// For searches and forwarded requests of another node.
+    ///
+    /// # Errors
+    /// When what gossip says is no address.
+    pub fn client(&self, node: &NodeName, address: &str) -> Result<NodeClient, Status> {
+        self.peers.node(node, address).map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    fn last_failure(&self) -> Option<Failure> {
+        let failure = self.supervisor.status().failures.into_iter().next()?;
+        Some(Failure { at: time_of(failure.at.into()), message: failure.what })
+    }
+
+    /// Where a repository is, by the shard map.
+    pub fn place_of(&self, id: RepositoryId) -> Place {
+        let number = self.manager.index().number_of(id);
+        let again = "try again in a moment";
+        let owner = match self.router.owner(ShardId(number)) {
+            Ok(owner) => owner,
+            Err(why) => {
+                return Place::Nowhere(format!("shard {number} of the repository: {why}; {again}"));
+            }
+        };
+        let shard = proto::ShardAt { shard: number, epoch: owner.epoch.0 };
+        let Target { name: node, address, .. } = owner.target;
+        if node != self.name {
+            return Place::There { node, address, shard };
+        }
+        match self.manager.holds(number) {
+            Some(epoch) if epoch == owner.epoch.0 => Place::Here,
+            _ => Place::Nowhere(format!(
+                "shard {number} of the repository is being restored on {node}; {again}"
+            )),
+        }
+    }
+
+    /// An id for a new repository, on a shard that is served if there is one.
+    pub fn place_for_new(&self) -> (RepositoryId, Place) {
+        let mut last = None;
+        for _ in 0..ID_TRIES {
+            let id = RepositoryId(Uuid::now_v7());
+            let place = self.place_of(id);
+            let is_served = match &place {
+                Place::Here => true,
+                Place::There { node, shard, .. } => self.says_it_serves(node, shard.shard),
+                Place::Nowhere(_) => false,
+            };
+            if is_served {
+                return (id, place);
+            }
+            last = Some((id, place));
+        }
+        last.unwrap_or_else(|| {
+            (RepositoryId(Uuid::now_v7()), Place::Nowhere("no shard is served".to_owned()))
+        })
+    }
+
+    fn says_it_serves(&self, node: &NodeName, shard: u32) -> bool {
+        let peers = self.membership.peers();
+        let peers = peers.borrow();
+        peers.get(node).is_some_and(|peer| peer.facts.shard_bytes.contains_key(&ShardId(shard)))
+    }
+
+    /// Refuses what is for a shard that this node does not own, or not under that epoch.
+    fn check_owned(&self, shard: proto::ShardAt) -> Result<(), Status> {
+        if self.manager.holds(shard.shard) == Some(shard.epoch) {
+            return Ok(());
+        }
+        let mut status = Status::failed_precondition(format!(
+            "{} does not serve shard {} under epoch {}",
+            self.name, shard.shard, shard.epoch
+        ));
+        if let Ok(version) = self.map().version().to_string().parse() {
+            status.metadata_mut().insert(MAP_VERSION, version);
+        }
+        Err(status)
+    }
+}
+
+/// The version of the map that whoever refused has, or the next one.
+fn map_version_of(status: &Status) -> u64 {
+    let version = status.metadata().get(MAP_VERSION).and_then(|value| value.to_str().ok());
+    version.and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+/// Grows with each start of this node.
+fn generation() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

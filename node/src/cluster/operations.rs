@@ -1,0 +1,197 @@
+//! Changes of the shard map that a person asks for. They are commands like any other: the leader has
+//! them agreed on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aeterna_cluster::name::{NodeName, ShardId};
+use aeterna_cluster::placement::{self, Input};
+use aeterna_cluster::shard_map::{Command, Refusal};
+use aeterna_cluster::supervisor::decide::{self, Situation};
+use aeterna_cluster::supervisor::memory::Memory;
+use aeterna_cluster::supervisor::{ConsensusApi, ProposeFailure};
+use axum::http::StatusCode;
+
+use super::Cluster;
+use crate::api::cluster::{Balance, Move, Rebalance, Shard};
+use crate::http::problem::Problem;
+
+/// Time for the cluster to agree on a change.
+const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
+/// Time to see the map with it.
+const REFRESH_DEADLINE: Duration = Duration::from_secs(1);
+
+impl Cluster {
+    /// Has a shard moved to a node.
+    ///
+    /// # Errors
+    /// When there is no such shard or node, it cannot go there, or nobody leads.
+    pub async fn move_shard(&self, shard: u32, to: &str) -> Result<Shard, Problem> {
+        let seen = self.map().shard(ShardId(shard)).map(|shard| shard.epoch);
+        let Some(seen) = seen else { return self.shard(shard) };
+        let to = self.member(to)?;
+        self.change(Command::BeginMove { shard: ShardId(shard), seen, to }).await?;
+        self.shard(shard)
+    }
+
+    /// Has a shard kept on a node, or no longer.
+    ///
+    /// # Errors
+    /// As [`Self::move_shard`].
+    pub async fn pin_shard(&self, shard: u32, to: Option<&str>) -> Result<Shard, Problem> {
+        self.shard(shard)?;
+        let node = to.map(|to| self.member(to)).transpose()?;
+        self.change(Command::Pin { shard: ShardId(shard), node }).await?;
+        self.shard(shard)
+    }
+
+    /// Has shards moved from nodes that hold too much, unless it is only asked what would move.
+    ///
+    /// # Errors
+    /// When nobody leads.
+    pub async fn rebalance(&self, dry_run: bool) -> Result<Rebalance, Problem> {
+        let input = self.placement_input();
+        let plan = placement::rebalance(&input);
+        let moves: Vec<Move> = plan
+            .changes
+            .iter()
+            .filter_map(|change| {
+                let shard = input.shards.get(change.shard.0 as usize)?;
+                let from = shard.owner.clone().filter(|from| *from != change.owner)?;
+                Some(Move {
+                    shard: change.shard.0,
+                    from: from.to_string(),
+                    to: change.owner.to_string(),
+                    bytes: shard.bytes,
+                })
+            })
+            .collect();
+        let answer = Rebalance {
+            dry_run,
+            bytes: moves.iter().map(|moved| moved.bytes).sum(),
+            nodes: balances(&input, &moves),
+            moves,
+        };
+        if !dry_run {
+            let map = self.map();
+            for change in &plan.changes {
+                let Some(shard) = map.shard(change.shard) else { continue };
+                if shard.owner.is_some() && shard.owner.as_ref() != Some(&change.owner) {
+                    let (seen, to) = (shard.epoch, change.owner.clone());
+                    self.change(Command::BeginMove { shard: change.shard, seen, to }).await?;
+                }
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Has a node hand over what it owns.
+    ///
+    /// # Errors
+    /// When there is no such node, or nobody leads.
+    pub async fn drain_node(&self, name: &str) -> Result<(), Problem> {
+        let node = self.member(name)?;
+        self.change(Command::Leave { node }).await
+    }
+
+    /// Forgets a node.
+    ///
+    /// # Errors
+    /// When there is no such node, it is alive or owns shards, or nobody leads.
+    pub async fn remove_node(&self, name: &str) -> Result<(), Problem> {
+        let node = self.member(name)?;
+        if self.membership.peers().borrow().get(&node).is_some_and(|peer| peer.alive()) {
+            let detail = format!("{node} is alive and would join again; stop it first");
+            return Err(Problem::new(StatusCode::CONFLICT, "node-alive", detail));
+        }
+        self.change(Command::Remove { node }).await
+    }
+
+    /// What placement is asked about, as this node sees it.
+    fn placement_input(&self) -> Input {
+        let (map, peers) = (self.map(), self.adapter.peers());
+        let raft = ConsensusApi::status(&*self.consensus);
+        let mut memory = Memory::default();
+        memory.observe(&map, &peers, &raft, Duration::ZERO, &self.rules);
+        let situation = Situation {
+            map: &map,
+            peers: &peers,
+            raft: &raft,
+            memory: &memory,
+            rules: &self.rules,
+            now: Duration::ZERO,
+        };
+        decide::placement_input(&situation)
+    }
+
+    fn member(&self, name: &str) -> Result<NodeName, Problem> {
+        let map = self.map();
+        let known = name.parse::<NodeName>().ok().filter(|name| map.members().contains_key(name));
+        known.ok_or_else(|| {
+            let names: Vec<&str> = map.members().keys().map(NodeName::as_str).collect();
+            let shown: String = name.escape_debug().take(80).collect();
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "no-such-node",
+                format!(
+                    "there is no node `{shown}` in the cluster; there are: {}",
+                    names.join(", ")
+                ),
+            )
+        })
+    }
+
+    /// Has a command agreed on, wherever the leader is.
+    async fn change(&self, command: Command) -> Result<(), Problem> {
+        let before = self.map().version();
+        let outcome = self.supervisor.proposals().propose(&command, PROPOSE_DEADLINE).await;
+        let outcome = outcome.map_err(undecided)?;
+        // What was agreed on is to be seen in the answer.
+        if let Err(error) = self.router.refresh(before + 1, REFRESH_DEADLINE).await {
+            tracing::debug!(%error, "the change is not seen yet");
+        }
+        outcome.into_iter().find_map(Result::err).map_or(Ok(()), |refusal| Err(refused(&refusal)))
+    }
+}
+
+fn undecided(failure: ProposeFailure) -> Problem {
+    Problem::unavailable(
+        "no-leader",
+        format!("the cluster cannot agree on anything now: {failure}; try again in a moment"),
+    )
+}
+
+fn refused(refusal: &Refusal) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "refused", refusal.to_string())
+}
+
+fn balances(input: &Input, moves: &[Move]) -> Vec<Balance> {
+    let mut all: BTreeMap<String, Balance> = input
+        .nodes
+        .keys()
+        .map(|name| {
+            let owned = input.shards.iter().filter(|shard| shard.owner.as_ref() == Some(name));
+            let shards = u32::try_from(owned.clone().count()).unwrap_or(u32::MAX);
+            let bytes = owned.map(|shard| shard.bytes).sum();
+            let balance = Balance {
+                name: name.to_string(),
+                shards_before: shards,
+                shards_after: shards,
+                bytes_before: bytes,
+                bytes_after: bytes,
+            };
+            (name.to_string(), balance)
+        })
+        .collect();
+    for moved in moves {
+        if let Some(from) = all.get_mut(&moved.from) {
+            from.shards_after = from.shards_after.saturating_sub(1);
+            from.bytes_after = from.bytes_after.saturating_sub(moved.bytes);
+        }
+        if let Some(to) = all.get_mut(&moved.to) {
+            to.shards_after += 1;
+            to.bytes_after += moved.bytes;
+        }
+    }
+    all.into_values().collect()
+}

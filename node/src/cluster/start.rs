@@ -1,0 +1,284 @@
+//! From nothing to a member of the cluster: who the cluster is, who this disk is, and what it serves.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aeterna_cluster::consensus::ConsensusError;
+use aeterna_cluster::gossip::GossipError;
+use aeterna_cluster::gossip::seal::{ClusterKey, ClusterKeys};
+use aeterna_cluster::name::{BadNodeName, NodeName};
+use aeterna_cluster::peers::PeerTls;
+use aeterna_repo::cold_storage::{ClusterClaim, ColdError, ColdStorage, ColdStorageConfig};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::config::{ColdProvider, Config};
+
+/// The cluster's identity as this disk knows it.
+const CLAIM_FILE: &str = "claim.json";
+/// What tells this disk from others when the cluster is claimed.
+const TOKEN_FILE: &str = "token";
+/// Wait between attempts at cold storage before the cluster is known.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Why a node cannot take part in a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The name cannot be a node's.
+    #[error("{0}; set SHARD_ID or `node_name`")]
+    Name(#[from] BadNodeName),
+    /// A file of the node cannot be used.
+    #[error("cannot use {path}: {source}")]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The key file has no key.
+    #[error("{path} has no cluster key: {reason}; make one with `openssl rand -hex 32`")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Others would reach this node, and none of them would have to prove anything.
+    #[error(
+        "{0} leaves this machine and needs a cluster key: set `cluster.key_file`, the same for every node"
+    )]
+    NoKey(std::net::SocketAddr),
+    /// Nobody can be told where this node is.
+    #[error(
+        "the node listens on all addresses and does not know which of them others reach: set POD_IP or `cluster.address`"
+    )]
+    NoAddress,
+    /// An address cannot be had.
+    #[error("cannot listen on {address}: {source}; set `cluster.listen`")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Certificates are only useful together.
+    #[error(
+        "set `cluster.tls_ca`, `cluster.tls_certificate` and `cluster.tls_key`, or none of them"
+    )]
+    Tls,
+    /// Cold storage cannot be used.
+    #[error("cold storage: {0}")]
+    Cold(#[from] ColdError),
+    /// The disk is another cluster's.
+    #[error(
+        "this node's data is of cluster {disk}, cold storage is of {cold}: give it the cold storage of its cluster, or an empty data folder"
+    )]
+    OtherCluster {
+        /// What the disk says.
+        disk: Uuid,
+        /// What cold storage says.
+        cold: Uuid,
+    },
+    /// The number of shards cannot change.
+    #[error(
+        "the cluster has {has} shards, and that cannot change; set `cluster.shards` to it, not {wanted}"
+    )]
+    Shards {
+        /// What the cluster has.
+        has: u32,
+        /// What the configuration says.
+        wanted: u32,
+    },
+    /// The setting is missing.
+    #[error("cold storage of this kind needs `{0}`")]
+    Setting(&'static str),
+    /// The Raft group's part on this disk cannot be opened.
+    #[error("the shard map's log: {0}")]
+    Consensus(#[from] ConsensusError),
+    /// The node cannot gossip.
+    #[error("gossip: {0}")]
+    Gossip(#[from] GossipError),
+    /// The node's calls cannot be set up.
+    #[error("calls between nodes: {0}")]
+    Calls(String),
+}
+
+fn file_error(path: &Path) -> impl FnOnce(io::Error) -> StartError + '_ {
+    move |source| StartError::File { path: path.to_owned(), source }
+}
+
+/// Which cold storage the configuration names.
+pub fn cold_config(config: &Config) -> Result<ColdStorageConfig, StartError> {
+    let prefix = config.cold_prefix.0.clone().unwrap_or_default();
+    let bucket = || config.cold_bucket.0.clone().ok_or(StartError::Setting("cold_storage.bucket"));
+    Ok(match config.cold_provider {
+        ColdProvider::Local => ColdStorageConfig::Local { folder: config.cold_path.clone() },
+        ColdProvider::S3 => {
+            let endpoint = config.cold_endpoint.0.clone();
+            let allow_http = endpoint.as_ref().is_some_and(|url| url.starts_with("http://"));
+            ColdStorageConfig::S3 {
+                bucket: bucket()?,
+                prefix,
+                endpoint,
+                region: config.cold_region.0.clone(),
+                allow_http,
+                access: None,
+            }
+        }
+        ColdProvider::Gcs => {
+            ColdStorageConfig::Gcs { bucket: bucket()?, prefix, service_account: None }
+        }
+    })
+}
+
+/// The cluster's keys, where the configuration names a file of them.
+pub fn keys(config: &Config) -> Result<Option<ClusterKeys>, StartError> {
+    let Some(path) = &config.cluster_key_file.0 else { return Ok(None) };
+    let path = PathBuf::from(path);
+    let text = fs::read_to_string(&path).map_err(file_error(&path))?;
+    let bad = |reason: String| StartError::Key { path: path.clone(), reason };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut keys = lines.map(|line| ClusterKey::new(line.as_bytes()));
+    let seal = keys.next().ok_or_else(|| bad("it is empty".to_owned()))?;
+    let seal = seal.map_err(|error| bad(error.to_string()))?;
+    let also = keys.next().transpose().map_err(|error| bad(error.to_string()))?;
+    if keys.next().is_some() {
+        return Err(bad("it has more than two".to_owned()));
+    }
+    Ok(Some(ClusterKeys { current: seal, other: also }))
+}
+
+/// Certificates for calls between nodes, where the configuration names them.
+pub fn tls(config: &Config) -> Result<Option<PeerTls>, StartError> {
+    let settings =
+        [&config.cluster_tls_ca, &config.cluster_tls_certificate, &config.cluster_tls_key];
+    let [Some(ca), Some(certificate), Some(key)] = settings.map(|path| path.0.as_ref()) else {
+        return match settings.iter().all(|path| path.0.is_none()) {
+            true => Ok(None),
+            false => Err(StartError::Tls),
+        };
+    };
+    let read = |path: &String| fs::read(path).map_err(file_error(Path::new(path)));
+    Ok(Some(PeerTls {
+        authorities: read(ca)?,
+        certificate: read(certificate)?,
+        key: read(key)?,
+        server_name: config.cluster_tls_name.0.clone(),
+    }))
+}
+
+/// This node's name.
+pub fn name(config: &Config) -> Result<NodeName, StartError> {
+    Ok(config.node_name.parse()?)
+}
+
+/// The cluster as it was claimed, and whether by this disk.
+pub struct Claimed {
+    /// What was claimed.
+    pub claim: ClusterClaim,
+    /// Whether this disk is to begin the Raft group.
+    pub is_founder: bool,
+}
+
+/// Learns which cluster cold storage is of, or claims it. A disk that knows starts without cold
+/// storage too.
+pub async fn claim(
+    folder: &Path,
+    cold: &ColdStorage,
+    name: &NodeName,
+    config: &Config,
+) -> Result<Claimed, StartError> {
+    fs::create_dir_all(folder).map_err(file_error(folder))?;
+    let token = token(folder)?;
+    let path = folder.join(CLAIM_FILE);
+    let known: Option<ClusterClaim> = match fs::read(&path) {
+        Ok(text) => {
+            Some(serde_json::from_slice(&text).map_err(|error| file_error(&path)(error.into()))?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(file_error(&path)(error)),
+    };
+    let shards = u32::try_from(config.cluster_shards).unwrap_or(u32::MAX);
+    let claim = match known {
+        Some(known) => {
+            // Cold storage that does not answer now must not keep a node down.
+            match cold.read_claim().await {
+                Ok(Some(there)) if there.cluster != known.cluster => {
+                    return Err(StartError::OtherCluster {
+                        disk: known.cluster,
+                        cold: there.cluster,
+                    });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cold storage does not answer; the node starts without it")
+                }
+            }
+            known
+        }
+        None => {
+            let mine = ClusterClaim {
+                cluster: Uuid::new_v4(),
+                shards,
+                founder: token,
+                founder_name: name.to_string(),
+                made_at: OffsetDateTime::now_utc(),
+            };
+            let claim = claim_patiently(cold, &mine).await?;
+            write(folder, CLAIM_FILE, &crate::http::json(&claim))?;
+            claim
+        }
+    };
+    if claim.shards != shards {
+        return Err(StartError::Shards { has: claim.shards, wanted: shards });
+    }
+    Ok(Claimed { is_founder: claim.founder == token, claim })
+}
+
+/// Waits for cold storage that does not answer yet: it may be started together with the nodes.
+async fn claim_patiently(
+    cold: &ColdStorage,
+    mine: &ClusterClaim,
+) -> Result<ClusterClaim, ColdError> {
+    loop {
+        match cold.claim(mine).await {
+            Err(error @ ColdError::Unavailable { .. }) => {
+                tracing::warn!(%error, "waiting for cold storage, which says which cluster this is");
+                tokio::time::sleep(RETRY).await;
+            }
+            claimed => return claimed,
+        }
+    }
+}
+
+/// What tells this disk from all others; made once.
+fn token(folder: &Path) -> Result<u64, StartError> {
+    let path = folder.join(TOKEN_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let wrong = || io::Error::other("it is no token; remove it if this node is new");
+            u64::from_str_radix(text.trim(), 16).map_err(|_| file_error(&path)(wrong()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let token = Uuid::new_v4().as_u64_pair().0;
+            write(folder, TOKEN_FILE, format!("{token:016x}\n").as_bytes())?;
+            Ok(token)
+        }
+        Err(error) => Err(file_error(&path)(error)),
+    }
+}
+
+/// Writes a file whole or not at all.
+fn write(folder: &Path, name: &str, content: &[u8]) -> Result<(), StartError> {
+    let (path, partial) = (folder.join(name), folder.join(format!("{name}.partial")));
+    let written = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&partial, &path)?;
+        File::open(folder)?.sync_all()
+    };
+    written().map_err(file_error(&path))
+}

@@ -1,0 +1,173 @@
+//! Another node's part of a search, over its streaming call.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aeterna_cluster::peers::NodeClient;
+use aeterna_index::search::{Ending, Place, Progress, RankKey, Ranked, SearchRequest};
+use aeterna_proto::{self as proto, search_part};
+use aeterna_repo::DEFAULT_TENANT;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::{Code, Status};
+
+use super::part::{CancelOnDrop, Parts};
+use super::plan::Ask;
+use super::{Failed, Part};
+use crate::cluster::Cluster;
+use crate::http::problem::Problem;
+
+/// Parts that wait for whoever merges them.
+const PARTS_AHEAD: usize = 4;
+
+/// Starts another node's part. It fails once nothing was heard of it for `patience`.
+pub fn start(
+    cluster: &Arc<Cluster>,
+    request: SearchRequest,
+    ask: &Ask,
+    until: Instant,
+    patience: Duration,
+) -> Parts {
+    let (sender, parts) = mpsc::channel(PARTS_AHEAD);
+    let cancel = request.cancel.clone();
+    let guard = CancelOnDrop::new(cancel.clone());
+    let client = cluster.client(&ask.node, &ask.address);
+    let left = until.saturating_duration_since(Instant::now());
+    let message = message(&request, ask);
+    tokio::spawn(async move {
+        let asking = async {
+            match ask_node(client, message, (left, patience), &sender).await {
+                Ok(()) => {}
+                Err(failed) => drop(sender.send(Part::Failed(failed)).await),
+            }
+        };
+        // Leaving the call ends it on the other node too.
+        tokio::select! {
+            () = asking => {}
+            () = sender.closed() => {}
+        }
+    });
+    Parts { parts, _guard: guard }
+}
+
+fn message(request: &SearchRequest, ask: &Ask) -> proto::SearchRequest {
+    proto::SearchRequest {
+        request_id: crate::http::context::current_id(),
+        tenant: DEFAULT_TENANT.to_owned(),
+        query: request.query.clone(),
+        page_size: request.page_size as u64,
+        context_lines: request.context_lines as u64,
+        chunks: request.chunks,
+        facets: request.facets,
+        explain: request.explain,
+        require_complete: request.require_complete,
+        shards: ask
+            .shards
+            .iter()
+            .map(|(shard, epoch)| proto::ShardAt { shard: *shard, epoch: *epoch })
+            .collect(),
+        cursor: request.cursor.clone().unwrap_or_default(),
+        deadline_ms: u64::try_from(request.limits.deadline.as_millis()).unwrap_or(u64::MAX),
+        share: request.share,
+        max_results: request.limits.documents as u64,
+        held_bytes: request.limits.held_bytes as u64,
+        max_matches: request.limits.matches,
+    }
+}
+
+async fn ask_node(
+    client: Result<NodeClient, Status>,
+    message: proto::SearchRequest,
+    (left, patience): (Duration, Duration),
+    sender: &mpsc::Sender<Part>,
+) -> Result<(), Failed> {
+    let mut client = client.map_err(failed)?;
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(left);
+    let patience = patience.min(left);
+    let answered = timeout(patience, client.search(request)).await.map_err(|_| Failed::Silent)?;
+    let mut stream = answered.map_err(failed)?.into_inner();
+    while let Some(part) =
+        timeout(patience, stream.message()).await.map_err(|_| Failed::Silent)?.map_err(failed)?
+    {
+        let part = decoded(part).map_err(|what| Failed::Broken(what.to_owned()))?;
+        let ended = matches!(part, Part::End(_));
+        if sender.send(part).await.is_err() || ended {
+            return Ok(());
+        }
+    }
+    Err(Failed::Broken("it broke off".to_owned()))
+}
+
+fn failed(status: Status) -> Failed {
+    if let Some(problem) = Problem::from_details(status.details()) {
+        return Failed::Refused(problem);
+    }
+    match status.code() {
+        Code::DeadlineExceeded | Code::Cancelled => Failed::Silent,
+        _ => Failed::Broken(status.message().to_owned()),
+    }
+}
+
+/// A part as it came over the wire.
+fn decoded(part: proto::SearchPart) -> Result<Part, &'static str> {
+    const MALFORMED: &str = "it sent what is no part of an answer";
+    Ok(match part.part.ok_or(MALFORMED)? {
+        search_part::Part::Found(found) => {
+            let ranked = found.ranked.into_iter().map(|one| {
+                let key = RankKey::decode(&one.key).ok_or(MALFORMED)?;
+                let results = one.results.into_iter().map(|result| result.to_vec()).collect();
+                Ok(Ranked { key, results, window: one.window, within: one.within })
+            });
+            Part::Ranked(ranked.collect::<Result<Vec<_>, &'static str>>()?)
+        }
+        search_part::Part::Progress(progress) => {
+            Part::Progress(progress.known.then_some(Progress {
+                verified: progress.verified,
+                candidates: progress.candidates,
+            }))
+        }
+        search_part::Part::End(end) => Part::End(Box::new(Ending {
+            summary: serde_json::from_slice(&end.summary).map_err(|_| MALFORMED)?,
+            pinned: end.pinned,
+            next: end.more.then_some(Place { window: end.window, within: end.within }),
+        })),
+    })
+}
+
+/// A part for the wire.
+pub fn encoded(part: Part) -> Result<proto::SearchPart, Status> {
+    let part = match part {
+        Part::Ranked(ranked) => search_part::Part::Found(proto::Found {
+            ranked: ranked
+                .into_iter()
+                .map(|one| proto::Ranked {
+                    key: one.key.encode().into(),
+                    results: one.results.into_iter().map(Into::into).collect(),
+                    window: one.window,
+                    within: one.within,
+                })
+                .collect(),
+        }),
+        Part::Progress(None) => search_part::Part::Progress(proto::Progress::default()),
+        Part::Progress(Some(progress)) => search_part::Part::Progress(proto::Progress {
+            known: true,
+            verified: progress.verified,
+            candidates: progress.candidates,
+        }),
+        Part::End(end) => {
+            let place = end.next.unwrap_or_default();
+            search_part::Part::End(proto::End {
+                summary: crate::http::json(&end.summary).into(),
+                pinned: end.pinned,
+                more: end.next.is_some(),
+                window: place.window,
+                within: place.within,
+            })
+        }
+        Part::Failed(Failed::Refused(problem)) => return Err(problem.into_grpc()),
+        Part::Failed(Failed::Silent) => return Err(Status::deadline_exceeded("no answer")),
+        Part::Failed(Failed::Broken(what)) => return Err(Status::unavailable(what)),
+    };
+    Ok(proto::SearchPart { part: Some(part) })
+}

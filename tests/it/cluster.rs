@@ -1,0 +1,146 @@
+//! A cluster of real nodes on this machine: any node answers, and killing one loses nothing.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::harness::{Cluster, Git};
+
+/// Few seconds without a heartbeat, so that the tests do not wait for ten.
+const SOON: &str = "cluster.heartbeat_timeout_seconds=3";
+
+fn repositories(count: usize) -> Vec<Git> {
+    let repository = |number: usize| {
+        let text = format!("fn needle_{number}() {{}}\nshared haystack line {number}\n");
+        let main = format!("fn main() {{ needle_{number}() }}\n");
+        let name = format!("repository{number}");
+        Git::with_files(&name, &[("src/lib.rs", text.as_bytes()), ("src/main.rs", main.as_bytes())])
+    };
+    (0..count).map(repository).collect()
+}
+
+/// What of an answer does not depend on when and by whom it was given.
+fn substance(answer: &Value) -> String {
+    let mut answer = answer.clone();
+    answer["stats"].as_object_mut().unwrap().remove("durationMs");
+    answer["stats"].as_object_mut().unwrap().remove("shards");
+    answer.to_string()
+}
+
+#[test]
+fn any_node_answers_and_a_killed_one_is_replaced() {
+    let repositories = repositories(6);
+    let cluster = Cluster::start(3, &[SOON]);
+    cluster.settled(0, 3);
+    for (number, git) in repositories.iter().enumerate() {
+        cluster.add(number % 3, &git.url());
+    }
+    let owners: BTreeSet<usize> = (0..repositories.len())
+        .map(|number| cluster.owner_of(0, &format!("owner/repository{number}")))
+        .collect();
+    assert!(owners.len() > 1, "six repositories on one node: {owners:?}");
+
+    // Every node gives the same answer, to the byte.
+    let ask = |node: usize, query: &str| {
+        let reply = cluster.search(node, query, "&facets=true");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    };
+    let query = "haystack count:all";
+    let before = ask(0, query);
+    assert_eq!(before["complete"], true, "{before}");
+    assert_eq!(before["stats"]["documentCount"]["value"], 6, "{before}");
+    assert_eq!(before["stats"]["shards"]["answered"], 12, "{before}");
+    for node in 1..3 {
+        assert_eq!(substance(&ask(node, query)), substance(&before));
+    }
+    let definitions = ask(1, "sym:needle_3 count:all");
+    assert_eq!(definitions["results"][0]["repository"], "owner/repository3", "{definitions}");
+
+    // The owner of the first repository dies without a word.
+    let victim = cluster.owner_of(0, "owner/repository0");
+    let via = (victim + 1) % 3;
+    cluster.signal(victim, "-KILL");
+    // Until its shards are back, answers say that they are not complete.
+    let meanwhile = ask(via, "needle_0 count:all");
+    assert_eq!(meanwhile["complete"], false, "{meanwhile}");
+    let skipped = meanwhile["skipped"].as_array().unwrap();
+    assert!(
+        skipped.iter().any(|entry| ["shardUnavailable", "shardTimeout", "shardRestoring"]
+            .contains(&entry["reason"].as_str().unwrap())),
+        "{meanwhile}"
+    );
+    cluster.settled(via, 2);
+    let after = ask(via, query);
+    assert_eq!(after["complete"], true, "{after}");
+    assert_eq!(substance(&after), substance(&before), "what was found before is found after");
+    assert_ne!(cluster.owner_of(via, "owner/repository0"), victim);
+
+    // And work goes on: a push is indexed by the new owner, a repository is added, another removed.
+    repositories[0].write("src/new.rs", b"fn needle_new() {} // haystack\n");
+    repositories[0].commit("second");
+    let synced = cluster.cli(via, &["repo", "sync", "owner/repository0", "--wait"]);
+    assert_eq!(synced.code, 0, "{synced:?}");
+    let other = (0..3).find(|node| ![victim, via].contains(node)).unwrap();
+    assert_eq!(ask(other, "needle_new")["stats"]["documentCount"]["value"], 1);
+    let removed = cluster.cli(other, &["repo", "rm", "owner/repository1"]);
+    assert_eq!(removed.code, 0, "{removed:?}");
+    assert_eq!(ask(via, query)["stats"]["documentCount"]["value"], 6);
+}
+
+#[test]
+fn pages_go_on_at_whichever_node_gets_the_cursor() {
+    let repositories = repositories(7);
+    let cluster = Cluster::start(3, &[]);
+    cluster.settled(0, 3);
+    for git in &repositories {
+        cluster.add(0, &git.url());
+    }
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    for page in 0.. {
+        let parameters = match cursor.as_str() {
+            "" => "&pageSize=3".to_owned(),
+            cursor => format!("&pageSize=3&cursor={cursor}"),
+        };
+        let reply = cluster.search(page % 3, "needle", &parameters);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let answer = reply.json();
+        let results = answer["results"].as_array().unwrap();
+        assert!(results.len() <= 3, "{answer}");
+        seen.extend(results.iter().map(|result| {
+            format!(
+                "{}:{}",
+                result["repository"].as_str().unwrap(),
+                result["path"].as_str().unwrap()
+            )
+        }));
+        match answer["nextCursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    let different: BTreeSet<&String> = seen.iter().collect();
+    assert_eq!((different.len(), seen.len()), (14, 14), "{seen:?}");
+    cluster.search(0, "other", &format!("&cursor={cursor}")).assert_problem(400, "invalid-cursor");
+}
+
+#[test]
+fn a_cluster_goes_on_after_it_was_stopped_as_a_whole() {
+    let repositories = repositories(3);
+    let folder = tempfile::tempdir().unwrap();
+    let before = {
+        let mut cluster = Cluster::start_in(folder.path().to_owned(), 3, &[]);
+        cluster.settled(0, 3);
+        for git in &repositories {
+            cluster.add(1, &git.url());
+        }
+        let answer = cluster.search(2, "haystack count:all", "").json();
+        assert_eq!(cluster.stop(), 0);
+        answer
+    };
+    let cluster = Cluster::start_in(folder.path().to_owned(), 3, &[]);
+    cluster.settled(0, 3);
+    let after = cluster.search(0, "haystack count:all", "").json();
+    assert_eq!(substance(&after), substance(&before));
+}
