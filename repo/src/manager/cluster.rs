@@ -231,9 +231,14 @@ impl Cluster {
 impl Inner {
     /// Whether jobs of a repository may run here.
     pub(crate) fn runs(&self, id: RepositoryId) -> bool {
-        self.cluster.as_ref().is_none_or(|cluster| {
-            cluster.held(self.index.number_of(id)).is_some_and(|held| held.is_serving())
-        })
+        self.writes(self.index.number_of(id))
+    }
+
+    /// Whether a shard may be written here.
+    pub(crate) fn writes(&self, shard: u32) -> bool {
+        self.cluster
+            .as_ref()
+            .is_none_or(|cluster| cluster.held(shard).is_some_and(|held| held.is_serving()))
     }
 
     /// The catalog as changes of a repository are made in it: fenced, in a cluster, by the epoch

@@ -173,12 +173,7 @@ async fn take_over(
     drop(open);
     let catalog = inner.catalog.under(fence);
     reconcile::shard(inner, shard, catalog, prepared.lost.clone()).await?;
-    held.set_state(ShardState::Serving);
-    inner.wake.notify_one();
-    inner.maintain.raise();
-    inner.history.raise();
-    inner.mirrors.raise();
-    cluster.upload.notify_one();
+    serve(inner, cluster, held);
     let restoring::Prepared { source, bytes, lost, .. } = prepared;
     Ok(Activated { source, bytes, seconds: 0.0, lost })
 }
@@ -189,6 +184,7 @@ fn serve(inner: &Arc<Inner>, cluster: &Cluster, held: &Held) {
     inner.wake.notify_one();
     inner.maintain.raise();
     inner.history.raise();
+    inner.mirrors.raise();
     cluster.upload.notify_one();
 }
 

@@ -7,6 +7,7 @@ mod cold_storage;
 mod faulty;
 mod fences;
 mod fetch;
+mod gcs;
 mod history;
 mod manager;
 mod mirrors;
