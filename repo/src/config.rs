@@ -68,6 +68,13 @@ pub struct ClusterShards {
     pub upload_retry: Duration,
     /// Longest wait between two attempts to upload a shard.
     pub upload_retry_longest: Duration,
+    /// How often what cold storage no longer needs of a shard is removed, after an upload.
+    pub garbage_every: Duration,
+    /// How old that must be: someone may be restoring it.
+    pub garbage_grace: Duration,
+    /// How often mirrors of other nodes' shards are looked for on this node's disk. One that is
+    /// found twice is removed.
+    pub mirrors_every: Duration,
 }
 
 impl ClusterShards {
@@ -80,6 +87,9 @@ impl ClusterShards {
             uploads: 2,
             upload_retry: Duration::from_secs(1),
             upload_retry_longest: Duration::from_secs(60),
+            garbage_every: Duration::from_secs(3600),
+            garbage_grace: Duration::from_secs(24 * 3600),
+            mirrors_every: Duration::from_secs(6 * 3600),
         }
     }
 }

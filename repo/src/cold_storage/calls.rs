@@ -13,6 +13,7 @@ use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::bandwidth::Bandwidth;
+use super::counters::{ColdAction, ColdOutcome, Counters};
 use super::{ColdError, ColdLimits};
 
 /// Longest wait between two attempts.
@@ -28,6 +29,7 @@ pub(crate) struct Calls {
     base: String,
     pub(crate) limits: ColdLimits,
     slots: Arc<Semaphore>,
+    pub(crate) counters: Counters,
     upload: Bandwidth,
     download: Bandwidth,
 }
@@ -60,6 +62,7 @@ impl Calls {
         Ok(Self {
             store,
             base,
+            counters: Counters::default(),
             slots: Arc::new(Semaphore::new(limits.calls.max(1))),
             upload: Bandwidth::new(limits.upload_rate),
             download: Bandwidth::new(limits.download_rate),
@@ -84,7 +87,7 @@ impl Calls {
     /// Calls until it succeeds, fails for good, or all attempts are used.
     async fn attempts<T, F>(
         &self,
-        action: &'static str,
+        action: ColdAction,
         key: &str,
         call: impl Fn() -> F,
     ) -> Result<Result<T, Fault>, ColdError>
@@ -96,7 +99,10 @@ impl Calls {
         loop {
             let answer = tokio::time::timeout(self.limits.call_timeout, call()).await;
             let reason = match answer {
-                Ok(Ok(value)) => return Ok(Ok(value)),
+                Ok(Ok(value)) => {
+                    self.counters.count(action, ColdOutcome::Answered);
+                    return Ok(Ok(value));
+                }
                 Ok(Err(error)) => match fault(&error) {
                     Fault::Passing(reason) if reason.contains("NoSuchBucket") => {
                         let reason =
@@ -105,16 +111,24 @@ impl Calls {
                     }
                     Fault::Passing(reason) => reason,
                     Fault::Denied(reason) => {
-                        return Err(ColdError::Denied { action, key: key.to_owned(), reason });
+                        self.counters.count(action, ColdOutcome::Denied);
+                        let (action, key) = (action.verb(), key.to_owned());
+                        return Err(ColdError::Denied { action, key, reason });
                     }
-                    told => return Ok(Err(told)),
+                    told => {
+                        self.counters.count(action, ColdOutcome::Answered);
+                        return Ok(Err(told));
+                    }
                 },
                 Err(_) => format!("no answer within {:?}", self.limits.call_timeout),
             };
             if attempt >= self.limits.attempts.max(1) {
-                return Err(ColdError::Unavailable { action, key: key.to_owned(), reason });
+                self.counters.count(action, ColdOutcome::Failed);
+                let (action, key) = (action.verb(), key.to_owned());
+                return Err(ColdError::Unavailable { action, key, reason });
             }
-            tracing::debug!(action, key, attempt, reason, "cold storage is asked again");
+            self.counters.count(action, ColdOutcome::Retried);
+            tracing::debug!(?action, key, attempt, reason, "cold storage is asked again");
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
             attempt += 1;
@@ -126,7 +140,7 @@ impl Calls {
         let path = self.path(key)?;
         let _slot = self.slot().await;
         let found = self
-            .attempts("reading", key, || async {
+            .attempts(ColdAction::Read, key, || async {
                 let found = self.store.get_opts(&path, GetOptions::default()).await?;
                 let size = found.meta.size;
                 if size > limit {
@@ -137,6 +151,7 @@ impl Calls {
             .await?;
         match found {
             Ok(Ok(bytes)) => {
+                self.counters.fetched(bytes.len() as u64);
                 self.download.take(bytes.len() as u64).await;
                 Ok(Some(bytes))
             }
@@ -145,7 +160,7 @@ impl Calls {
                 detail: format!("it has {size} bytes, more than the limit of {limit}"),
             }),
             Err(Fault::Missing) => Ok(None),
-            Err(other) => Err(odd("reading", key, &other)),
+            Err(other) => Err(odd(ColdAction::Read, key, &other)),
         }
     }
 
@@ -154,12 +169,16 @@ impl Calls {
         let path = self.path(key)?;
         let slot = self.slot().await;
         self.download.take(range.end - range.start).await;
-        let found =
-            self.attempts("reading", key, || self.store.get_range(&path, range.clone())).await?;
+        let found = self
+            .attempts(ColdAction::Read, key, || self.store.get_range(&path, range.clone()))
+            .await?;
         match found {
-            Ok(bytes) => Ok(Part { bytes, _slot: slot }),
+            Ok(bytes) => {
+                self.counters.fetched(bytes.len() as u64);
+                Ok(Part { bytes, _slot: slot })
+            }
             Err(Fault::Missing) => Err(ColdError::Missing { key: key.to_owned() }),
-            Err(other) => Err(odd("reading", key, &other)),
+            Err(other) => Err(odd(ColdAction::Read, key, &other)),
         }
     }
 
@@ -167,10 +186,10 @@ impl Calls {
     pub(crate) async fn size(&self, key: &str) -> Result<Option<u64>, ColdError> {
         let path = self.path(key)?;
         let _slot = self.slot().await;
-        match self.attempts("looking for", key, || self.store.head(&path)).await? {
+        match self.attempts(ColdAction::Head, key, || self.store.head(&path)).await? {
             Ok(meta) => Ok(Some(meta.size)),
             Err(Fault::Missing) => Ok(None),
-            Err(other) => Err(odd("looking for", key, &other)),
+            Err(other) => Err(odd(ColdAction::Head, key, &other)),
         }
     }
 
@@ -182,10 +201,13 @@ impl Calls {
             self.upload.take(bytes.len() as u64).await;
             let options = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             let put = || self.store.put_opts(&path, bytes.clone().into(), options());
-            match self.attempts("writing", key, put).await? {
-                Ok(_) => return Ok(true),
+            match self.attempts(ColdAction::Write, key, put).await? {
+                Ok(_) => {
+                    self.counters.sent(bytes.len() as u64);
+                    return Ok(true);
+                }
                 Err(Fault::Exists) => {}
-                Err(other) => return Err(odd("writing", key, &other)),
+                Err(other) => return Err(odd(ColdAction::Write, key, &other)),
             }
         }
         // An attempt whose answer was lost may have written it.
@@ -209,12 +231,15 @@ impl Calls {
         F: Future<Output = Result<Bytes, ColdError>>,
     {
         let path = self.path(key)?;
-        let action = "writing";
+        let action = ColdAction::Write;
         let opened = self.attempts(action, key, || self.store.put_multipart(&path)).await?;
         let mut upload = opened.map_err(|other| odd(action, key, &other))?;
         let timeout = self.limits.call_timeout;
-        let failed =
-            |reason: String| ColdError::Unavailable { action, key: key.to_owned(), reason };
+        let failed = |reason: String| {
+            self.counters.count(action, ColdOutcome::Failed);
+            let (action, key) = (action.verb(), key.to_owned());
+            ColdError::Unavailable { action, key, reason }
+        };
         let sending = async {
             let mut parts = tokio::task::JoinSet::new();
             for range in ranges(size, self.limits.part_bytes) {
@@ -229,11 +254,11 @@ impl Calls {
                     answer.map(|answer| answer.map(|()| length))
                 });
                 while let Some(ended) = parts.try_join_next() {
-                    sent(part_sent(ended, timeout).map_err(failed)?);
+                    sent(self.part_sent(ended, timeout).map_err(failed)?);
                 }
             }
             while let Some(ended) = parts.join_next().await {
-                sent(part_sent(ended, timeout).map_err(failed)?);
+                sent(self.part_sent(ended, timeout).map_err(failed)?);
             }
             match tokio::time::timeout(timeout, upload.complete()).await {
                 Ok(Ok(_)) => Ok(()),
@@ -249,6 +274,20 @@ impl Calls {
         done
     }
 
+    /// Bytes of a part, once it was sent.
+    fn part_sent(&self, ended: PartAnswer, timeout: Duration) -> Result<u64, String> {
+        match ended {
+            Ok(Ok(Ok(length))) => {
+                self.counters.count(ColdAction::Write, ColdOutcome::Answered);
+                self.counters.sent(length);
+                Ok(length)
+            }
+            Ok(Ok(Err(error))) => Err(reason(&error)),
+            Ok(Err(_)) => Err(format!("no answer within {timeout:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// The objects below a folder whose keys come after `after`, sorted, with their keys as this
     /// program knows them.
     pub(crate) async fn list(
@@ -260,7 +299,7 @@ impl Calls {
         let after = after.map(|after| self.path(after)).transpose()?;
         let _slot = self.slot().await;
         let listed = self
-            .attempts("listing", folder, || async {
+            .attempts(ColdAction::List, folder, || async {
                 let stream = match &after {
                     Some(after) => self.store.list_with_offset(Some(&path), after),
                     None => self.store.list(Some(&path)),
@@ -272,7 +311,7 @@ impl Calls {
             Ok(listed) => listed,
             // A folder that nothing was written to yet.
             Err(Fault::Missing) => Vec::new(),
-            Err(other) => return Err(odd("listing", folder, &other)),
+            Err(other) => return Err(odd(ColdAction::List, folder, &other)),
         };
         let mut found: Vec<(String, ObjectMeta)> = listed
             .into_iter()
@@ -295,14 +334,14 @@ impl Calls {
         let path = self.path(folder)?;
         let _slot = self.slot().await;
         let list = || self.store.list_with_delimiter(Some(&path));
-        match self.attempts("listing", folder, list).await? {
+        match self.attempts(ColdAction::List, folder, list).await? {
             Ok(listed) => Ok(listed
                 .common_prefixes
                 .iter()
                 .filter_map(|path| path.filename().map(str::to_owned))
                 .collect()),
             Err(Fault::Missing) => Ok(Vec::new()),
-            Err(other) => Err(odd("listing", folder, &other)),
+            Err(other) => Err(odd(ColdAction::List, folder, &other)),
         }
     }
 
@@ -310,9 +349,9 @@ impl Calls {
     pub(crate) async fn delete(&self, key: &str) -> Result<(), ColdError> {
         let path = self.path(key)?;
         let _slot = self.slot().await;
-        match self.attempts("removing", key, || self.store.delete(&path)).await? {
+        match self.attempts(ColdAction::Remove, key, || self.store.delete(&path)).await? {
             Ok(()) | Err(Fault::Missing) => Ok(()),
-            Err(other) => Err(odd("removing", key, &other)),
+            Err(other) => Err(odd(ColdAction::Remove, key, &other)),
         }
     }
 }
@@ -325,15 +364,6 @@ pub(crate) fn ranges(size: u64, part: u64) -> impl Iterator<Item = Range<u64>> {
 
 type PartAnswer =
     Result<Result<object_store::Result<u64>, tokio::time::error::Elapsed>, tokio::task::JoinError>;
-
-fn part_sent(ended: PartAnswer, timeout: Duration) -> Result<u64, String> {
-    match ended {
-        Ok(Ok(Ok(length))) => Ok(length),
-        Ok(Ok(Err(error))) => Err(reason(&error)),
-        Ok(Err(_)) => Err(format!("no answer within {timeout:?}")),
-        Err(error) => Err(error.to_string()),
-    }
-}
 
 fn fault(error: &object_store::Error) -> Fault {
     use object_store::Error;
@@ -348,13 +378,14 @@ fn fault(error: &object_store::Error) -> Fault {
 }
 
 /// An answer that makes no sense for what was asked.
-fn odd(action: &'static str, key: &str, fault: &Fault) -> ColdError {
+fn odd(action: ColdAction, key: &str, fault: &Fault) -> ColdError {
     let reason = match fault {
         Fault::Missing => "it is not there",
         Fault::Exists => "it is there already",
         Fault::Denied(reason) | Fault::Passing(reason) => reason,
     };
-    ColdError::Unavailable { action, key: key.to_owned(), reason: reason.to_owned() }
+    let (action, key) = (action.verb(), key.to_owned());
+    ColdError::Unavailable { action, key, reason: reason.to_owned() }
 }
 
 /// The store's words, on one line and not too many.

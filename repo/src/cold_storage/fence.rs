@@ -107,6 +107,20 @@ impl ColdStorage {
         self.newest_of(shard.into(), &positions).await
     }
 
+    /// The newest content below a position.
+    ///
+    /// # Errors
+    /// As [`ColdStorage::newest`].
+    pub async fn newest_below(
+        &self,
+        shard: u32,
+        below: Position,
+    ) -> Result<Option<ColdManifest>, ColdError> {
+        let mut positions = self.positions(shard.into(), None).await?;
+        positions.retain(|at| *at < below);
+        self.newest_of(shard.into(), &positions).await
+    }
+
     /// Those that are damaged or gone are passed over: older content is better than none.
     pub(crate) async fn newest_of(
         &self,

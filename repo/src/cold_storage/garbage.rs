@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use object_store::ObjectMeta;
 
 use super::layout::{self, Place, Position};
-use super::{ColdError, ColdStorage, ShardFence};
+use super::{ColdError, ColdManifest, ColdStorage, ShardFence};
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,17 +34,40 @@ impl ColdStorage {
         grace: Duration,
     ) -> Result<Collected, ColdError> {
         self.check_fence(fence).await?;
-        let mut collected = Collected::default();
         // Without content there is nothing that could have been replaced.
-        let Some(content) = &fence.content else { return Ok(collected) };
-        let place = Place::Shard(fence.shard);
+        match &fence.content {
+            Some(content) => self.collect(content, fence.epoch, grace).await,
+            None => Ok(Collected::default()),
+        }
+    }
+
+    /// The same for a mirror, whose newest state was just uploaded.
+    ///
+    /// # Errors
+    /// When the store fails. Then some may have been removed.
+    pub(crate) async fn collect_mirror_garbage(
+        &self,
+        newest: &ColdManifest,
+        grace: Duration,
+    ) -> Result<Collected, ColdError> {
+        self.collect(newest, newest.position.epoch, grace).await
+    }
+
+    async fn collect(
+        &self,
+        newest: &ColdManifest,
+        epoch: u64,
+        grace: Duration,
+    ) -> Result<Collected, ColdError> {
+        let mut collected = Collected::default();
+        let place = newest.place;
         // Listed before the manifests that may name them are read.
         let files = self.calls.list(&layout::files(place), None).await?;
         let manifests = self.calls.list(&layout::manifests(place), None).await?;
         let mut kept = Vec::new();
         for (key, meta) in &manifests {
             let Some(at) = key.rsplit('/').next().and_then(layout::position) else { continue };
-            if at < content.position && is_old(meta, grace) {
+            if at < newest.position && is_old(meta, grace) {
                 self.calls.delete(key).await?;
                 collected.manifests += 1;
             } else {
@@ -53,7 +76,7 @@ impl ColdStorage {
         }
         let named = self.named(place, &kept).await?;
         for (key, meta) in &files {
-            let ours = layout::epoch_of_file(place, key).is_some_and(|epoch| epoch <= fence.epoch);
+            let ours = layout::epoch_of_file(place, key).is_some_and(|written| written <= epoch);
             if ours && is_old(meta, grace) && !named.contains(key) {
                 self.calls.delete(key).await?;
                 collected.files += 1;

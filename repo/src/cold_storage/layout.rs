@@ -19,6 +19,9 @@ pub(crate) const CLAIM: &str = "cluster.json";
 /// Folder of everything about shards.
 pub(crate) const SHARDS: &str = "shards";
 
+/// Folder of everything about mirrors.
+pub(crate) const MIRRORS: &str = "mirrors";
+
 /// Place of a manifest among those of its shard. Whoever takes a shard over writes at a higher
 /// place, so who finds a higher one than its own owns the shard no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,7 +58,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shard(number) => write!(f, "{SHARDS}/{number:04}"),
-            Self::Mirror(id) => write!(f, "mirrors/{id}"),
+            Self::Mirror(id) => write!(f, "{MIRRORS}/{id}"),
         }
     }
 }

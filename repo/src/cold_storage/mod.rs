@@ -10,6 +10,7 @@ mod bandwidth;
 mod calls;
 mod claim;
 mod config;
+mod counters;
 mod error;
 mod fence;
 mod garbage;
@@ -27,6 +28,7 @@ use object_store::ObjectStore;
 
 pub use self::claim::ClusterClaim;
 pub use self::config::{ColdLimits, ColdStorageConfig};
+pub use self::counters::{ColdAction, ColdCounts, ColdOutcome};
 pub use self::error::ColdError;
 pub use self::fence::ShardFence;
 pub use self::garbage::Collected;
@@ -79,6 +81,11 @@ impl ColdStorage {
     ) -> Result<Self, ColdError> {
         let shown = store.to_string();
         Ok(Self { calls: Calls::new(store, prefix, limits)?, shown })
+    }
+
+    /// How often it was asked, what came of it, and how much was moved.
+    pub fn counts(&self) -> ColdCounts {
+        self.calls.counters.read()
     }
 
     /// Where it is, for a person; without secrets.

@@ -1,6 +1,7 @@
 //! From settings to a store.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use serde::Deserialize;
 
 use super::{ColdError, ColdLimits, ColdStorageConfig};
 
@@ -56,16 +58,38 @@ pub(crate) fn store(
             Ok((Arc::new(builder.build().map_err(refused)?), prefix.clone()))
         }
         ColdStorageConfig::Gcs { bucket, prefix, service_account } => {
-            let mut builder = match service_account {
-                None => GoogleCloudStorageBuilder::from_env(),
-                Some(path) => GoogleCloudStorageBuilder::new()
-                    .with_service_account_path(path.to_string_lossy()),
+            let (builder, is_loopback) = match service_account {
+                None => (GoogleCloudStorageBuilder::from_env(), false),
+                Some(path) => (
+                    GoogleCloudStorageBuilder::new()
+                        .with_service_account_path(path.to_string_lossy()),
+                    is_loopback_key(path)?,
+                ),
             };
-            builder =
-                builder.with_bucket_name(bucket).with_client_options(client).with_retry(retry);
+            let builder = builder
+                .with_bucket_name(bucket)
+                .with_client_options(client.with_allow_http(is_loopback))
+                .with_retry(retry);
             Ok((Arc::new(builder.build().map_err(refused)?), prefix.clone()))
         }
     }
+}
+
+/// Whether a key file names a server of this machine, such as one for tests: that may be `http://`.
+fn is_loopback_key(path: &Path) -> Result<bool, ColdError> {
+    #[derive(Deserialize)]
+    struct Key {
+        gcs_base_url: Option<String>,
+    }
+    let text = fs::read(path).map_err(ColdError::io("cannot read", path))?;
+    // What is wrong with the rest is told by who uses it, without the key itself.
+    let key = serde_json::from_slice::<Key>(&text).ok();
+    let url = key.and_then(|key| url::Url::parse(&key.gcs_base_url?).ok());
+    Ok(match url.as_ref().and_then(url::Url::host) {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        _ => false,
+    })
 }
 
 fn check_endpoint(endpoint: &str, allow_http: bool) -> Result<(), ColdError> {

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::{StreamExt, TryStreamExt};
+use uuid::Uuid;
 
 use super::calls::ranges;
 use super::manifest::ColdFile;
@@ -90,6 +91,17 @@ impl ColdStorage {
         let detail = "its checksum does not fit".to_owned();
         let fits = hex(context.finish().as_ref()) == file.sha256;
         Ok((!fits).then_some(ColdError::Damaged { key, detail }))
+    }
+
+    /// The repositories whose mirrors cold storage has anything of.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn mirrors(&self) -> Result<Vec<Uuid>, ColdError> {
+        let names = self.calls.folders(layout::MIRRORS).await?;
+        let mut ids: Vec<Uuid> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        ids.sort_unstable();
+        Ok(ids)
     }
 
     /// The shards that cold storage has anything of, by number.

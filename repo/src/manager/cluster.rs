@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aeterna_index::{IndexError, RepositoryId};
 use serde::Serialize;
-use tokio::sync::{Mutex as Turn, Notify};
+use tokio::sync::{Mutex as Turn, Notify, watch};
 
 use super::inner::{Inner, lock};
 use crate::ManagerError;
@@ -99,6 +99,10 @@ pub(crate) struct Held {
     failing: Mutex<Option<Failing>>,
     /// What uploads are made under; taken for as long as one runs.
     pub(crate) fence: Turn<Option<ShardFence>>,
+    /// Set once it is let go of.
+    ended: watch::Sender<bool>,
+    /// When garbage was collected last.
+    collected: Mutex<Instant>,
 }
 
 struct Failing {
@@ -116,6 +120,8 @@ impl Held {
             uploaded: AtomicU64::new(NEVER),
             failing: Mutex::default(),
             fence: Turn::default(),
+            ended: watch::Sender::new(false),
+            collected: Mutex::new(Instant::now()),
         }
     }
 
@@ -158,6 +164,27 @@ impl Held {
     /// Whether a failure was so short ago that an upload has to wait.
     pub(crate) fn upload_waits(&self) -> bool {
         lock(&self.failing).as_ref().is_some_and(|failing| failing.again > Instant::now())
+    }
+
+    /// Makes what is uploaded be given up.
+    pub(crate) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Waits until the shard is let go of.
+    pub(crate) async fn ended(&self) {
+        // The sender lives as long as this.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Whether garbage was not collected for so long; it counts as collected then.
+    pub(crate) fn collects_garbage(&self, every: Duration) -> bool {
+        let mut collected = lock(&self.collected);
+        let is_due = collected.elapsed() >= every;
+        if is_due {
+            *collected = Instant::now();
+        }
+        is_due
     }
 
     fn upload_error(&self) -> Option<String> {
@@ -204,9 +231,14 @@ impl Cluster {
 impl Inner {
     /// Whether jobs of a repository may run here.
     pub(crate) fn runs(&self, id: RepositoryId) -> bool {
-        self.cluster.as_ref().is_none_or(|cluster| {
-            cluster.held(self.index.number_of(id)).is_some_and(|held| held.is_serving())
-        })
+        self.writes(self.index.number_of(id))
+    }
+
+    /// Whether a shard may be written here.
+    pub(crate) fn writes(&self, shard: u32) -> bool {
+        self.cluster
+            .as_ref()
+            .is_none_or(|cluster| cluster.held(shard).is_some_and(|held| held.is_serving()))
     }
 
     /// The catalog as changes of a repository are made in it: fenced, in a cluster, by the epoch

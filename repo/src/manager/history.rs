@@ -26,8 +26,7 @@ pub(crate) fn run(inner: &Arc<Inner>, runtime: &Handle) {
     aeterna_index::yield_to_searches(inner.config.background_nice);
     let mut failed = BTreeSet::new();
     while !inner.stopping() {
-        let next = lock(&inner.history_pending).pop_first();
-        let Some(id) = next else {
+        let Some(id) = next(inner) else {
             if !inner.history.wait(AGAIN_AFTER) {
                 std::mem::take(&mut failed).into_iter().for_each(|id| inner.read_history(id));
             }
@@ -40,13 +39,24 @@ pub(crate) fn run(inner: &Arc<Inner>, runtime: &Handle) {
                     tracing::warn!(repository = %id, %error, "watchers are not told");
                 }
             }
-            Ok(None) | Err(ManagerError::Git(GitError::Cancelled)) => {}
+            Ok(None) => {}
+            // The shard may be served again by then.
+            Err(ManagerError::Git(GitError::Cancelled)) => {
+                failed.insert(id);
+            }
             Err(error) => {
                 tracing::warn!(repository = %id, %error, "last changes cannot be read; tried again");
                 failed.insert(id);
             }
         }
     }
+}
+
+/// Takes the next repository whose shard is served: the others wait until theirs is.
+fn next(inner: &Inner) -> Option<RepositoryId> {
+    let mut pending = lock(&inner.history_pending);
+    let id = *pending.iter().find(|id| inner.runs(**id))?;
+    pending.take(&id)
 }
 
 /// One reading of a repository's last changes.
@@ -83,7 +93,9 @@ impl Reading<'_> {
 
     fn stop(&self) -> bool {
         let shard = self.inner.index.shard_of(self.id);
-        self.inner.stopping() || !shard.is_ok_and(|shard| shard.revisions(self.id).is_some())
+        self.inner.stopping()
+            || !self.inner.runs(self.id)
+            || !shard.is_ok_and(|shard| shard.revisions(self.id).is_some())
     }
 
     /// Every file of some commits, once.

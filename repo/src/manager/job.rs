@@ -288,8 +288,9 @@ async fn failed(
     if error.is_fenced() {
         return Err(error);
     }
-    if cancel.load(Ordering::Acquire) {
-        // Stopped on purpose: the job stays due, for the next start or as the removal it became.
+    if cancel.load(Ordering::Acquire) || !inner.runs(id) {
+        // Stopped on purpose: the job stays due, for the next start, the shard's next owner, or as
+        // the removal it became.
         return Ok(());
     }
     let message = error.to_string();

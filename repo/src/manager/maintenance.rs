@@ -52,6 +52,9 @@ fn sweep(inner: &Arc<Inner>, runtime: &Handle) -> Result<(), ManagerError> {
     while busy && !inner.stopping() {
         busy = false;
         for shard in inner.index.shards() {
+            if !inner.writes(shard.number()) {
+                continue;
+            }
             if inner.stopping() || inner.paused().is_some() {
                 return Ok(());
             }

@@ -3,7 +3,7 @@
 //!
 //! A full bundle is followed by bundles of what each sync brought, until those are many or large.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use aeterna_index::RepositoryId;
 use gix::bstr::BString;
 use gix::hash::ObjectId;
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use super::inner::{Inner, lock};
 use crate::ManagerError;
 use crate::catalog::JobKind;
-use crate::cold_storage::{ColdFile, ColdManifest, ColdStorage, Local, hash_file};
+use crate::cold_storage::{ColdError, ColdFile, ColdManifest, ColdStorage, Local, hash_file};
 use crate::git::{self, Contents, Git, GitError, Mirror, MirrorPlace, remove_folder};
 use crate::repository::EventKind;
 
@@ -26,6 +27,8 @@ use crate::repository::EventKind;
 const MAX_INCREMENTS: usize = 50;
 /// Bytes of bundles after the full one that are kept though the full one is smaller.
 const SMALL_INCREMENTS: u64 = 1 << 20;
+/// How often is looked whether the work is to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Wait after which what failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Files of a mirror beside its objects; of these the last is not in every mirror.
@@ -51,14 +54,22 @@ pub(crate) fn run(inner: &Arc<Inner>, runtime: &Handle) {
         return;
     }
     let mut failed = BTreeMap::new();
+    let (mut strangers, mut looked) = (BTreeSet::new(), Instant::now());
     let mut tried = Instant::now();
     while !inner.stopping() {
         if tried.elapsed() >= AGAIN_AFTER {
             failed.into_iter().for_each(|(id, work)| inner.work_on_mirror(id, work));
             (failed, tried) = (BTreeMap::new(), Instant::now());
         }
+        if looked.elapsed() >= cluster.config.mirrors_every {
+            strangers = remove_strangers(inner, &strangers).unwrap_or_else(|error| {
+                tracing::warn!(%error, "mirrors of other nodes' shards stay");
+                BTreeSet::new()
+            });
+            looked = Instant::now();
+        }
         let Some((id, work)) = next(inner) else {
-            inner.mirrors.wait(AGAIN_AFTER);
+            inner.mirrors.wait(AGAIN_AFTER.min(cluster.config.mirrors_every));
             continue;
         };
         let cold = cluster.config.cold.clone();
@@ -95,6 +106,28 @@ fn next(inner: &Inner) -> Option<(RepositoryId, MirrorWork)> {
     pending.remove_entry(&id)
 }
 
+/// Removes mirrors of shards that this node does not hold and did not the last time: a shard that
+/// comes back soon finds its mirrors. Returns those that are there now.
+fn remove_strangers(
+    inner: &Inner,
+    before: &BTreeSet<RepositoryId>,
+) -> Result<BTreeSet<RepositoryId>, ManagerError> {
+    let base = &inner.config.base_path;
+    let mut strangers = BTreeSet::new();
+    for entry in fs::read_dir(base).map_err(GitError::io("cannot list", base))? {
+        let entry = entry.map_err(GitError::io("cannot list", base))?;
+        let id = Uuid::parse_str(&entry.file_name().to_string_lossy()).ok().map(RepositoryId);
+        let Some(id) = id.filter(|id| inner.catalog_of(*id).is_err()) else { continue };
+        if before.contains(&id) {
+            tracing::info!(repository = %id, "removing the mirror of another node's shard");
+            remove_folder(&entry.path())?;
+        } else {
+            strangers.insert(id);
+        }
+    }
+    Ok(strangers)
+}
+
 /// One repository's mirror, here and in cold storage.
 pub(crate) struct Mirrors<'a> {
     pub(crate) inner: &'a Inner,
@@ -122,6 +155,23 @@ impl Mirrors<'_> {
         let stop = || self.stop();
         let config = &self.inner.config.git;
         work(&Git { program: &config.git_program, timeout: config.bundle_timeout, stop: &stop })
+    }
+
+    /// Waits for cold storage, unless the work is to stop.
+    fn wait<T>(&self, work: impl Future<Output = Result<T, ColdError>>) -> Result<T, ManagerError> {
+        self.runtime.block_on(async {
+            tokio::pin!(work);
+            loop {
+                tokio::select! {
+                    done = &mut work => return Ok(done?),
+                    () = tokio::time::sleep(LOOK_EVERY) => {
+                        if self.stop() {
+                            return Err(GitError::Cancelled.into());
+                        }
+                    }
+                }
+            }
+        })
     }
 
     /// A folder of this work's own, which a start removes if it is left.
@@ -156,7 +206,7 @@ impl Mirrors<'_> {
         let text: String = tips.iter().map(|id| format!("{id}\n")).collect();
         let path = folder.join(TIPS);
         fs::write(&path, text).map_err(GitError::io("cannot write", path))?;
-        let before = self.runtime.block_on(self.cold.newest_mirror(self.id.0))?;
+        let before = self.wait(self.cold.newest_mirror(self.id.0))?;
         if before.as_ref().is_some_and(|before| is_same(folder, before)) {
             return Ok(());
         }
@@ -176,8 +226,11 @@ impl Mirrors<'_> {
             made => drop(made?),
         }
         let files = files_of(folder)?;
-        let uploading = self.cold.upload_mirror((self.id.0, epoch), files, plan.kept);
-        let manifest = self.runtime.block_on(uploading)?;
+        let manifest = self.wait(self.cold.upload_mirror((self.id.0, epoch), files, plan.kept))?;
+        if let Some(cluster) = &self.inner.cluster {
+            let grace = cluster.config.garbage_grace;
+            self.wait(self.cold.collect_mirror_garbage(&manifest, grace))?;
+        }
         tracing::debug!(repository = %self.id, bytes = manifest.bytes(), "mirror uploaded");
         Ok(())
     }
@@ -212,7 +265,7 @@ impl Mirrors<'_> {
             return Ok(plan);
         }
         let path = folder.join("tips-before");
-        self.runtime.block_on(self.cold.restore_mirror_file(tips, &path))?;
+        self.wait(self.cold.restore_mirror_file(tips, &path))?;
         let text = fs::read_to_string(&path).map_err(GitError::io("cannot read", &path))?;
         fs::remove_file(&path).map_err(GitError::io("cannot remove", &path))?;
         let objects = mirror.objects(1)?;
@@ -229,7 +282,7 @@ impl Mirrors<'_> {
             // A job that runs brings it back itself.
             return Ok(());
         };
-        let restored = self.restore(&cancel);
+        let restored = if self.stop() { Ok(true) } else { self.restore(&cancel) };
         self.inner.end(self.id);
         if !restored? && !self.inner.mirror_path(self.id).exists() && self.inner.runs(self.id) {
             self.runtime.block_on(self.inner.request(self.id, JobKind::Sync))?;
@@ -245,7 +298,7 @@ impl Mirrors<'_> {
         if home.exists() || !git::is_installed(&self.inner.config.git.git_program) {
             return Ok(false);
         }
-        let newest = self.runtime.block_on(self.cold.newest_mirror(self.id.0))?;
+        let newest = self.wait(self.cold.newest_mirror(self.id.0))?;
         let Some(files) = newest.and_then(|manifest| manifest.files) else { return Ok(false) };
         let temporary = self.inner.config.base_path.join(format!("tmp-{}", self.id));
         let place = MirrorPlace { home: &home, temporary: &temporary };
@@ -292,7 +345,7 @@ impl Mirrors<'_> {
         fs::create_dir_all(&small).map_err(GitError::io("cannot create", &small))?;
         for name in SMALL_FILES {
             if let Some(file) = files.get(name) {
-                self.runtime.block_on(self.cold.restore_mirror_file(file, &small.join(name)))?;
+                self.wait(self.cold.restore_mirror_file(file, &small.join(name)))?;
             }
         }
         let (mirror, refs) = Mirror::create_like(place.temporary, &small)?;
@@ -302,7 +355,7 @@ impl Mirrors<'_> {
                 return Err(GitError::Cancelled.into());
             }
             let bundle = place.temporary.join(name);
-            self.runtime.block_on(self.cold.restore_mirror_file(file, &bundle))?;
+            self.wait(self.cold.restore_mirror_file(file, &bundle))?;
             self.with_git(|git| git.unbundle(&mirror, &bundle))?;
             fs::remove_file(&bundle).map_err(GitError::io("cannot remove", &bundle))?;
         }

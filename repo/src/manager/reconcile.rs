@@ -3,7 +3,7 @@
 //!
 //! The catalog decides which repositories there are, the index what of them is indexed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::sync::Arc;
 
@@ -28,9 +28,7 @@ pub(crate) async fn reconcile(inner: &Inner) -> Result<(), ManagerError> {
         for shard in inner.index.shards() {
             clean_index(&shard, &known)?;
         }
-        for record in &records {
-            repository(inner, inner.catalog.clone(), record).await?;
-        }
+        repositories(inner, &inner.catalog, &records).await?;
     }
     Ok(())
 }
@@ -49,9 +47,7 @@ pub(crate) async fn shard(
         clean_index(&shard, &known(&shared))
     })
     .await?;
-    for record in records.iter() {
-        repository(inner, catalog.clone(), record).await?;
-    }
+    repositories(inner, &catalog, &records).await?;
     if !lost.is_empty() {
         tracing::error!(shard = number, ?lost, "cold storage has lost files of the shard");
     }
@@ -97,15 +93,31 @@ fn clean_disk(inner: &Inner, known: &HashMap<RepositoryId, &Record>) -> Result<(
     Ok(())
 }
 
-async fn repository(inner: &Inner, catalog: Catalog, record: &Record) -> Result<(), ManagerError> {
+async fn repositories(
+    inner: &Inner,
+    catalog: &Catalog,
+    records: &[Record],
+) -> Result<(), ManagerError> {
+    let jobs = catalog.jobs().await?;
+    let planned: HashSet<RepositoryId> = jobs.iter().map(|job| job.repository).collect();
+    for record in records {
+        repository(inner, catalog, record, planned.contains(&record.repository.id)).await?;
+    }
+    Ok(())
+}
+
+async fn repository(
+    inner: &Inner,
+    catalog: &Catalog,
+    record: &Record,
+    planned: bool,
+) -> Result<(), ManagerError> {
     let repository = &record.repository;
     let id = repository.id;
     if record.removed {
         return Ok(catalog.request_job(id, JobKind::Remove).await?);
     }
     inner.show(&repository.tenant, id);
-    let job = catalog.job(id).await?;
-    let planned = job.as_ref().is_some_and(|job| job.next_attempt_at.is_some());
     match repository.state {
         State::Requested | State::Pending | State::Archived | State::Rejected => return Ok(()),
         State::Cloning | State::Indexing => {

@@ -18,6 +18,9 @@ use crate::cold_storage::{
 };
 use crate::git::write_durably;
 
+/// Contents that are tried, the newest first, before a shard begins empty.
+const CONTENTS_TRIED: usize = 5;
+
 /// What the folder of a shard descends from, in a file beside it: the index removes files in a
 /// shard's folder that it does not know.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,8 @@ struct Origin {
 pub(crate) struct Prepared {
     pub(crate) source: ShardSource,
     pub(crate) bytes: u64,
+    /// What the folder goes on from. Names of files mean something else where it is not this.
+    pub(crate) content: Option<ColdManifest>,
     /// Keys of files that cold storage has lost.
     pub(crate) lost: Vec<String>,
 }
@@ -117,31 +122,23 @@ pub(crate) async fn prepare(
     inner: &Inner,
     cold: &ColdStorage,
     cluster: Uuid,
-    (shard, content): (u32, Option<&ColdManifest>),
+    (shard, content): (u32, Option<ColdManifest>),
     progress: ColdProgress,
 ) -> Result<Prepared, ManagerError> {
     let places = Places::new(inner, shard);
-    let known = content.cloned();
+    let known = content.clone();
     let (places, is_current) = blocking::run("look-at-shard", move || {
         let is_current = places.is_current(cluster, known.as_ref());
         Ok((places, is_current))
     })
     .await?;
-    let mut prepared = Prepared { source: ShardSource::Local, bytes: 0, lost: Vec::new() };
-    if !is_current {
-        if let Some(content) = content {
-            empty_folder(&places.restoring)?;
-            prepared.lost = cold.restore_available(content, &places.restoring, progress).await?;
-        }
-        // Without its manifest, a shard's files say nothing: what it held is indexed again.
-        let content =
-            content.filter(|content| !prepared.lost.iter().any(|key| is_manifest(content, key)));
-        prepared.source = content.map_or(ShardSource::Empty, |_| ShardSource::ColdStorage);
-        prepared.bytes = content.map_or(0, ColdManifest::bytes);
-    }
-    let (source, content) = (prepared.source, content.cloned());
+    let prepared = if is_current {
+        Prepared { source: ShardSource::Local, bytes: 0, content, lost: Vec::new() }
+    } else {
+        fetch(cold, &places, (shard, content), progress).await?
+    };
     blocking::run("install-shard", move || {
-        match source {
+        match prepared.source {
             ShardSource::Local => {}
             ShardSource::ColdStorage => places.install()?,
             ShardSource::Empty => {
@@ -149,10 +146,35 @@ pub(crate) async fn prepare(
                 places.clear()?;
             }
         }
-        places.write_origin(cluster, content.as_ref())
+        places.write_origin(cluster, prepared.content.as_ref())?;
+        Ok(prepared)
     })
-    .await?;
-    Ok(prepared)
+    .await
+}
+
+/// Fetches the newest content that is of use: without the shard's own manifest, its other files say
+/// nothing.
+async fn fetch(
+    cold: &ColdStorage,
+    places: &Places,
+    (shard, mut content): (u32, Option<ColdManifest>),
+    progress: ColdProgress,
+) -> Result<Prepared, ManagerError> {
+    let mut lost = Vec::new();
+    for _ in 0..CONTENTS_TRIED {
+        let Some(found) = content else { break };
+        empty_folder(&places.restoring)?;
+        let missing = cold.restore_available(&found, &places.restoring, progress.clone()).await?;
+        let is_of_use = !missing.iter().any(|key| is_manifest(&found, key));
+        lost.extend(missing);
+        if is_of_use {
+            let (source, bytes) = (ShardSource::ColdStorage, found.bytes());
+            return Ok(Prepared { source, bytes, content: Some(found), lost });
+        }
+        // Below it are copies of the same.
+        content = cold.newest_below(shard, found.origin).await?;
+    }
+    Ok(Prepared { source: ShardSource::Empty, bytes: 0, content: None, lost })
 }
 
 fn is_manifest(content: &ColdManifest, key: &str) -> bool {

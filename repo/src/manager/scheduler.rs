@@ -69,6 +69,11 @@ async fn start_due(inner: &Arc<Inner>, jobs: &mut JoinSet<()>) -> Result<Duratio
             continue;
         }
         if let Some(cancel) = inner.begin(job.repository) {
+            // Whoever lets go of the shard has seen it begin, or is seen here.
+            if !inner.runs(job.repository) {
+                inner.end(job.repository);
+                continue;
+            }
             let inner = inner.clone();
             jobs.spawn(async move { job::run(inner, job, cancel).await });
         }

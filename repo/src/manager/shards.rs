@@ -153,32 +153,28 @@ async fn take_over(
     let fence = Fence { shard, epoch };
     inner.catalog.raise_epoch(fence).await?;
     let config = &cluster.config;
-    let cold_fence = config.cold.fence(shard, epoch).await?;
+    let mut cold_fence = config.cold.fence(shard, epoch).await?;
     let told = held.clone();
     let progress: ColdProgress = Arc::new(move |done, total| {
         told.set_state(ShardState::Restoring { done, total });
         progress(done, total);
     });
-    let content = (shard, cold_fence.content.as_ref());
+    let content = (shard, cold_fence.content.take());
     let prepared =
         restoring::prepare(inner, &config.cold, config.cluster, content, progress).await?;
     crate::failpoint!("shard-restored");
     let index = inner.index.clone();
     let open = blocking::run("open-shard", move || Ok(index.open_shard(shard)?)).await?;
     // What is here may have gone on from what was uploaded.
-    let uploaded = cold_fence.content.as_ref().map(|content| content.generation);
+    let uploaded = prepared.content.as_ref().map(|content| content.generation);
     held.set_uploaded(uploaded.filter(|_| prepared.lost.is_empty()));
+    cold_fence.content = prepared.content.clone();
     *held.fence.lock().await = Some(cold_fence);
     drop(open);
     let catalog = inner.catalog.under(fence);
     reconcile::shard(inner, shard, catalog, prepared.lost.clone()).await?;
-    held.set_state(ShardState::Serving);
-    inner.wake.notify_one();
-    inner.maintain.raise();
-    inner.history.raise();
-    inner.mirrors.raise();
-    cluster.upload.notify_one();
-    let restoring::Prepared { source, bytes, lost } = prepared;
+    serve(inner, cluster, held);
+    let restoring::Prepared { source, bytes, lost, .. } = prepared;
     Ok(Activated { source, bytes, seconds: 0.0, lost })
 }
 
@@ -188,6 +184,7 @@ fn serve(inner: &Arc<Inner>, cluster: &Cluster, held: &Held) {
     inner.wake.notify_one();
     inner.maintain.raise();
     inner.history.raise();
+    inner.mirrors.raise();
     cluster.upload.notify_one();
 }
 
@@ -226,8 +223,9 @@ async fn release(
     {
         tracing::warn!(shard, %error, "the shard is let go of without its last upload");
     }
+    held.end();
     close(inner, shard).await?;
-    // An upload that still runs has the shard's fence.
+    // An upload that is being given up has the shard's fence.
     *held.fence.lock().await = None;
     cluster.forget(shard);
     Ok(())

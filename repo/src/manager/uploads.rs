@@ -31,7 +31,10 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             if is_due(&inner, &held) && running.insert(held.shard) {
                 let (inner, cluster) = (inner.clone(), cluster.clone());
                 uploads.spawn(async move {
-                    let result = upload(&inner, &cluster, &held).await;
+                    let result = tokio::select! {
+                        result = upload(&inner, &cluster, &held) => result,
+                        () = held.ended() => Ok(false),
+                    };
                     ended(&inner, &cluster, &held, result);
                     held.shard
                 });
@@ -101,5 +104,14 @@ pub(crate) async fn upload(
     places.write_origin(cluster.config.cluster, Some(&manifest))?;
     held.set_uploaded(Some(generation));
     tracing::debug!(shard = held.shard, at = %manifest.position, generation, "uploaded");
+    if held.collects_garbage(cluster.config.garbage_every) {
+        let grace = cluster.config.garbage_grace;
+        match cluster.config.cold.collect_garbage(fence, grace).await {
+            Ok(collected) => tracing::debug!(shard = held.shard, ?collected, "garbage collected"),
+            Err(error) if error.is_fenced() => return Err(error.into()),
+            // What was uploaded is; the rest goes the next time.
+            Err(error) => tracing::warn!(shard = held.shard, %error, "garbage stays"),
+        }
+    }
     Ok(true)
 }

@@ -15,19 +15,19 @@ use uuid::Uuid;
 const POSTGRES: &str = "AETERNA_TEST_POSTGRES_URL";
 
 /// A fresh database of each kind.
-struct Databases {
+pub struct Databases {
     _folder: TempDir,
-    urls: Vec<DatabaseUrl>,
+    pub urls: Vec<DatabaseUrl>,
 }
 
 impl Databases {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let sqlite = DatabaseUrl::sqlite(&folder.path().join("catalog.db"));
         Self { _folder: folder, urls: vec![sqlite, postgres().await] }
     }
 
-    async fn open(&self) -> Vec<Catalog> {
+    pub async fn open(&self) -> Vec<Catalog> {
         let mut catalogs = Vec::new();
         for url in &self.urls {
             catalogs.push(Catalog::open(url, 4, 5).await.unwrap());
@@ -49,7 +49,7 @@ pub async fn postgres() -> DatabaseUrl {
     DatabaseUrl::new(url.as_str())
 }
 
-fn new(name: &str, url: &str) -> NewRepository {
+pub fn new(name: &str, url: &str) -> NewRepository {
     NewRepository {
         id: RepositoryId(Uuid::now_v7()),
         tenant: "default".to_owned(),
@@ -61,7 +61,7 @@ fn new(name: &str, url: &str) -> NewRepository {
     }
 }
 
-async fn inserted(catalog: &Catalog, new: &NewRepository) -> Record {
+pub async fn inserted(catalog: &Catalog, new: &NewRepository) -> Record {
     match catalog.insert(new).await.unwrap() {
         Inserted::New(record) => record,
         other => panic!("{other:?}"),

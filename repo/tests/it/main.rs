@@ -4,7 +4,10 @@
 mod browse;
 mod catalog;
 mod cold_storage;
+mod faulty;
+mod fences;
 mod fetch;
+mod gcs;
 mod history;
 mod manager;
 mod mirrors;

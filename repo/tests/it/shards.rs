@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aeterna_index::search::{Cancel, FACET_VALUES, Limits, SearchRequest};
 use aeterna_index::{RepositoryId, ShardSet};
 use aeterna_repo::catalog::{Catalog, JobKind};
-use aeterna_repo::cold_storage::{ColdProgress, ColdStorage, ColdStorageConfig};
+use aeterna_repo::cold_storage::{ColdProgress, ColdStorage, ColdStorageConfig, Depth};
 use aeterna_repo::{
     ClusterShards, DEFAULT_TENANT, DatabaseUrl, EventKind, ManagerConfig, RepoManager, ShardSource,
     ShardState,
@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use crate::support::{Origin, PATIENCE, add, ready, sync, test_git, wait};
 
-const SHARDS: u32 = 4;
-const CLUSTER: Uuid = Uuid::from_u128(7);
+pub const SHARDS: u32 = 4;
+pub const CLUSTER: Uuid = Uuid::from_u128(7);
 
 /// What the nodes of a cluster share.
 pub struct World {
@@ -395,4 +395,41 @@ async fn jobs_of_other_nodes_shards_are_left_alone() {
     ready(&a, new).await;
     a.shutdown().await;
     b.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_content_is_taken_where_the_newest_is_of_no_use() {
+    let world = World::new();
+    let a = world.open("a").await;
+    activate_all(&a, 1).await;
+    let origin = Origin::with_file("a", "needle one");
+    let id = add(&a, &origin.url(), &[]).await.id;
+    settled(&a).await;
+    origin.write("b", b"needle two");
+    origin.commit("second");
+    sync(&a, id).await;
+    settled(&a).await;
+    let shard = number_of(a.index(), id);
+    a.shutdown().await;
+    drop(a);
+    let newest = world.cold.newest(shard).await.unwrap().unwrap();
+    let key = &newest.files.as_ref().unwrap()["manifest"].key;
+    std::fs::remove_file(world.cold_folder().join(key)).unwrap();
+    let b = world.open("b").await;
+    let activated = b.activate_shard(shard, 2, quiet()).await.unwrap();
+    assert_eq!((activated.source, activated.lost.len()), (ShardSource::ColdStorage, 1));
+    let deadline = Instant::now() + PATIENCE;
+    while search(&b, "needle count:all").len() < 2 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    settled(&b).await;
+    // Files of what went on from there have names that the lost content had, too.
+    let audit = world.cold.verify(shard, Depth::Contents).await.unwrap();
+    assert_eq!(audit.problems, [""; 0]);
+    b.shutdown().await;
+    let c = world.open("c").await;
+    assert_eq!(c.activate_shard(shard, 3, quiet()).await.unwrap().source, ShardSource::ColdStorage);
+    assert_eq!(search(&c, "needle count:all").len(), 2);
+    c.shutdown().await;
 }
