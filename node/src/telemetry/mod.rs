@@ -23,7 +23,8 @@ pub fn start_logging(config: &Config) {
     let usual = if human {
         format!("warn,aeterna_node=info,{ACCESS_LOG}=warn")
     } else {
-        "info,gix=warn,openraft=error,chitchat=warn".to_owned()
+        "info,gix=warn,chitchat=warn,openraft=error,openraft::replication=off,openraft::core=off"
+            .to_owned()
     };
     let directives = config.log_filter.0.as_deref().unwrap_or(&usual);
     // Directives were checked when the configuration was read.
