@@ -22,7 +22,7 @@ use crate::supervisor::{MembershipApi, PeerApi, PeerFailure};
 /// Nodes that are asked for a newer map at one refresh, at most.
 const ASKED: usize = 4;
 /// How long one of them may take.
-const PULL_DEADLINE: Duration = Duration::from_secs(2);
+const PULL_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A node that can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,8 @@ pub enum Unavailable {
 pub struct SearchPlan {
     /// Version of the map that it was made of.
     pub map_version: u64,
-    /// Each node and the shards that it owns, by the nodes' names.
+    /// Each node and the shards to be searched there, by the nodes' names: those that it owns, and
+    /// those that it has a copy of and whose owner is gone, or likely to be.
     pub by_node: Vec<(Target, Vec<(ShardId, Epoch)>)>,
     /// Shards that nobody can be asked about, and why.
     pub unavailable: Vec<(ShardId, Unavailable)>,
@@ -96,6 +97,7 @@ pub struct Router {
     /// One pulls, others wait for what comes of it.
     pulling: tokio::sync::Mutex<()>,
     planned: Mutex<Option<Planned>>,
+    attended: Mutex<Instant>,
 }
 
 /// A plan, and what it was made of.
@@ -116,7 +118,8 @@ impl Router {
     ) -> Arc<Self> {
         let map = watch::Sender::new(Arc::new(ShardMap::new(cluster, shards)));
         let (pulling, planned) = Default::default();
-        Arc::new(Self { me, map, membership, peers, pulling, planned })
+        let attended = Mutex::new(Instant::now());
+        Arc::new(Self { me, map, membership, peers, pulling, planned, attended })
     }
 
     /// This node.
@@ -138,6 +141,17 @@ impl Router {
     pub fn shard_of(&self, hash: u64) -> ShardId {
         let shards = self.map.borrow().shards().len().max(1) as u64;
         ShardId(u32::try_from(hash % shards).unwrap_or(0))
+    }
+
+    /// Notes that it was just looked for a newer map.
+    pub(crate) fn attend(&self) {
+        *self.attended.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For how long nobody has looked for a newer map: fractions of a second, unless this process was
+    /// paused or is overloaded, or the supervisor does not run. The map may be old then.
+    pub fn unattended_for(&self) -> Duration {
+        self.attended.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// Takes a map in, if it is a newer one of this cluster.
@@ -181,24 +195,34 @@ impl Router {
     }
 
     fn plan(&self, map: &ShardMap, view: &PeersView) -> SearchPlan {
-        let mut by_owner: BTreeMap<&NodeName, Vec<(ShardId, Epoch)>> = BTreeMap::new();
         let mut plan = SearchPlan { map_version: map.version(), ..SearchPlan::default() };
+        let mut targets: BTreeMap<&NodeName, Result<Target, Unavailable>> = BTreeMap::new();
+        let mut by_node: BTreeMap<&NodeName, Vec<(ShardId, Epoch)>> = BTreeMap::new();
         for (number, shard) in (0u32..).map(ShardId).zip(map.shards()) {
-            match &shard.owner {
-                Some(owner) => by_owner.entry(owner).or_default().push((number, shard.epoch)),
-                None => plan.unavailable.push((number, Unavailable::NoOwner)),
-            }
-        }
-        for (owner, shards) in by_owner {
-            match self.target(owner, view) {
-                Ok(target) => plan.by_node.push((target, shards)),
-                Err(why) => {
-                    let shards = shards.into_iter().map(|(shard, _)| (shard, why.clone()));
-                    plan.unavailable.extend(shards);
+            let Some(owner) = &shard.owner else {
+                plan.unavailable.push((number, Unavailable::NoOwner));
+                continue;
+            };
+            // The owner has the newest; but one that is likely to be gone is asked last.
+            let best = [owner].into_iter().chain(&shard.replicas).filter_map(|name| {
+                let target = targets.entry(name).or_insert_with(|| self.target(name, view));
+                let target = target.as_ref().ok()?;
+                Some((target.suspected, name != owner, name))
+            });
+            let best = best.min();
+            match best {
+                Some((_, _, name)) => by_node.entry(name).or_default().push((number, shard.epoch)),
+                None => {
+                    let why = targets.get(owner).cloned().and_then(Result::err);
+                    plan.unavailable.push((number, why.unwrap_or(Unavailable::NoOwner)));
                 }
             }
         }
-        plan.unavailable.sort_by_key(|(shard, _)| *shard);
+        for (name, shards) in by_node {
+            if let Some(Ok(target)) = targets.remove(name) {
+                plan.by_node.push((target, shards));
+            }
+        }
         plan
     }
 

@@ -44,6 +44,9 @@ pub struct Shard {
     pub pin: Option<NodeName>,
     /// Who gets it, while it is copied there.
     pub moving_to: Option<NodeName>,
+    /// Whether that node has a copy of what cold storage had: its owner may hand it over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copied: bool,
 }
 
 /// A node that may hold shards.
@@ -105,6 +108,13 @@ pub enum Command {
         seen: Epoch,
         /// Who gets it.
         to: NodeName,
+    },
+    /// Says that the node that a shard is moved to has a copy of what cold storage had.
+    Copied {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch under which the copy was made.
+        seen: Epoch,
     },
     /// Makes the node that a shard was copied to its owner; the former owner lets go of it.
     EndMove {
@@ -242,6 +252,7 @@ impl ShardMap {
                 assignments.into_iter().map(|assignment| self.assign(assignment)).collect()
             }
             Command::BeginMove { shard, seen, to } => vec![self.begin_move(shard, seen, to)],
+            Command::Copied { shard, seen } => vec![self.copied(shard, seen)],
             Command::EndMove { shard, seen } => vec![self.end_move(shard, seen)],
             Command::AbortMove { shard, seen } => vec![self.abort_move(shard, seen)],
             Command::Pin { shard, node } => vec![self.pin(shard, node)],
@@ -291,6 +302,9 @@ impl ShardMap {
             if shard.moving_to.is_some() && shard.moving_to == shard.owner {
                 return Some(format!("shard {number} is being moved to its owner"));
             }
+            if shard.copied && shard.moving_to.is_none() {
+                return Some(format!("shard {number} was copied to nobody"));
+            }
             if shard.owner.is_some() != (shard.epoch > Epoch::default()) {
                 return Some(format!("shard {number} has epoch {} for its owner", shard.epoch));
             }
@@ -329,6 +343,7 @@ impl ShardMap {
             shard.replicas.retain(|replica| *replica != node);
             shard.pin.take_if(|pin| *pin == node);
             shard.moving_to.take_if(|to| *to == node);
+            shard.copied &= shard.moving_to.is_some();
         }
         self.members.remove(&node);
         Ok(())
@@ -350,6 +365,7 @@ impl ShardMap {
             shard.owner = Some(owner);
             // It was a copy of what another node wrote.
             shard.moving_to = None;
+            shard.copied = false;
         }
         shard.replicas = replicas;
         Ok(())
@@ -378,10 +394,22 @@ impl ShardMap {
         }
     }
 
+    fn copied(&mut self, number: ShardId, seen: Epoch) -> Result<(), Refusal> {
+        let shard = self.at_epoch(number, seen)?;
+        match shard.moving_to {
+            Some(_) => {
+                shard.copied = true;
+                Ok(())
+            }
+            None => Err(Refusal::NotMoving(number)),
+        }
+    }
+
     fn end_move(&mut self, number: ShardId, seen: Epoch) -> Result<(), Refusal> {
         let shard = self.at_epoch(number, seen)?;
         let Some(to) = shard.moving_to.take() else { return Err(Refusal::NotMoving(number)) };
         shard.replicas.retain(|replica| *replica != to);
+        shard.copied = false;
         shard.owner = Some(to);
         shard.epoch = shard.epoch.next();
         Ok(())
@@ -389,6 +417,7 @@ impl ShardMap {
 
     fn abort_move(&mut self, number: ShardId, seen: Epoch) -> Result<(), Refusal> {
         let shard = self.at_epoch(number, seen)?;
+        shard.copied = false;
         shard.moving_to.take().map(drop).ok_or(Refusal::NotMoving(number))
     }
 

@@ -6,20 +6,23 @@
 //! either way comes from anybody else: our end takes from its counterpart only (the kernel sees to
 //! that for a connected socket), and the address of whoever sent is compared on the other way.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use chitchat::transport::{Socket, UdpSocket as ChitchatSocket};
 use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
-use tokio::net::UdpSocket;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// The largest payload of a UDP datagram over IPv4: chitchat makes no message larger than this.
 pub const LARGEST_MESSAGE: usize = 65_507;
 /// How long a datagram may take within this machine; one that takes longer is lost.
 const WAIT: Duration = Duration::from_millis(500);
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// How long to wait before looking again whether it has come. It has come when it was sent, nearly
+/// always: that is why our sockets are read without waiting for the system to say that they can be.
+const AGAIN: Duration = Duration::from_millis(1);
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Makes bytes of messages.
 pub struct Encoder {
@@ -32,17 +35,27 @@ pub struct Encoder {
 impl Encoder {
     pub async fn open() -> anyhow::Result<Self> {
         let chitchat = ChitchatSocket::open(LOOPBACK).await?;
-        let (ours, our_address) = connected_to(&chitchat).await?;
+        let (ours, our_address) = connected_to(&chitchat)?;
         Ok(Self { chitchat, ours, our_address, buffer: vec![0; LARGEST_MESSAGE + 1] })
     }
 
     /// The bytes of a message.
     pub async fn encode(&mut self, envelope: ChitchatEnvelope) -> anyhow::Result<&[u8]> {
         // What came too late for an earlier call.
-        while self.ours.try_recv(&mut self.buffer).is_ok() {}
+        while self.ours.recv(&mut self.buffer).is_ok() {}
         let sent = self.chitchat.send(self.our_address, envelope).await?.num_bytes_sent;
-        let come = timeout(WAIT, self.ours.recv(&mut self.buffer)).await;
-        let length = come.context("a datagram was lost within this machine")??;
+        let started = Instant::now();
+        let length = loop {
+            match self.ours.recv(&mut self.buffer) {
+                Ok(length) => break length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+            if started.elapsed() > WAIT {
+                bail!("a datagram was lost within this machine");
+            }
+            sleep(AGAIN).await;
+        };
         ensure!(length == sent, "{sent} bytes were sent within this machine and {length} came");
         Ok(&self.buffer[..length])
     }
@@ -65,8 +78,8 @@ pub struct Decoder {
 impl Decoder {
     pub async fn open() -> anyhow::Result<Self> {
         let chitchat = ChitchatSocket::open(LOOPBACK).await?;
-        let (ours, our_address) = connected_to(&chitchat).await?;
-        let (marks, marks_address) = connected_to(&chitchat).await?;
+        let (ours, our_address) = connected_to(&chitchat)?;
+        let (marks, marks_address) = connected_to(&chitchat)?;
         let message = ChitchatMessage::BadCluster;
         let mark = ChitchatEnvelope { version: ProtocolVersion::V0, message };
         let mark = Encoder::open().await?.encode(mark).await?.to_vec();
@@ -86,14 +99,14 @@ impl Decoder {
             Err(_) => {
                 // What is still under way must not be taken for what comes next.
                 *self = Self::open().await?;
-                anyhow::bail!("a datagram was lost within this machine")
+                bail!("a datagram was lost within this machine")
             }
         }
     }
 
     async fn pass_through(&mut self, message: &[u8]) -> anyhow::Result<Option<ChitchatEnvelope>> {
-        self.ours.send(message).await?;
-        self.marks.send(&self.mark).await?;
+        self.ours.send(message)?;
+        self.marks.send(&self.mark)?;
         let mut decoded = None;
         loop {
             let received = self.chitchat.recv().await?;
@@ -107,9 +120,10 @@ impl Decoder {
 }
 
 /// A socket of ours that exchanges datagrams with chitchat's only.
-async fn connected_to(chitchat: &ChitchatSocket) -> anyhow::Result<(UdpSocket, SocketAddr)> {
-    let ours = UdpSocket::bind(LOOPBACK).await.context("loopback has no socket for gossip")?;
-    ours.connect(chitchat.local_addr()?).await?;
+fn connected_to(chitchat: &ChitchatSocket) -> anyhow::Result<(UdpSocket, SocketAddr)> {
+    let ours = UdpSocket::bind(LOOPBACK).context("loopback has no socket for gossip")?;
+    ours.set_nonblocking(true)?;
+    ours.connect(chitchat.local_addr()?)?;
     let address = ours.local_addr()?;
     Ok((ours, address))
 }
@@ -143,11 +157,11 @@ mod tests {
         let mut encoder = Encoder::open().await.unwrap();
         let mut decoder = Decoder::open().await.unwrap();
         let good = encoder.encode(bad_cluster(ProtocolVersion::V0)).await.unwrap().to_vec();
-        let stranger = UdpSocket::bind(LOOPBACK).await.unwrap();
+        let stranger = UdpSocket::bind(LOOPBACK).unwrap();
         let to = decoder.chitchat.local_addr().unwrap();
-        stranger.send_to(&good, to).await.unwrap();
+        stranger.send_to(&good, to).unwrap();
         assert_eq!(decoder.decode(b"no message").await.unwrap(), None);
-        stranger.send_to(b"stranger", encoder.our_address).await.unwrap();
+        stranger.send_to(b"stranger", encoder.our_address).unwrap();
         let bytes = encoder.encode(bad_cluster(ProtocolVersion::V0)).await.unwrap();
         assert_eq!(bytes, good);
     }

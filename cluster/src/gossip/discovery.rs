@@ -95,7 +95,8 @@ pub async fn ask(
 ) {
     let mut ticks = tokio::time::interval_at(Instant::now(), interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut turn = Turn::default();
+    // Nodes that start together do not all ask the same seeds first.
+    let mut turn = Turn { tick: 0, last: myself.last().copied() };
     loop {
         ticks.tick().await;
         let company: BTreeSet<SocketAddr> = {
@@ -113,7 +114,6 @@ pub async fn ask(
 }
 
 /// Whose turn it is.
-#[derive(Default)]
 struct Turn {
     tick: u64,
     last: Option<SocketAddr>,
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn whoever_is_alone_asks_everyone_in_turn() {
         let (seeds, myself) = (addresses(1..13), addresses(3..4));
-        let mut turn = Turn::default();
+        let mut turn = Turn { tick: 0, last: None };
         let asked: Vec<_> =
             (0..3).flat_map(|_| turn.next(&seeds, &myself, &BTreeSet::new())).collect();
         assert_eq!(asked.len(), 15);
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn in_company_those_that_are_missing_are_asked_now_and_then() {
         let (seeds, myself, company) = (addresses(1..6), addresses(1..2), addresses(2..4));
-        let mut turn = Turn::default();
+        let mut turn = Turn { tick: 0, last: None };
         let asked: Vec<_> = (0..40).flat_map(|_| turn.next(&seeds, &myself, &company)).collect();
         let ports: Vec<u16> = asked.iter().map(SocketAddr::port).collect();
         assert_eq!(ports, [4, 5, 4, 5]);

@@ -1,6 +1,6 @@
 //! A node's part in the gossip, from start to end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use chitchat::{
 };
 use tokio::net::UdpSocket;
 use tokio::sync::{Mutex, Notify, watch};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::config::{GossipConfig, GossipError};
 use super::counters::{Counters, Counting};
 use super::facts::Facts;
-use super::observe::{Observer, Peer, Sight};
+use super::observe::{Liveness, Observer, Peer, Sight};
 use super::resolve::{Resolve, SystemResolver};
 use super::seal::{ClusterKeys, SealError};
 use super::seeds::Seed;
+use super::thread::GossipThread;
 use super::transport::{SealedTransport, Seals};
 use super::{discovery, keys};
 use crate::name::NodeName;
@@ -31,8 +31,11 @@ const PHI_THRESHOLD: f64 = 8.0;
 const PHI_WINDOW: usize = 200;
 /// Peers that are told of something urgent at once; they tell others.
 const TOLD_AT_ONCE: usize = 4;
-/// News is looked at at once, but not more often than this part of the interval.
-const NEWS_PER_INTERVAL: u32 = 5;
+/// How often chitchat's state is looked at in an interval: a beat is not taken for later than it was
+/// by more than this part.
+const LOOKS: u32 = 5;
+/// News is looked at at once, but not more often than so many times in an interval.
+const LOOKS_AT_NEWS: u32 = 10;
 
 type Peers = Arc<BTreeMap<NodeName, Peer>>;
 
@@ -47,7 +50,7 @@ pub struct Membership {
     superseded: watch::Receiver<bool>,
     counting: Arc<Counting>,
     seals: Arc<Seals>,
-    tasks: Vec<AbortHandle>,
+    thread: GossipThread,
 }
 
 impl Membership {
@@ -70,11 +73,23 @@ impl Membership {
     ) -> Result<Self, GossipError> {
         config.check()?;
         let entries = facts.checked_entries()?;
+        let thread = GossipThread::start().await;
+        let thread = thread.map_err(|error| GossipError::Ended(error.to_string()))?;
+        let on_thread = thread.handle().clone();
+        let starting = on_thread.spawn(Self::start_on(thread, config, entries, resolver));
+        starting.await.map_err(|error| GossipError::Ended(error.to_string()))?
+    }
+
+    async fn start_on(
+        thread: GossipThread,
+        config: GossipConfig,
+        entries: Vec<(String, String)>,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, GossipError> {
         let counting = Arc::new(Counting::default());
         let (socket, address) = bind(&config).await?;
-        let seeds: Result<Vec<Seed>, _> =
-            config.join.iter().map(|seed| Seed::parse(seed, address.port())).collect();
-        let seeds = seeds?;
+        let seeds = config.join.iter().map(|seed| Seed::parse(seed, address.port()));
+        let seeds = seeds.collect::<Result<Vec<Seed>, _>>()?;
         let without = || ClusterKeys::without_secret(config.cluster);
         let cluster_keys = config.keys.clone().unwrap_or_else(without);
         let seals = Arc::new(Seals::new(&cluster_keys, config.cluster)?);
@@ -82,11 +97,9 @@ impl Membership {
         let transport = transport.await.map_err(ended)?;
         let chitchat_config = chitchat_config(&config, address);
         let handle = spawn_chitchat(chitchat_config, entries, &transport).await.map_err(ended)?;
-        let me = handle.chitchat_id().clone();
         let chitchat = handle.chitchat();
-
         let observer = Observer::new(
-            me,
+            handle.chitchat_id().clone(),
             config.interval,
             config.heartbeat_timeout,
             PHI_THRESHOLD,
@@ -94,7 +107,8 @@ impl Membership {
         );
         let (watcher, peers, superseded) =
             Watcher::new(observer, Arc::clone(&chitchat), config.interval).await;
-        let mut membership = Self {
+        tokio::spawn(watcher.run());
+        let membership = Self {
             handle: Arc::new(handle),
             chitchat,
             address,
@@ -104,13 +118,13 @@ impl Membership {
             superseded,
             counting,
             seals,
-            tasks: vec![tokio::spawn(watcher.run()).abort_handle()],
+            thread,
         };
         membership.discover(seeds, resolver, config.listen);
         Ok(membership)
     }
 
-    fn discover(&mut self, seeds: Vec<Seed>, resolver: Arc<dyn Resolve>, listen: SocketAddr) {
+    fn discover(&self, seeds: Vec<Seed>, resolver: Arc<dyn Resolve>, listen: SocketAddr) {
         if seeds.is_empty() {
             return;
         }
@@ -123,13 +137,13 @@ impl Membership {
                 me: self.name.clone(),
                 peers: self.peers(),
             };
-            self.tasks.push(tokio::spawn(finder.run(sender.clone())).abort_handle());
+            tokio::spawn(finder.run(sender.clone()));
         }
         let listen = SocketAddr::new(listen.ip(), self.address.port());
         let myself = BTreeSet::from([self.address, listen]);
         let (handle, name) = (Arc::clone(&self.handle), self.name.clone());
         let asking = discovery::ask(handle, name, myself, self.peers(), found, self.interval);
-        self.tasks.push(tokio::spawn(asking).abort_handle());
+        tokio::spawn(asking);
     }
 
     /// Where others reach this node's gossip.
@@ -137,8 +151,8 @@ impl Membership {
         self.address
     }
 
-    /// Every node that is known with enough facts to talk to it, this one included. Renewed at least
-    /// once an interval: ages grow by themselves.
+    /// Every node that is known with enough facts to talk to it, this one included. Renewed when
+    /// anything changes, and once an interval for the ages.
     pub fn peers(&self) -> watch::Receiver<Peers> {
         self.peers.clone()
     }
@@ -167,9 +181,10 @@ impl Membership {
         }
     }
 
+    /// Gossips with a few peers without waiting for the next interval.
     fn tell_at_once(&self) {
         let peers = Arc::clone(&self.peers.borrow());
-        let others = peers.values().filter(|peer| peer.name != self.name && peer.alive());
+        let others = peers.values().filter(|peer| peer.name != self.name && !peer.gone());
         let others: Vec<SocketAddr> = others.map(|peer| peer.gossip).collect();
         let Some(first) = others.len().checked_sub(1).map(|last| self.anywhere(last)) else {
             return;
@@ -208,9 +223,14 @@ impl Membership {
     /// Waits until gossip has ended by itself, which it should not: the node knows nobody from then
     /// on, and must restart.
     pub async fn failed(&self) -> GossipError {
-        match self.handle.termination_watcher().await {
-            Ok(()) => GossipError::Ended("it was ended".to_owned()),
-            Err(error) => ended(error),
+        let mut peers = self.peers();
+        let watching = async { while peers.changed().await.is_ok() {} };
+        tokio::select! {
+            ended_with = self.handle.termination_watcher() => match ended_with {
+                Ok(()) => GossipError::Ended("it was ended".to_owned()),
+                Err(error) => ended(error),
+            },
+            () = watching => GossipError::Ended("nobody watches who is alive".to_owned()),
         }
     }
 
@@ -221,18 +241,8 @@ impl Membership {
             self.tell_at_once();
             tokio::time::sleep(self.interval).await;
         }
-        self.stop();
-    }
-
-    fn stop(&self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
-        self.handle.abort();
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.stop();
+        self.thread.stop();
+        self.thread.ended().await;
     }
 }
 
@@ -272,7 +282,7 @@ fn chitchat_config(config: &GossipConfig, address: SocketAddr) -> ChitchatConfig
     }
 }
 
-/// Looks at what chitchat knows, at least once an interval.
+/// Looks at what chitchat knows.
 struct Watcher {
     observer: Observer,
     chitchat: Arc<Mutex<Chitchat>>,
@@ -305,14 +315,19 @@ impl Watcher {
     }
 
     async fn run(mut self) {
+        let mut published = Instant::now();
         loop {
-            tokio::time::sleep(self.interval / NEWS_PER_INTERVAL).await;
-            let rest = self.interval - self.interval / NEWS_PER_INTERVAL;
+            tokio::time::sleep(self.interval / LOOKS_AT_NEWS).await;
             // Whichever comes first.
-            let _ = tokio::time::timeout(rest, self.news.notified()).await;
+            let _ = tokio::time::timeout(self.interval / LOOKS, self.news.notified()).await;
             let sights = look(&*self.chitchat.lock().await, &self.observer);
             let peers = self.observer.observe(Instant::now(), sights);
-            self.peers.send_replace(Arc::new(peers));
+            let is_news = !differ_in_age_only(&self.peers.borrow(), &peers);
+            if is_news || published.elapsed() >= self.interval {
+                published = Instant::now();
+                log_changes(&self.peers.borrow(), &peers);
+                self.peers.send_replace(Arc::new(peers));
+            }
             if let Some(other) = self.observer.superseded()
                 && !self.superseded.send_replace(true)
             {
@@ -322,8 +337,38 @@ impl Watcher {
     }
 }
 
+/// Says who came, who is silent and who went.
+fn log_changes(before: &BTreeMap<NodeName, Peer>, now: &BTreeMap<NodeName, Peer>) {
+    let state = |peer: &Peer| (peer.generation, peer.liveness);
+    for (name, peer) in now {
+        if before.get(name).map(state) == Some(state(peer)) {
+            continue;
+        }
+        let (name, generation, gossip) = (name.as_str(), peer.generation, peer.gossip);
+        match peer.liveness {
+            Liveness::HeardOf => tracing::debug!(name, generation, %gossip, "heard of a node"),
+            Liveness::Alive => tracing::info!(name, generation, %gossip, "a node is alive"),
+            Liveness::Left => tracing::info!(name, generation, %gossip, "a node has left"),
+            Liveness::Dead => {
+                let silent_for = peer.heartbeat_age;
+                tracing::warn!(name, generation, %gossip, ?silent_for, "a node is dead");
+            }
+        }
+    }
+}
+
+fn differ_in_age_only(before: &BTreeMap<NodeName, Peer>, now: &BTreeMap<NodeName, Peer>) -> bool {
+    let same = |(one, other): (&Peer, &Peer)| {
+        one.name == other.name
+            && (one.generation, one.gossip) == (other.generation, other.gossip)
+            && (one.liveness, one.suspected) == (other.liveness, other.suspected)
+            && Arc::ptr_eq(&one.facts, &other.facts)
+    };
+    before.len() == now.len() && before.values().zip(now.values()).all(same)
+}
+
 fn look(chitchat: &Chitchat, observer: &Observer) -> Vec<Sight> {
-    let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
+    let live: HashSet<&ChitchatId> = chitchat.live_nodes().collect();
     let states = chitchat.node_states().iter();
     let sights = states.map(|(id, state)| {
         let known = observer.version(id);

@@ -5,7 +5,7 @@
 //! comes from the network is sealed ([`seal`]), and what peers say of themselves is bounded before it
 //! is believed ([`facts`]).
 //!
-//! [`Membership`] is what the rest of the program uses; [`observe`] turns what chitchat knows into
+//! [`Membership`] is what the rest of the program uses; `observe` turns what chitchat knows into
 //! [`Peer`]s, with no network and no clock of its own.
 
 mod codec;
@@ -20,6 +20,7 @@ pub mod resolve;
 pub mod seal;
 mod seeds;
 mod sizes;
+mod thread;
 mod transport;
 
 pub use config::{GossipConfig, GossipError};

@@ -90,6 +90,8 @@ pub struct Observer {
     clock: Listening,
     /// Nobody is suspected within this time.
     unsuspected: Duration,
+    /// How often was looked.
+    look: u64,
     known: HashMap<ChitchatId, Known>,
     superseded: Option<ChitchatId>,
 }
@@ -107,6 +109,8 @@ struct Known {
     /// As they can be.
     facts: Arc<Facts>,
     left: bool,
+    /// In which look it was seen last.
+    seen: u64,
 }
 
 impl Observer {
@@ -125,6 +129,7 @@ impl Observer {
             counting,
             clock: Listening { last: None, heard: Duration::ZERO, longest },
             unsuspected: (4 * interval).min(heartbeat_timeout / 2),
+            look: 0,
             known: HashMap::new(),
             superseded: None,
         }
@@ -143,21 +148,24 @@ impl Observer {
     /// Takes in all that chitchat knows; gives who there is.
     pub fn observe(&mut self, now: Instant, sights: Vec<Sight>) -> BTreeMap<NodeName, Peer> {
         let now = self.clock.advance(now);
-        let mut before = std::mem::take(&mut self.known);
+        self.look += 1;
+        let mut known = std::mem::take(&mut self.known);
         let mut peers: BTreeMap<NodeName, (Rank, Peer)> = BTreeMap::new();
-        for sight in sights {
-            let mut known =
-                before.remove(&sight.id).unwrap_or_else(|| Known::new(&sight, now, &self.counting));
-            known.take(&sight, now, &self.counting);
-            if let Some(peer) = self.peer(&sight, &known, now) {
-                let rank = Rank::of(&peer);
-                let better = peers.get(&peer.name).is_none_or(|(other, _)| rank > *other);
-                if better {
-                    peers.insert(peer.name.clone(), (rank, peer));
-                }
+        for sight in &sights {
+            if !known.contains_key(&sight.id) {
+                known.insert(sight.id.clone(), Known::new(sight, now, &self.counting));
             }
-            self.known.insert(sight.id, known);
+            let Some(known) = known.get_mut(&sight.id) else { continue };
+            known.seen = self.look;
+            known.take(sight, now, &self.counting);
+            let Some(peer) = self.peer(sight, known, now) else { continue };
+            let rank = Rank::of(&peer);
+            if peers.get(&peer.name).is_none_or(|(other, _)| rank > *other) {
+                peers.insert(peer.name.clone(), (rank, peer));
+            }
         }
+        known.retain(|_, known| known.seen == self.look);
+        self.known = known;
         peers.into_iter().map(|(name, (_, peer))| (name, peer)).collect()
     }
 
@@ -211,6 +219,7 @@ impl Known {
             told: Facts::default(),
             facts: Arc::default(),
             left: false,
+            seen: 0,
         }
     }
 

@@ -18,6 +18,9 @@
 //!
 //! All that is before the message is authenticated, too. A message that does not fit into a datagram
 //! with all this goes in two.
+//!
+//! A process that has just started remembers nothing that came before: for two minutes it takes what
+//! was recorded until then. That does no harm: heartbeats and versions of values only ever grow.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -110,6 +113,11 @@ impl ClusterKey {
 }
 
 /// The keys of a cluster: two at a time while they are replaced.
+///
+/// To replace a key, with restarts or with [`replace_keys`](super::Membership::replace_keys): give
+/// every node the new one as `other`; then, when all have it, the new one as `current` and the former
+/// as `other`; then, when all have that, the new one alone. Every node understands every other
+/// throughout.
 #[derive(Clone, Debug)]
 pub struct ClusterKeys {
     /// What is sent is sealed with this one.

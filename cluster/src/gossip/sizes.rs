@@ -33,7 +33,7 @@ pub fn write(sizes: &BTreeMap<ShardId, u64>) -> BTreeMap<u32, String> {
     blocks
 }
 
-/// The sizes in a block's text; `None` when [`write`] makes no such text.
+/// The sizes in a block's text; `None` when [`write()`] makes no such text.
 pub fn read(block: u32, text: &str) -> Option<Vec<(ShardId, u64)>> {
     let bytes = text.as_bytes();
     if block >= MAX_BLOCKS || !bytes.len().is_multiple_of(4) || bytes.len() > 4 * BLOCK as usize {

@@ -1,16 +1,20 @@
 //! Keeps the router's map new: from this node's log, and from whoever's gossip shows a newer one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::view::PeersView;
 use super::{ConsensusApi, MembershipApi, PeerApi};
+use crate::name::NodeName;
 use crate::router::Router;
 
 /// How long one attempt to get a newer map may take.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Two ways side by side: a peer that does not answer must not hold up what the log brings.
 pub(super) async fn run(
     router: Arc<Router>,
     consensus: Arc<dyn ConsensusApi>,
@@ -18,28 +22,57 @@ pub(super) async fn run(
     peers: Arc<dyn PeerApi>,
     tick: Duration,
 ) {
+    tokio::join!(
+        follow_log(&router, &*consensus),
+        follow_gossip(&router, &*membership, &*peers, tick)
+    );
+}
+
+async fn follow_log(router: &Router, consensus: &dyn ConsensusApi) {
     let mut log = consensus.watch_map();
-    let mut ticks = interval(tick);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let map = Arc::clone(&log.borrow_and_update());
         router.offer(&map);
-        tokio::select! {
-            changed = log.changed() => if changed.is_err() { return },
-            _ = ticks.tick() => {
-                let view = membership.peers();
-                let addresses = view.iter().filter(|(_, peer)| !peer.gone());
-                peers.set_addresses(
-                    addresses.map(|(name, peer)| (name.clone(), peer.grpc.clone())).collect(),
-                );
-                let newest = view.values().filter(|peer| !peer.gone()).map(|peer| peer.map_version);
-                let newest = newest.max().unwrap_or(0);
-                if newest > router.map().version()
-                    && let Err(error) = router.refresh(newest, REFRESH_DEADLINE).await
-                {
-                    tracing::debug!(%error, "the shard map is behind");
-                }
-            }
+        if log.changed().await.is_err() {
+            return;
         }
+    }
+}
+
+async fn follow_gossip(
+    router: &Router,
+    membership: &dyn MembershipApi,
+    peers: &dyn PeerApi,
+    tick: Duration,
+) {
+    let mut seen = None;
+    let mut ticks = interval(tick);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let view = membership.peers();
+        if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &view)) {
+            peers.set_addresses(addresses(&view));
+            pull(router, &view).await;
+            seen = Some(view);
+        }
+        router.attend();
+    }
+}
+
+/// Where nodes are that may still be there.
+fn addresses(view: &PeersView) -> BTreeMap<NodeName, String> {
+    let present = view.iter().filter(|(_, peer)| !peer.gone());
+    present.map(|(name, peer)| (name.clone(), peer.grpc.clone())).collect()
+}
+
+/// Gets the newest map that anyone shows. The gossip shows it again soon when that fails.
+async fn pull(router: &Router, view: &PeersView) {
+    let present = view.values().filter(|peer| !peer.gone());
+    let newest = present.map(|peer| peer.map_version).max().unwrap_or(0);
+    if newest > router.map().version()
+        && let Err(error) = router.refresh(newest, REFRESH_DEADLINE).await
+    {
+        tracing::debug!(%error, "the shard map is behind");
     }
 }

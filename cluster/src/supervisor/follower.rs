@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::activity::Activity;
 use super::follow::{Holding, Step, closing_steps, next_steps};
 use super::proposals::Proposals;
+use super::view::PeersView;
 use super::{Held, HostError, MembershipApi, ShardHost};
 use crate::name::{Epoch, ShardId};
 use crate::router::Router;
@@ -66,7 +67,7 @@ type Finished = (ShardId, Step, Result<(), StepError>);
 enum StepError {
     #[error(transparent)]
     Host(#[from] HostError),
-    #[error("the move cannot be ended: {0}")]
+    #[error("how far the move is cannot be told: {0}")]
     Propose(#[from] super::ProposeFailure),
     #[error("the host has panicked; see the log")]
     Panicked,
@@ -76,10 +77,13 @@ enum StepError {
 #[derive(Default)]
 struct Memory {
     handed_over: BTreeMap<ShardId, Epoch>,
+    copied: BTreeMap<ShardId, Epoch>,
     busy: BTreeMap<ShardId, Step>,
     running: BTreeMap<Id, ShardId>,
     retries: BTreeMap<ShardId, Retry>,
     bytes: BTreeMap<ShardId, u64>,
+    /// The peers that sizes were last learnt from.
+    seen: Option<Arc<PeersView>>,
 }
 
 /// When a step may be tried again.
@@ -122,7 +126,15 @@ impl Follower {
             let entry = map.shard(*shard);
             entry.is_some_and(|entry| entry.owner.as_ref() == Some(me) && entry.epoch == *epoch)
         });
-        let holding = Holding { held: &held, handed_over: &memory.handed_over };
+        memory.copied.retain(|shard, epoch| {
+            let entry = map.shard(*shard);
+            entry.is_some_and(|entry| {
+                let is_wanted = entry.moving_to.as_ref() == Some(me) || entry.replicas.contains(me);
+                is_wanted && entry.epoch == *epoch
+            })
+        });
+        let holding =
+            Holding { held: &held, handed_over: &memory.handed_over, copied: &memory.copied };
         let mut steps = match *self.mode.borrow() {
             Mode::Follow => next_steps(map, me, holding),
             Mode::Close => closing_steps(map, me, holding),
@@ -155,7 +167,11 @@ impl Follower {
                 let peers = self.membership.peers();
                 to.and_then(|to| peers.get(to)).is_some_and(|peer| peer.alive())
             }
-            Step::Activate(_) | Step::Release | Step::Close => true,
+            Step::Activate(_)
+            | Step::Replicate(_)
+            | Step::TellCopied(_)
+            | Step::Release
+            | Step::Close => true,
         }
     }
 
@@ -170,10 +186,12 @@ impl Follower {
         async move {
             let result = match step {
                 Step::Activate(epoch) => host.activate(shard, epoch).await.map_err(Into::into),
+                Step::Replicate(epoch) => host.replicate(shard, epoch).await.map_err(Into::into),
                 Step::HandOver(_) => host.hand_over(shard).await.map_err(Into::into),
                 Step::Release => host.release(shard, false).await.map_err(Into::into),
                 Step::Close => host.release(shard, true).await.map_err(Into::into),
-                Step::EndMove(seen) => end_move(&proposals, shard, seen).await,
+                Step::TellCopied(seen) => tell(&proposals, Command::Copied { shard, seen }).await,
+                Step::EndMove(seen) => tell(&proposals, Command::EndMove { shard, seen }).await,
             };
             (shard, step, result)
         }
@@ -206,8 +224,9 @@ impl Follower {
     }
 }
 
-async fn end_move(proposals: &Proposals, shard: ShardId, seen: Epoch) -> Result<(), StepError> {
-    let outcome = proposals.propose(&Command::EndMove { shard, seen }, PROPOSE_DEADLINE).await?;
+/// Proposes how far a move is.
+async fn tell(proposals: &Proposals, command: Command) -> Result<(), StepError> {
+    let outcome = proposals.propose(&command, PROPOSE_DEADLINE).await?;
     match outcome.first() {
         // The map will say what happened instead.
         None | Some(Ok(()) | Err(Refusal::StaleEpoch { .. } | Refusal::NotMoving(_))) => Ok(()),
@@ -218,9 +237,9 @@ async fn end_move(proposals: &Proposals, shard: ShardId, seen: Epoch) -> Result<
 impl Limits {
     fn at_once(&self, step: Step) -> usize {
         match step {
-            Step::Activate(_) => self.activations,
+            Step::Activate(_) | Step::Replicate(_) => self.activations,
             Step::HandOver(_) | Step::Close => self.hand_overs,
-            Step::EndMove(_) | Step::Release => CHEAP_AT_ONCE,
+            Step::TellCopied(_) | Step::EndMove(_) | Step::Release => CHEAP_AT_ONCE,
         }
     }
 }
@@ -233,8 +252,12 @@ impl Memory {
     /// Sizes, of what is held and of what others say that they own: those who died may have said so
     /// before.
     fn learn(&mut self, held: &BTreeMap<ShardId, Held>, membership: &dyn MembershipApi) {
-        for peer in membership.peers().values() {
-            self.bytes.extend(peer.shard_bytes.iter().map(|(shard, bytes)| (*shard, *bytes)));
+        let peers = membership.peers();
+        if !self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &peers)) {
+            for peer in peers.values() {
+                self.bytes.extend(peer.shard_bytes.iter().map(|(shard, bytes)| (*shard, *bytes)));
+            }
+            self.seen = Some(peers);
         }
         let held = held.values().filter(|held| held.bytes > 0);
         self.bytes.extend(held.map(|held| (held.shard, held.bytes)));
@@ -259,8 +282,12 @@ impl Memory {
         self.retries.remove(&shard);
         match step {
             Step::HandOver(epoch) => _ = self.handed_over.insert(shard, epoch),
-            Step::Activate(_) | Step::Release | Step::Close => _ = self.handed_over.remove(&shard),
-            Step::EndMove(_) => {
+            Step::Replicate(epoch) => _ = self.copied.insert(shard, epoch),
+            Step::Activate(_) | Step::Release | Step::Close => {
+                self.handed_over.remove(&shard);
+                self.copied.remove(&shard);
+            }
+            Step::TellCopied(_) | Step::EndMove(_) => {
                 let at = Instant::now() + MAP_DELAY;
                 self.retries.insert(shard, Retry { step, failures: 0, at });
             }

@@ -4,7 +4,7 @@
 //! right by what is seen after that. Changes of the Raft group run beside the rest, one at a time:
 //! a node that is slow to get the log must not keep shards without an owner.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -14,77 +14,62 @@ use super::activity::Activity;
 use super::decide::{self, Action, Situation, decide};
 use super::memory::Memory;
 use super::rules::Rules;
-use super::view::{PeersView, RaftView};
 use super::{ConsensusApi, MembershipApi, ProposeFailure};
-use crate::shard_map::ShardMap;
 
 /// What the leader works with.
 pub(super) struct Leader {
     pub consensus: Arc<dyn ConsensusApi>,
     pub membership: Arc<dyn MembershipApi>,
     pub activity: Arc<Activity>,
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
+    /// Kept on every node: whoever comes to lead has seen before.
+    pub memory: Arc<Mutex<Memory>>,
     pub tick: Duration,
-}
-
-/// What is to be seen at one moment.
-struct Sight {
-    map: Arc<ShardMap>,
-    peers: Arc<PeersView>,
-    raft: RaftView,
-    now: Duration,
 }
 
 impl Leader {
     pub async fn run(self) {
         let start = Instant::now();
-        let mut memory = Memory::default();
         let mut change: Option<JoinHandle<()>> = None;
         let mut ticks = interval(self.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let sight = self.look(&mut memory, start);
-            self.activity.set_leads(sight.raft.leads);
-            if self.decide(&sight, &memory).is_empty() {
-                self.note_balance(&sight, &mut memory);
+            if self.decide(start, false).is_empty() {
                 continue;
             }
             if let Err(error) = self.consensus.confirm_leadership().await {
                 tracing::debug!(%error, "nothing is decided without a quorum");
                 continue;
             }
-            let sight = self.look(&mut memory, start);
-            let actions = self.decide(&sight, &memory);
-            self.note_balance(&sight, &mut memory);
+            // Time has passed, and the map may have changed.
+            let actions = self.decide(start, true);
             self.carry_out(actions, &mut change).await;
         }
     }
 
-    fn look(&self, memory: &mut Memory, start: Instant) -> Sight {
-        let sight = Sight {
-            map: Arc::clone(&self.consensus.watch_map().borrow()),
-            peers: self.membership.peers(),
-            raft: self.consensus.status(),
-            now: start.elapsed(),
+    /// What is to be done by what is to be seen now; it is done only if leadership is confirmed.
+    fn decide(&self, start: Instant, is_confirmed: bool) -> Vec<Action> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let map = Arc::clone(&self.consensus.watch_map().borrow());
+        let (peers, raft) = (self.membership.peers(), self.consensus.status());
+        let now = start.elapsed();
+        self.activity.set_leads(raft.leads);
+        memory.observe(&map, &peers, &raft, now, &self.rules);
+        let situation = Situation {
+            map: &map,
+            peers: &peers,
+            raft: &raft,
+            memory: &memory,
+            rules: &self.rules,
+            now,
         };
-        memory.observe(&sight.map, &sight.peers, &sight.raft, sight.now, &self.rules);
-        sight
-    }
-
-    fn situation<'a>(&'a self, sight: &'a Sight, memory: &'a Memory) -> Situation<'a> {
-        let Sight { map, peers, raft, now } = sight;
-        Situation { map, peers, raft, memory, rules: &self.rules, now: *now }
-    }
-
-    fn decide(&self, sight: &Sight, memory: &Memory) -> Vec<Action> {
-        decide(&self.situation(sight, memory))
-    }
-
-    fn note_balance(&self, sight: &Sight, memory: &mut Memory) {
-        if sight.raft.leads && decide::looks_for_balance(&self.situation(sight, memory)) {
-            memory.set_balanced(sight.now);
+        let actions = decide(&situation);
+        let has_balanced = raft.leads && decide::looks_for_balance(&situation);
+        if has_balanced && (is_confirmed || actions.is_empty()) {
+            memory.set_balanced(now);
         }
+        actions
     }
 
     async fn carry_out(&self, actions: Vec<Action>, change: &mut Option<JoinHandle<()>>) {

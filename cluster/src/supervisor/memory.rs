@@ -128,6 +128,11 @@ impl Memory {
         now.saturating_sub(self.watching_since.unwrap_or(now))
     }
 
+    /// When it was last looked.
+    pub fn looked_at(&self) -> Duration {
+        self.looked_at
+    }
+
     /// Whether a node's heartbeat had timed out when it was last looked at.
     pub fn is_dead(&self, name: &NodeName) -> bool {
         self.nodes.get(name).is_some_and(|seen| seen.dead_since.is_some())

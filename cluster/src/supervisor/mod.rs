@@ -5,8 +5,9 @@
 //! ([`ConsensusApi`]), the gossip ([`MembershipApi`]), the shards on this node's disk ([`ShardHost`])
 //! and calls to other nodes ([`PeerApi`]).
 //!
-//! How a shard is handed over while its owner lives: the map says where it moves to; the owner stops
-//! writing and uploads ([`ShardHost::hand_over`]); then *the owner* proposes the end of the move,
+//! How a shard is handed over while its owner lives: the map says where it moves to; that node copies
+//! what cold storage has ([`ShardHost::replicate`]) and says so in the map; the owner stops writing
+//! and uploads ([`ShardHost::hand_over`]); then *the owner* proposes the end of the move,
 //! which gives the shard to the new owner under the next epoch. The new owner fences the old epoch
 //! off in cold storage only after that, so nothing that was acknowledged is behind the fence.
 
@@ -20,6 +21,7 @@ mod follower;
 mod leader;
 pub mod memory;
 pub mod proposals;
+mod rebalance;
 pub mod rules;
 mod run;
 pub mod view;
@@ -40,6 +42,7 @@ use view::{PeersView, RaftView};
 pub use activity::{Doing, Failure, SupervisorStatus};
 pub use adapters::GossipAdapter;
 pub use drain::Drained;
+pub use rebalance::{Balance, Load, Rebalanced};
 pub use run::{Parts, Supervisor, SupervisorConfig};
 
 /// The shards on this node's disk. Each call is for one shard, and there is never more than one at a
@@ -54,6 +57,20 @@ pub trait ShardHost: Send + Sync + 'static {
     /// # Errors
     /// It is tried again later while the node is the owner.
     async fn activate(&self, shard: ShardId, epoch: Epoch) -> Result<(), HostError>;
+
+    /// Makes a copy of what cold storage has of a shard that another node owns under an epoch, returns
+    /// when it is whole, and keeps it up with the owner's uploads until the shard is released or this
+    /// node becomes its owner ([`ShardHost::activate`]). Done for replicas, and before a shard moves
+    /// here, so that little is left to copy when its owner stops writing. It must be idempotent; the
+    /// epoch of a copy that is there may grow. Held as [`HeldState::Replica`]; a host that makes no
+    /// copies does nothing, and activation copies all.
+    ///
+    /// # Errors
+    /// It is tried again later.
+    async fn replicate(&self, shard: ShardId, epoch: Epoch) -> Result<(), HostError> {
+        let _ = (shard, epoch);
+        Ok(())
+    }
 
     /// Stops writing a shard and uploads what cold storage lacks of it. Searches may go on until
     /// [`ShardHost::release`].
@@ -95,6 +112,8 @@ pub enum HeldState {
     Opening,
     /// It is served and written.
     Serving,
+    /// It is a whole copy of what another node writes.
+    Replica,
     /// It is served and not written any more: it is on its way to another node.
     HandedOver,
     /// It is being closed.

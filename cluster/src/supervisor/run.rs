@@ -1,7 +1,7 @@
 //! The supervisor's tasks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::activity::{Activity, SupervisorStatus};
 use super::follower::{Follower, Limits, Mode};
 use super::leader::Leader;
+use super::memory::Memory;
 use super::proposals::Proposals;
 use super::rules::Rules;
 use super::{ConsensusApi, MembershipApi, PeerApi, ShardHost, feed};
@@ -68,6 +69,8 @@ pub struct Supervisor {
     parts: Parts,
     proposals: Arc<Proposals>,
     activity: Arc<Activity>,
+    rules: Arc<Rules>,
+    memory: Arc<Mutex<Memory>>,
     mode: watch::Sender<Mode>,
     draining: Arc<AtomicBool>,
     tasks: Vec<AbortHandle>,
@@ -96,11 +99,14 @@ impl Supervisor {
             },
             mode: mode.subscribe(),
         };
+        let rules = Arc::new(config.rules);
+        let memory = Arc::new(Mutex::new(Memory::default()));
         let leader = Leader {
             consensus: Arc::clone(&consensus),
             membership: Arc::clone(&membership),
             activity: Arc::clone(&activity),
-            rules: config.rules,
+            rules: Arc::clone(&rules),
+            memory: Arc::clone(&memory),
             tick: config.tick,
         };
         let feed =
@@ -112,7 +118,7 @@ impl Supervisor {
             tokio::spawn(feed).abort_handle(),
             tokio::spawn(home).abort_handle(),
         ];
-        Self { parts, proposals, activity, mode, draining, tasks }
+        Self { parts, proposals, activity, rules, memory, mode, draining, tasks }
     }
 
     /// What is being done, and what failed.
@@ -136,6 +142,14 @@ impl Supervisor {
 
     pub(super) fn host(&self) -> &dyn ShardHost {
         &*self.parts.host
+    }
+
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub(super) fn memory(&self) -> &Mutex<Memory> {
+        &self.memory
     }
 
     pub(super) fn set_mode(&self, mode: Mode) {

@@ -9,7 +9,7 @@ use aeterna_cluster::consensus::{RaftId, RaftNode, RaftTransport, TransportError
 use aeterna_cluster::gossip::seal::{ClusterKey, ClusterKeys};
 use aeterna_cluster::name::NodeName;
 use aeterna_cluster::peers::{
-    Caller, Guard, Peers, PeersConfig, PeersError, Refusal, system_clock,
+    Caller, Guard, PeerTls, Peers, PeersConfig, PeersError, Refusal, system_clock,
 };
 use aeterna_cluster::shard_map::{Command, ShardMap};
 use aeterna_cluster::supervisor::{PeerApi, Proposed};
@@ -19,6 +19,7 @@ use aeterna_proto::{
     ForwardRequest, ForwardResponse, ProposeRequest, ProposeResponse, RaftRequest, RaftResponse,
     SearchPart, SearchRequest, ShardMapRequest, ShardMapResponse,
 };
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -134,9 +135,14 @@ impl Running {
         let service = guard.wrap(NodeServer::new(Service(Arc::clone(&callee))));
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
+        let tls = config.tls.clone();
         let task = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
             let server = Server::builder();
+            let server = match tls {
+                Some(tls) => server.tls_config(tls.server()).unwrap(),
+                None => server,
+            };
             server.serve_with_incoming_shutdown(service, incoming, stopped).await.unwrap();
         });
         Self { callee, guard, address, stop, task }
@@ -269,6 +275,60 @@ async fn without_keys_names_and_clusters_still_count() {
     let stranger = PeersConfig { cluster: Uuid::nil(), ..caller };
     node.call(&stranger, "callee").await.unwrap_err();
     assert_eq!(node.refused(), [Refusal::Cluster, Refusal::Target]);
+}
+
+/// Makes certificates.
+struct Authority(Issuer<'static, KeyPair>, String);
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap().pem();
+        Self(Issuer::new(params, key), certificate)
+    }
+
+    /// For a node that trusts those who have one of `trusted`.
+    fn certify(&self, server_name: &str, trusted: &Self) -> PeerTls {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![server_name.to_owned()]).unwrap();
+        PeerTls {
+            authorities: trusted.1.clone().into(),
+            certificate: params.signed_by(&key, &self.0).unwrap().pem().into(),
+            key: key.serialize_pem().into(),
+            server_name: Some("node.test".to_owned()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn with_certificates_both_sides_have_one() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let of = |tls: Option<PeerTls>| PeersConfig { tls, ..config("caller") };
+    let callee = PeersConfig { tls: Some(ours.certify("node.test", &ours)), ..config("callee") };
+    let node = Running::start(&callee).await;
+    let good = of(Some(ours.certify("node.test", &ours)));
+    assert_eq!(node.call(&good, "callee").await.unwrap(), b"hello");
+    let strangers = [
+        // Without certificates; with one of another authority; one that does not trust ours.
+        of(None),
+        of(Some(theirs.certify("node.test", &ours))),
+        of(Some(ours.certify("node.test", &theirs))),
+    ];
+    for stranger in strangers {
+        let error = node.call(&stranger, "callee").await.unwrap_err();
+        assert!(matches!(error, TransportError::Unreachable(_)), "{error}");
+    }
+    assert_eq!(node.callee.seen.lock().unwrap().len(), 1);
+    // One that has the name of something else is not called.
+    let other = PeersConfig { tls: Some(ours.certify("other.test", &ours)), ..config("callee") };
+    Running::start(&other).await.call(&good, "callee").await.unwrap_err();
+    // What is no certificate is told at the start, and no key is shown.
+    let bad = PeerTls { certificate: b"secret".to_vec(), ..ours.certify("node.test", &ours) };
+    assert!(!format!("{bad:?}").contains("BEGIN"));
+    let error = Peers::new(&of(Some(bad))).unwrap_err();
+    assert!(matches!(error, PeersError::Tls(_)), "{error}");
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ fn commands() -> impl Strategy<Value = Command> {
             seen,
             to
         }),
+        (shard(), epoch()).prop_map(|(shard, seen)| Command::Copied { shard, seen }),
         (shard(), epoch()).prop_map(|(shard, seen)| Command::EndMove { shard, seen }),
         (shard(), epoch()).prop_map(|(shard, seen)| Command::AbortMove { shard, seen }),
         (shard(), prop::option::of(node())).prop_map(|(shard, node)| Command::Pin { shard, node }),
@@ -117,10 +118,14 @@ fn a_shard_moves_under_a_new_epoch() {
     // The same again is the same; another one is not.
     assert_eq!(map.apply(begin(1)), [Ok(())]);
     assert_eq!(map.apply(begin(2)), [Err(Refusal::Moving { shard, to: name(1) })]);
+    assert_eq!(map.apply(Command::Copied { shard, seen }), [Ok(())]);
+    assert!(map.shard(shard).unwrap().copied);
     assert_eq!(map.apply(Command::EndMove { shard, seen }), [Ok(())]);
     let moved = map.shard(shard).unwrap();
     assert_eq!((&moved.owner, moved.epoch), (&Some(name(1)), Epoch(2)));
-    assert!(moved.replicas.is_empty() && moved.moving_to.is_none());
+    assert!(moved.replicas.is_empty() && moved.moving_to.is_none() && !moved.copied);
+    let late = Command::Copied { shard, seen: Epoch(2) };
+    assert_eq!(map.apply(late), [Err(Refusal::NotMoving(shard))]);
     // An owner that died meanwhile has another one by now: the copy is of the wrong epoch.
     map.apply(Command::BeginMove { shard, seen: Epoch(2), to: name(2) });
     map.apply(assign(0, 2, 0, &[]));

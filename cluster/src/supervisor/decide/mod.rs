@@ -74,6 +74,11 @@ pub fn placement_input(situation: &Situation) -> placement::Input {
     ownership::input(situation)
 }
 
+/// The commands that carry a plan out, whatever [`Rules::moves_at_once`] says.
+pub fn carry_out(situation: &Situation, plan: placement::Plan) -> Vec<Command> {
+    ownership::carry_out(situation, plan, usize::MAX)
+}
+
 /// Whether the leader's [`Rules::rebalance`] had it look for shards to move just now.
 pub(super) fn looks_for_balance(situation: &Situation) -> bool {
     ownership::is_time_to_balance(situation)

@@ -1,10 +1,17 @@
 //! Members, and who owns what.
 
+use std::collections::BTreeMap;
+
 use super::Situation;
 use crate::name::{NodeName, ShardId};
-use crate::placement::{self, Change, Input, Node, State};
+use crate::placement::{self, Change, Input, Node, Plan, State};
 use crate::shard_map::{Assignment, Command, Member, Shard};
 use crate::supervisor::view::PeerView;
+
+/// Assignments in one command: with the longest names it stays well below what a command may have.
+const ASSIGNMENTS_AT_ONCE: usize = 1_024;
+
+type Nodes = BTreeMap<NodeName, Node>;
 
 /// Members for those who came, and what has changed of members. One that is leaving is not joined
 /// again here: it says so itself when it is back.
@@ -47,30 +54,59 @@ pub(super) fn owners(situation: &Situation) -> Vec<Command> {
     if situation.map.members().is_empty() || is_forming(situation) {
         return Vec::new();
     }
-    let input = input(situation);
-    let mut plan = placement::repair(&input);
+    let nodes = nodes(situation);
     let moving = situation.map.shards().iter().filter(|shard| shard.moving_to.is_some()).count();
-    if plan.changes.is_empty() && moving == 0 && is_time_to_balance(situation) {
-        plan = placement::rebalance(&input);
+    let mut plan = Plan::default();
+    // Placement is not cheap, and mostly everything is where it should be.
+    if !is_settled(situation, &nodes) {
+        plan = placement::repair(&input_of(situation, nodes.clone()));
     }
-    let mut commands = aborts(situation, &input);
-    let mut assignments = Vec::new();
-    let mut room = situation.rules.moves_at_once.saturating_sub(moving);
+    if plan.changes.is_empty() && moving == 0 && is_time_to_balance(situation) {
+        plan = placement::rebalance(&input_of(situation, nodes.clone()));
+    }
+    let room = situation.rules.moves_at_once.saturating_sub(moving);
+    let mut commands = carry_out(situation, plan, room);
+    commands.extend(aborts(situation, &nodes));
+    commands
+}
+
+/// Whether every shard has its holders, and none of them has to go.
+fn is_settled(situation: &Situation, nodes: &Nodes) -> bool {
+    let state = |name: &NodeName| nodes.get(name).map(|node| node.state);
+    let stays = |name: &NodeName| matches!(state(name), Some(State::Active | State::Full));
+    let holders = nodes.values().filter(|node| node.state == State::Active).count();
+    let copies = situation.rules.copies.clamp(1, holders.max(1));
+    situation.map.shards().iter().all(|shard| {
+        let owner = shard.owner.as_ref();
+        let target = shard.moving_to.as_ref().filter(|to| stays(to)).or(owner);
+        let is_pinned_elsewhere = shard
+            .pin
+            .as_ref()
+            .is_some_and(|pin| state(pin) == Some(State::Active) && target != Some(pin));
+        owner.is_some_and(|owner| !matches!(state(owner), None | Some(State::Dead)))
+            && target.is_some_and(stays)
+            && !is_pinned_elsewhere
+            && shard.replicas.iter().all(stays)
+            && shard.replicas.len() + 1 == copies
+    })
+}
+
+/// What a plan means: whose owner cannot hand it over is given to another; the rest is moved, so many
+/// shards at most.
+pub(super) fn carry_out(situation: &Situation, plan: Plan, room: usize) -> Vec<Command> {
+    let (mut assignments, mut moves) = (Vec::new(), Vec::new());
     for change in plan.changes {
         let Some(shard) = situation.map.shard(change.shard) else { continue };
         match act(situation, shard, change) {
             Some(Act::Assign(assignment)) => assignments.push(assignment),
-            Some(Act::Move(begin)) if room > 0 => {
-                room -= 1;
-                commands.push(begin);
-            }
-            Some(Act::Move(_)) | None => {}
+            Some(Act::Move(begin)) => moves.push(begin),
+            None => {}
         }
     }
-    if !assignments.is_empty() {
-        commands.insert(0, Command::Assign { assignments });
-    }
-    commands
+    moves.truncate(room);
+    let parts = assignments.chunks(ASSIGNMENTS_AT_ONCE);
+    let assigns = parts.map(|part| Command::Assign { assignments: part.to_vec() });
+    assigns.chain(moves).collect()
 }
 
 enum Act {
@@ -96,10 +132,10 @@ fn act(situation: &Situation, shard: &Shard, change: Change) -> Option<Act> {
 }
 
 /// Moves to nodes that cannot take anything any more.
-fn aborts(situation: &Situation, input: &Input) -> Vec<Command> {
+fn aborts(situation: &Situation, nodes: &Nodes) -> Vec<Command> {
     let shards = (0u32..).map(ShardId).zip(situation.map.shards());
     let is_lost = |shard: &Shard| {
-        let target = shard.moving_to.as_ref().map(|to| input.nodes.get(to).map(|node| node.state));
+        let target = shard.moving_to.as_ref().map(|to| nodes.get(to).map(|node| node.state));
         target.is_some_and(|state| matches!(state, None | Some(State::Dead | State::Leaving)))
     };
     shards
@@ -110,8 +146,12 @@ fn aborts(situation: &Situation, input: &Input) -> Vec<Command> {
 
 /// What placement is asked about. What is on its way counts as being there.
 pub(super) fn input(situation: &Situation) -> Input {
+    input_of(situation, nodes(situation))
+}
+
+fn nodes(situation: &Situation) -> Nodes {
     let members = situation.map.members().iter();
-    let mut nodes: std::collections::BTreeMap<NodeName, Node> = members
+    let mut nodes: Nodes = members
         .map(|(name, member)| {
             let state = state(situation, name, member);
             (name.clone(), Node { state, capacity: member.capacity, zone: member.zone.clone() })
@@ -126,6 +166,10 @@ pub(super) fn input(situation: &Situation) -> Input {
             }
         }
     }
+    nodes
+}
+
+fn input_of(situation: &Situation, nodes: Nodes) -> Input {
     let shards = (0u32..).map(ShardId).zip(situation.map.shards());
     let shards = shards.map(|(number, shard)| placement::Shard {
         bytes: situation.memory.bytes(number),
@@ -137,11 +181,7 @@ pub(super) fn input(situation: &Situation) -> Input {
     Input { nodes, shards, copies: situation.rules.copies }
 }
 
-fn owner_to_be(
-    situation: &Situation,
-    nodes: &std::collections::BTreeMap<NodeName, Node>,
-    shard: &Shard,
-) -> Option<NodeName> {
+fn owner_to_be(situation: &Situation, nodes: &Nodes, shard: &Shard) -> Option<NodeName> {
     let is_dead = shard.owner.as_ref().is_some_and(|owner| situation.memory.is_dead(owner));
     let is_welcome = |to: &&NodeName| {
         let state = nodes.get(*to).map(|node| node.state);

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Activated(ShardId, Epoch),
+    Copied(ShardId, Epoch),
     HandedOver(ShardId),
     Released(ShardId, bool),
 }
@@ -37,6 +38,7 @@ impl Cold {
     pub fn of(&self, shard: ShardId) -> Vec<(NodeName, Event)> {
         let is_of = |event: &Event| match event {
             Event::Activated(number, _)
+            | Event::Copied(number, _)
             | Event::HandedOver(number)
             | Event::Released(number, _) => *number == shard,
         };
@@ -77,7 +79,7 @@ impl Host {
         }
     }
 
-    /// A host that answers searches of a shard until it is released.
+    /// A host that answers searches of a shard until it is released, and makes copies.
     pub fn that_serves_on(mut self) -> Self {
         self.serves_on = true;
         self
@@ -98,6 +100,13 @@ impl Host {
     /// How many activations there were at one time, at most.
     pub fn most_at_once(&self) -> usize {
         self.at_once.lock().unwrap().1
+    }
+
+    /// The copies of other nodes' shards, with their epochs.
+    pub fn copies(&self) -> BTreeMap<ShardId, Epoch> {
+        let held = self.held.lock().unwrap();
+        let copies = held.iter().filter(|(_, open)| open.state == HeldState::Replica);
+        copies.map(|(shard, open)| (*shard, open.epoch)).collect()
     }
 
     /// As many shards as are served, with their epochs.
@@ -172,11 +181,24 @@ impl ShardHost for Host {
             *stored
         };
         let mut held = self.held.lock().unwrap();
-        let before = held.get(&shard).filter(|open| open.epoch == epoch).map(|open| open.writes);
+        let before =
+            held.get(&shard).filter(|open| open.epoch == epoch && open.state != HeldState::Replica);
+        let before = before.map(|open| open.writes);
         let writes = before.unwrap_or(stored.writes);
         held.insert(shard, Open { epoch, state: HeldState::Serving, writes });
         drop(held);
         self.note(Event::Activated(shard, epoch));
+        Ok(())
+    }
+
+    async fn replicate(&self, shard: ShardId, epoch: Epoch) -> Result<(), HostError> {
+        self.may_fail()?;
+        if self.serves_on {
+            let stored = self.cold.shards.lock().unwrap().get(&shard).copied().unwrap_or_default();
+            let copy = Open { epoch, state: HeldState::Replica, writes: stored.writes };
+            self.held.lock().unwrap().insert(shard, copy);
+            self.note(Event::Copied(shard, epoch));
+        }
         Ok(())
     }
 

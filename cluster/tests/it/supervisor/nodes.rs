@@ -272,8 +272,8 @@ impl Nodes {
         maps.max_by_key(|map| map.version()).unwrap()
     }
 
-    /// Whether every shard is served by its owner, under its epoch, and by no other node, and all nodes
-    /// know it.
+    /// Whether every shard is served by its owner, under its epoch, and by no other node, replicas have
+    /// their copies, and all nodes know it.
     pub fn all_served(&self) -> bool {
         let map = self.map();
         let shards = (0u32..).map(ShardId).zip(map.shards());
@@ -281,9 +281,14 @@ impl Nodes {
             let owned = shards.clone().filter(|(_, shard)| shard.owner.as_ref() == Some(name));
             owned.map(|(number, shard)| (number, shard.epoch)).collect()
         };
+        let copied = |name: &NodeName| -> BTreeMap<ShardId, Epoch> {
+            let copied = shards.clone().filter(|(_, shard)| shard.replicas.contains(name));
+            copied.map(|(number, shard)| (number, shard.epoch)).collect()
+        };
         let is_right = |node: &Node| {
             node.host.serving() == owned(&node.name)
-                && node.host.held().len() == node.host.serving().len()
+                && node.host.copies() == copied(&node.name)
+                && node.host.held().len() == node.host.serving().len() + node.host.copies().len()
                 && node.router.map() == map
         };
         map.shards().iter().all(|shard| shard.owner.is_some() && shard.moving_to.is_none())

@@ -81,9 +81,80 @@ async fn a_drained_node_hands_over_what_it_wrote() {
         // The new owner has fenced the old one off only after all was uploaded.
         let events = nodes.cold.of(shard);
         let place = |event: &(_, Event)| events.iter().position(|other| other == event);
+        let copied = place(&(owner.name.clone(), Event::Copied(shard, Epoch(1))));
         let handed_over = place(&(name(leaving), Event::HandedOver(shard)));
         let activated = place(&(owner.name.clone(), Event::Activated(shard, Epoch(2))));
-        assert!(handed_over.is_some() && handed_over < activated, "{events:?}");
+        assert!(copied.is_some() && copied < handed_over, "{events:?}");
+        assert!(handed_over < activated, "{events:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_is_given_its_share_when_that_is_asked_for() {
+    let mut nodes = Nodes::settled(1, 6).await;
+    for shard in nodes.owned(0) {
+        nodes.node(0).host.write(shard);
+    }
+    nodes.start(1).await;
+    nodes
+        .until("it is a member", |nodes| {
+            nodes.node(1).router.map().members().len() == 2
+                && nodes.node(1).membership.peers().borrow().len() == 2
+        })
+        .await;
+    // Any node may be asked.
+    let supervisor = nodes.node(1).supervisor.as_ref().unwrap();
+    let balance = supervisor.plan_rebalance();
+    let shards = |loads: &std::collections::BTreeMap<_, aeterna_cluster::supervisor::Load>| {
+        loads.values().map(|load| load.shards).collect::<Vec<_>>()
+    };
+    assert_eq!(shards(&balance.before), [6, 0]);
+    let after = shards(&balance.after);
+    assert!(after[0] + after[1] == 6 && (2..=3).contains(&after[1]), "{after:?}");
+    assert_eq!(nodes.owned(1), [], "a plan changes nothing");
+    let rebalanced = supervisor.rebalance(Duration::from_secs(20)).await.unwrap();
+    assert_eq!((rebalanced.begun.len() as u64, &rebalanced.refused), (after[1], &vec![]));
+    nodes
+        .until("they are served there", |nodes| {
+            nodes.all_served() && nodes.owned(1) == rebalanced.begun
+        })
+        .await;
+    for shard in rebalanced.begun {
+        assert_eq!(nodes.node(1).host.writes(shard), Some(1));
+    }
+    assert!(supervisor.plan_rebalance().plan.changes.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_takes_over() {
+    let mut nodes = Nodes::new(6);
+    (nodes.rules.expected_nodes, nodes.rules.copies) = (3, 2);
+    for number in 0..3 {
+        nodes.start(number).await;
+    }
+    let all_copied = |nodes: &Nodes| {
+        nodes.all_served() && nodes.map().shards().iter().all(|shard| shard.replicas.len() == 1)
+    };
+    nodes.until("every shard has a replica", all_copied).await;
+    nodes.until("three vote", |nodes| nodes.vote(3)).await;
+    let before = nodes.map();
+    let leader = nodes.leader().unwrap();
+    let victim = (0..3).find(|number| *number != leader).unwrap();
+    let lost = nodes.owned(victim);
+    nodes.kill(victim).await;
+    // Searches find a copy as soon as the owner is known to be gone.
+    nodes
+        .until("all can be asked", |nodes| {
+            let plan = nodes.node(leader).router.plan_search();
+            plan.unavailable.is_empty()
+                && plan.by_node.iter().all(|(target, _)| target.name != name(victim))
+        })
+        .await;
+    nodes.until("every shard has a replica again", all_copied).await;
+    for shard in lost {
+        let (before, after) = (before.shard(shard).unwrap(), nodes.map());
+        let after = after.shard(shard).unwrap();
+        assert_eq!((&after.owner, after.epoch), (&before.replicas.first().cloned(), Epoch(2)));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aeterna_cluster::gossip::Liveness;
 use aeterna_cluster::name::{Epoch, ShardId};
 use aeterna_cluster::router::{Router, Unavailable};
-use aeterna_cluster::shard_map::{Command, ShardMap};
+use aeterna_cluster::shard_map::{Assignment, Command, ShardMap};
 use aeterna_cluster::supervisor::proposals::Proposals;
 use aeterna_cluster::supervisor::{ProposeFailure, Supervisor, SupervisorConfig};
 use tokio::time::{Instant, sleep};
@@ -59,6 +59,37 @@ fn a_plan_names_every_shard_once() {
     assert_eq!(router.owner(ShardId(5)), Err(Unavailable::NoOwner));
     assert_eq!(router.owner(ShardId(6)), Err(Unavailable::UnknownShard(ShardId(6))));
     assert_eq!(router.shard_of(6 * 7 + 4), ShardId(4));
+}
+
+#[test]
+fn a_copy_is_asked_when_the_owner_is_gone() {
+    let fake = Fake::new(3, 1);
+    let router = router(&fake);
+    let assign = |seen: u64, replicas: &[u64]| {
+        let replicas = replicas.iter().map(|number| name(*number)).collect();
+        let (shard, seen) = (ShardId(0), Epoch(seen));
+        let assignment = Assignment { shard, seen, owner: name(1), replicas };
+        fake.apply(Command::Assign { assignments: vec![assignment] });
+        router.offer(&fake.map.borrow());
+    };
+    let asked = || {
+        let plan = router.plan_search();
+        plan.by_node.iter().map(|(target, _)| target.name.to_string()).collect::<String>()
+    };
+    assign(0, &[2]);
+    assert_eq!(asked(), "node-1");
+    fake.see(1, |peer| peer.suspected = true);
+    assert_eq!(asked(), "node-2");
+    fake.see(2, |peer| peer.suspected = true);
+    assert_eq!(asked(), "node-1");
+    fake.see(1, |peer| peer.liveness = Liveness::Dead);
+    assert_eq!(asked(), "node-2");
+    fake.see(2, |peer| peer.liveness = Liveness::Dead);
+    assert_eq!(asked(), "");
+    let down = [(ShardId(0), Unavailable::Down(name(1)))];
+    assert_eq!(router.plan_search().unavailable, down);
+    // What is written goes to the owner alone.
+    assert_eq!(router.owner(ShardId(0)), Err(Unavailable::Down(name(1))));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aeterna_cluster::gossip::Liveness;
 use aeterna_cluster::name::{Epoch, ShardId};
-use aeterna_cluster::shard_map::Command;
+use aeterna_cluster::shard_map::{Assignment, Command};
 use aeterna_cluster::supervisor::{HeldState, ShardHost, Supervisor, SupervisorConfig};
 use tokio::time::{Instant, sleep};
 
@@ -126,9 +126,14 @@ async fn a_shard_that_moves_is_uploaded_before_its_owner_changes() {
         let node = start(fake, |host| if serves_on { host.that_serves_on() } else { host });
         node.until("it is served", |node| node.serves(&[(0, 1)])).await;
         node.host.write(ShardId(0));
-        node.host.fail(2);
-        let begin = Command::BeginMove { shard: ShardId(0), seen: Epoch(1), to: name(1) };
+        let (shard, seen) = (ShardId(0), Epoch(1));
+        let begin = Command::BeginMove { shard, seen, to: name(1) };
         assert_eq!(node.fake.apply(begin), [Ok(())]);
+        // It goes on writing until there is a copy.
+        sleep(Duration::from_secs(60)).await;
+        assert!(node.serves(&[(0, 1)]));
+        node.host.fail(2);
+        assert_eq!(node.fake.apply(Command::Copied { shard, seen }), [Ok(())]);
         let moved = |node: &Node| {
             let map = node.fake.map.borrow();
             let shard = map.shard(ShardId(0)).unwrap();
@@ -151,6 +156,55 @@ async fn a_shard_that_moves_is_uploaded_before_its_owner_changes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_gets_a_shard_copies_it_and_says_so() {
+    for makes_copies in [false, true] {
+        let fake = Fake::that_follows(2, 1);
+        fake.assign(0, 1);
+        let node = start(fake, |host| if makes_copies { host.that_serves_on() } else { host });
+        node.host.fail(2);
+        let (shard, seen) = (ShardId(0), Epoch(1));
+        node.fake.apply(Command::BeginMove { shard, seen, to: name(0) });
+        let is_copied = |node: &Node| node.fake.map.borrow().shard(shard).unwrap().copied;
+        node.until("a copy has failed", |node| node.host.failures_left() < 2).await;
+        assert!(!is_copied(&node));
+        node.until("it is copied", is_copied).await;
+        assert_eq!(node.host.copies().len(), usize::from(makes_copies));
+        // It is said once.
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(*node.fake.commands.lock().unwrap(), [Command::Copied { shard, seen }]);
+        node.fake.apply(Command::EndMove { shard, seen });
+        node.until("it is served", |node| node.serves(&[(0, 2)])).await;
+        assert_eq!(node.host.held().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_come_and_go_with_the_map() {
+    let fake = Fake::that_follows(2, 2);
+    for (shard, owner) in [(0, 1), (1, 1)] {
+        fake.assign(shard, owner);
+    }
+    let node = start(fake, |host| host.that_serves_on());
+    let replicate = |replicas: &[u64]| {
+        let (shard, seen) = (ShardId(0), Epoch(1));
+        let replicas = replicas.iter().map(|number| name(*number)).collect();
+        let assignment = Assignment { shard, seen, owner: name(1), replicas };
+        node.fake.apply(Command::Assign { assignments: vec![assignment] });
+    };
+    let copies = BTreeMap::from([(ShardId(0), Epoch(1))]);
+    replicate(&[0]);
+    node.until("it is copied", |node| node.host.copies() == copies).await;
+    replicate(&[]);
+    node.until("the copy is gone", |node| node.host.held().is_empty()).await;
+    replicate(&[0]);
+    node.until("it is copied again", |node| node.host.copies() == copies).await;
+    // A copy that is lost is made anew.
+    node.host.lose(ShardId(0));
+    node.until("it is copied again", |node| node.host.copies() == copies).await;
+    assert!(node.fake.commands.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shard_is_not_handed_to_the_dead() {
     let fake = Fake::that_follows(3, 1);
     fake.assign(0, 0);
@@ -159,6 +213,7 @@ async fn a_shard_is_not_handed_to_the_dead() {
     node.until("it is served", |node| node.serves(&[(0, 1)])).await;
     let (shard, seen) = (ShardId(0), Epoch(1));
     node.fake.apply(Command::BeginMove { shard, seen, to: name(2) });
+    node.fake.apply(Command::Copied { shard, seen });
     sleep(Duration::from_secs(60)).await;
     assert!(node.serves(&[(0, 1)]));
     assert!(node.fake.commands.lock().unwrap().is_empty());
@@ -175,6 +230,7 @@ async fn a_move_that_is_given_up_leaves_the_owner_writing() {
         *node.fake.leader.lock().unwrap() = None;
         let (shard, seen) = (ShardId(0), Epoch(1));
         node.fake.apply(Command::BeginMove { shard, seen, to: name(1) });
+        node.fake.apply(Command::Copied { shard, seen });
         node.until("it is handed over", |node| node.host.serving().is_empty()).await;
         assert_eq!(node.host.held().len(), usize::from(serves_on));
         node.fake.apply(Command::AbortMove { shard, seen });
