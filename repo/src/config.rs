@@ -68,6 +68,13 @@ pub struct ClusterShards {
     pub upload_retry: Duration,
     /// Longest wait between two attempts to upload a shard.
     pub upload_retry_longest: Duration,
+    /// How often it is looked whether the owner of a copied shard has uploaded something; what the
+    /// catalog says of its repositories is looked at as often, but at least every second.
+    pub follow_every: Duration,
+    /// A copy that has not been known to be up to date for longer counts as stale.
+    pub stale_after: Duration,
+    /// Copied shards that are looked at, or brought up to date, at the same time.
+    pub follows: usize,
 }
 
 impl ClusterShards {
@@ -80,6 +87,9 @@ impl ClusterShards {
             uploads: 2,
             upload_retry: Duration::from_secs(1),
             upload_retry_longest: Duration::from_secs(60),
+            follow_every: Duration::from_secs(1),
+            stale_after: Duration::from_secs(10),
+            follows: 4,
         }
     }
 }

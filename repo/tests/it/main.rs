@@ -10,6 +10,7 @@ mod manager;
 mod mirrors;
 mod recovery;
 mod remote;
+mod replicas;
 mod shards;
 mod support;
 mod trees;
