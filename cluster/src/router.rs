@@ -179,6 +179,25 @@ impl Router {
         Ok(Owner { target, epoch: entry.epoch })
     }
 
+    /// Who else can be asked for a search of a shard that `not` does not answer for: its owner, or one
+    /// of those that have a copy of it; with the epoch by this node's map.
+    pub fn another(&self, shard: ShardId, not: &NodeName) -> Option<(Target, Epoch)> {
+        let (map, view) = (self.map(), self.membership.peers());
+        let entry = map.shard(shard)?;
+        let others = entry.owner.iter().chain(&entry.replicas).filter(|name| *name != not);
+        let targets = others.filter_map(|name| self.target(name, &view).ok());
+        let best = targets.min_by_key(|target| target.suspected)?;
+        Some((best, entry.epoch))
+    }
+
+    /// Whether a node is one of those that hold a shard under this epoch, and can be asked.
+    pub fn holder(&self, shard: ShardId, epoch: Epoch, node: &NodeName) -> Option<Target> {
+        let (map, view) = (self.map(), self.membership.peers());
+        let entry = map.shard(shard).filter(|entry| entry.epoch == epoch)?;
+        let holds = entry.owner.as_ref() == Some(node) || entry.replicas.contains(node);
+        if holds { self.target(node, &view).ok() } else { None }
+    }
+
     /// Whom to ask for a search of all shards.
     pub fn plan_search(&self) -> Arc<SearchPlan> {
         let (map, view) = (self.map(), self.membership.peers());

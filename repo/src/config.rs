@@ -75,6 +75,13 @@ pub struct ClusterShards {
     /// How often mirrors of other nodes' shards are looked for on this node's disk. One that is
     /// found twice is removed.
     pub mirrors_every: Duration,
+    /// How often it is looked whether the owner of a copied shard has uploaded something; what the
+    /// catalog says of its repositories is looked at as often, but at least every second.
+    pub follow_every: Duration,
+    /// A copy that has not been known to be up to date for longer counts as stale.
+    pub stale_after: Duration,
+    /// Copied shards that are looked at, or brought up to date, at the same time.
+    pub follows: usize,
 }
 
 impl ClusterShards {
@@ -90,6 +97,9 @@ impl ClusterShards {
             garbage_every: Duration::from_secs(3600),
             garbage_grace: Duration::from_secs(24 * 3600),
             mirrors_every: Duration::from_secs(6 * 3600),
+            follow_every: Duration::from_secs(1),
+            stale_after: Duration::from_secs(10),
+            follows: 4,
         }
     }
 }

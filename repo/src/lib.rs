@@ -19,8 +19,8 @@ mod secrets;
 pub use config::{ClusterShards, DatabaseUrl, GitConfig, ManagerConfig, Observer, RetryConfig};
 pub use error::ManagerError;
 pub use manager::{
-    Activated, AddRepository, Added, FileContent, Health, HeldShard, ListFilter, NotIndexed, Pause,
-    RepoManager, ShardSource, ShardState, TreeEntry, TreeKind,
+    Activated, AddRepository, Added, FileContent, Following, Health, HeldShard, ListFilter,
+    NotIndexed, Pause, RepoManager, SearchedCopy, ShardSource, ShardState, TreeEntry, TreeKind,
 };
 pub use repository::{
     DEFAULT_TENANT, Event, EventKind, Phase, Progress, Readiness, Repository, Revision, State,

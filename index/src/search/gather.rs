@@ -75,6 +75,8 @@ struct Source {
     ready: VecDeque<Ranked>,
     /// Whether results of it came when no more were wanted.
     passed_over: bool,
+    /// Whether results of it were taken.
+    taken: bool,
     /// After the last result of it that was taken.
     at: Place,
     progress: Progress,
@@ -103,19 +105,25 @@ pub struct Gathered {
     pub cursors: Vec<Option<(String, Place)>>,
 }
 
+impl Source {
+    fn new(at: Place) -> Self {
+        Self {
+            ready: VecDeque::new(),
+            passed_over: false,
+            taken: false,
+            at,
+            progress: Progress { verified: 0, candidates: 0 },
+            end: None,
+        }
+    }
+}
+
 impl Gather {
     /// Of sources that begin at these places: the default is the beginning. `page` is how many
     /// results are wanted in all, and of each source, as [`page_of`](super::page_of) tells.
     pub fn new(begin: &[Place], page: usize) -> Self {
-        let source = |at: &Place| Source {
-            ready: VecDeque::new(),
-            passed_over: false,
-            at: *at,
-            progress: Progress { verified: 0, candidates: 0 },
-            end: None,
-        };
         Self {
-            sources: begin.iter().map(source).collect(),
+            sources: begin.iter().copied().map(Source::new).collect(),
             wanted: page,
             together: Together::default(),
         }
@@ -163,6 +171,23 @@ impl Gather {
         self.together.miss(why);
     }
 
+    /// Adds a source that begins at the beginning; returns its number.
+    pub fn add(&mut self) -> usize {
+        self.sources.push(Source::new(Place::default()));
+        self.sources.len() - 1
+    }
+
+    /// Leaves out a source that has not ended, as if it had never been asked: others are asked for what
+    /// it was to search. That is possible until results of it are taken; returns whether it was.
+    pub fn leave_out(&mut self, source: usize) -> bool {
+        let source = &mut self.sources[source];
+        if source.taken || source.end.is_some() {
+            return false;
+        }
+        *source = Source { end: Some(End::Lost), ..Source::new(source.at) };
+        true
+    }
+
     /// Whether every source has ended.
     pub fn is_over(&self) -> bool {
         self.sources.iter().all(|source| source.end.is_some())
@@ -188,6 +213,7 @@ impl Gather {
         else {
             return Step::Done;
         };
+        source.taken = true;
         source.at = Place { window: ranked.window, within: ranked.within };
         self.wanted -= 1;
         Step::Take(ranked)

@@ -411,6 +411,15 @@ impl Shard {
         }
     }
 
+    /// Keeps the states that another was in, as if they had been its own.
+    fn remember(&self, before: &Self) {
+        let earlier = lock(&before.past).clone();
+        let mut past = lock(&self.past);
+        *past = earlier;
+        drop(past);
+        self.keep_past(before.snapshot());
+    }
+
     /// Takes a repository out: no search finds it any more. Unknown ones are no error.
     ///
     /// # Errors

@@ -122,6 +122,38 @@ impl ShardSet {
         Ok(shard)
     }
 
+    /// Has something else put in the folder of a shard, and opens that in the place of what was there.
+    /// Until it is open, searches read the shard as it was, in which nothing writes from now on; its
+    /// files have to stay readable for those that have it, as those that are renamed or unlinked do.
+    /// Cursors that were made on it stay good as long as others. A shard that is not open is opened.
+    ///
+    /// # Errors
+    /// [`IndexError::NoSuchShard`], what `exchange` fails with, or what opening fails with: then
+    /// searches go on to read the shard as it was.
+    pub fn replace_shard<E: From<IndexError>>(
+        &self,
+        number: u32,
+        exchange: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Arc<Shard>, E> {
+        if number >= self.count {
+            return Err(IndexError::NoSuchShard { shard: number, count: self.count }.into());
+        }
+        let _change = self.change(number);
+        let before = self.shard(number);
+        if let Some(before) = &before {
+            before.close();
+        }
+        exchange()?;
+        let shard = Shard::open(&self.folder_of(number), number, self.options.clone())?;
+        if let Some(before) = &before {
+            shard.remember(before);
+        }
+        let shard = Arc::new(shard);
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.insert(number, Arc::clone(&shard));
+        Ok(shard)
+    }
+
     /// Closes a shard: updates of it that run are cancelled, and once this returns nothing writes
     /// in its folder. Searches that read it go on to their end. One that is not open is no error.
     pub fn close_shard(&self, number: u32) {

@@ -77,6 +77,12 @@ impl ShardHost for Host {
         }
     }
 
+    async fn replicate(&self, shard: ShardId, epoch: Epoch) -> Result<(), HostError> {
+        let quiet = Arc::new(|_, _| {});
+        let replicated = self.manager.replicate_shard(shard.0, epoch.0, quiet).await;
+        replicated.map_err(|error| HostError::Failed(error.to_string()))
+    }
+
     async fn hand_over(&self, shard: ShardId) -> Result<(), HostError> {
         let handed_over = self.manager.hand_over_shard(shard.0).await;
         handed_over.map_err(|error| HostError::Failed(error.to_string()))
@@ -95,6 +101,7 @@ impl ShardHost for Host {
                 ShardState::Restoring { .. } => HeldState::Opening,
                 ShardState::Serving => HeldState::Serving,
                 ShardState::HandedOver => HeldState::HandedOver,
+                ShardState::Replica => HeldState::Replica,
                 ShardState::Releasing => HeldState::Closing,
                 ShardState::Failed { .. } => HeldState::Failed,
             },

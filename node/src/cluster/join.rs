@@ -111,7 +111,8 @@ impl Opening {
         let host = Host::new(Arc::clone(&manager), Arc::clone(&metrics));
         let starts = host.starts();
         let restores = usize::try_from(config.concurrent_restores).unwrap_or(usize::MAX);
-        let rules = Rules { heartbeat_timeout, ..Rules::default() };
+        let copies = usize::try_from(config.cluster_replicas).unwrap_or(1);
+        let rules = Rules { heartbeat_timeout, copies, ..Rules::default() };
         let supervisor_config = SupervisorConfig {
             rules: rules.clone(),
             activations_at_once: restores,

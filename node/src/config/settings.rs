@@ -98,6 +98,9 @@ settings! {
     cluster_tls_name: OptionalText = OptionalText::default(), "cluster.tls_name", "AETERNA_CLUSTER_TLS_NAME", None;
     /// Shards of a new cluster; fixed when the cluster is made.
     cluster_shards: u64 = 256, "cluster.shards", "AETERNA_CLUSTER_SHARDS", Some((1, 65_536));
+    /// Nodes that hold a shard, its owner included: with more than one, searches miss nothing when a node
+    /// dies. The leader goes by its own setting: give every node the same.
+    cluster_replicas: u64 = 1, "cluster.replicas", "AETERNA_CLUSTER_REPLICAS", Some((1, 3));
     /// Zone in which the node stands; copies of a shard go to different ones.
     cluster_zone: OptionalText = OptionalText::default(), "cluster.zone", "AETERNA_CLUSTER_ZONE", None;
     /// How much the node takes, in percent of a usual node.

@@ -90,10 +90,11 @@ pub fn search(
     cluster.metrics().scattered(asked.asks.len());
     let begins: Vec<_> = asked.asks.iter().map(|ask| ask.begin).collect();
     let mut gathering = Gathering {
+        state,
         runtime: Handle::current(),
         until: started + request.limits.deadline + DEADLINE_SLACK,
         request,
-        asked: &asked,
+        asked,
         cluster,
         gather: Gather::new(&begins, page_of(request)?),
         parts: Vec::new(),
@@ -101,17 +102,17 @@ pub fn search(
         held_back: Vec::new(),
         room: if request.require_complete { request.limits.held_bytes } else { 0 },
     };
-    gathering.start(state);
+    gathering.start();
     gathering.deliver(output)?;
     gathering.wait_for_ends()?;
     if request.cancel.is_cancelled() {
         return Err(SearchError::Cancelled.into());
     }
+    let Gathering { mut gather, asked, held_back, .. } = gathering;
     for skipped in &asked.skipped {
-        gathering.gather.miss(skipped.clone());
+        gather.miss(skipped.clone());
     }
-    let held_back = std::mem::take(&mut gathering.held_back);
-    let gathered = gathering.gather.finish(started.elapsed());
+    let gathered = gather.finish(started.elapsed());
     let mut response = gathered.response;
     if request.require_complete && !response.complete {
         return Err(SearchError::Incomplete(response.skipped).into());
@@ -125,10 +126,11 @@ pub fn search(
 
 /// A search that runs on several nodes.
 struct Gathering<'a> {
+    state: &'a Arc<AppState>,
     runtime: Handle,
     until: Instant,
     request: &'a SearchRequest,
-    asked: &'a Asked,
+    asked: Asked,
     cluster: &'a Arc<Cluster>,
     gather: Gather,
     /// Of each node that was asked; `None` once it has ended. Dropping it ends its search.
@@ -142,18 +144,23 @@ struct Gathering<'a> {
 
 impl Gathering<'_> {
     /// Asks every node.
-    fn start(&mut self, state: &Arc<AppState>) {
-        let _runtime = self.runtime.enter();
-        let nodes = self.asked.asks.len();
-        for ask in &self.asked.asks {
-            let request = part_request(self.request, ask, nodes);
-            let patience = Duration::from_millis(state.config.peer_timeout_ms);
-            self.parts.push(Some(if ask.node == *self.cluster.name() {
-                start_part(state, request, &ask.shards)
-            } else {
-                remote::start(self.cluster, request, ask, self.until, patience)
-            }));
+    fn start(&mut self) {
+        for place in 0..self.asked.asks.len() {
+            self.ask(place);
         }
+    }
+
+    /// Asks the node with this place among those that are asked.
+    fn ask(&mut self, place: usize) {
+        let _runtime = self.runtime.enter();
+        let ask = &self.asked.asks[place];
+        let request = part_request(self.request, ask, self.asked.asks.len());
+        let patience = Duration::from_millis(self.state.config.peer_timeout_ms);
+        self.parts.push(Some(if ask.node == *self.cluster.name() {
+            start_part(self.state, request, &ask.shards)
+        } else {
+            remote::start(self.cluster, request, ask, self.until, patience)
+        }));
     }
 
     /// Hands results on in rank order until the page is full or none is left.
@@ -203,10 +210,13 @@ impl Gathering<'_> {
 
     /// Waits for what the nodes tell at their ends.
     fn wait_for_ends(&mut self) -> Result<(), Problem> {
-        for source in 0..self.parts.len() {
+        let mut source = 0;
+        // Others may join while one is waited for.
+        while source < self.parts.len() {
             while self.parts[source].is_some() && !self.request.cancel.is_cancelled() {
                 self.receive(source, None)?;
             }
+            source += 1;
         }
         Ok(())
     }
@@ -250,6 +260,13 @@ impl Gathering<'_> {
             Failed::Silent => "silent",
             Failed::Broken(_) => "broken",
         });
+        let of_request = match &failed {
+            Failed::Refused(problem) => problem.is_of_request(),
+            Failed::Silent | Failed::Broken(_) => false,
+        };
+        if !of_request && self.replace(source) {
+            return Ok(());
+        }
         let ask = &self.asked.asks[source];
         let skipped = failed.skipped(ask);
         match failed {
@@ -268,6 +285,27 @@ impl Gathering<'_> {
         tracing::warn!(node = %ask.node, shards = ask.shards.len(), "{}", skipped.message);
         self.gather.fail(source, skipped);
         Ok(())
+    }
+}
+
+impl Gathering<'_> {
+    /// Asks others for what a node that failed was to search; returns whether there are such.
+    fn replace(&mut self, source: usize) -> bool {
+        let ask = &self.asked.asks[source];
+        if !ask.may_be_replaced {
+            return false;
+        }
+        let Some(instead) = plan::instead(self.cluster, ask) else { return false };
+        if !self.gather.leave_out(source) {
+            return false;
+        }
+        tracing::info!(node = %ask.node, shards = ask.shards.len(), "others are asked instead");
+        for ask in instead {
+            self.gather.add();
+            self.asked.asks.push(ask);
+            self.ask(self.asked.asks.len() - 1);
+        }
+        true
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aeterna_cluster::name::{NodeName, ShardId};
+use aeterna_cluster::name::{Epoch, NodeName, ShardId};
 use aeterna_cluster::router::Unavailable;
 use aeterna_index::search::{Place, SearchError, SearchRequest, SkipReason, Skipped, place_of};
 use xxhash_rust::xxh3::xxh3_64;
@@ -38,6 +38,9 @@ pub struct Ask {
     pub cursor: Option<String>,
     /// Where its part begins.
     pub begin: Place,
+    /// Whether others may be asked when it fails: once, and not for the pages after the first, which are
+    /// of what this node found.
+    pub may_be_replaced: bool,
 }
 
 impl Asked {
@@ -71,6 +74,7 @@ impl Asked {
             shards: shards.iter().map(|(shard, epoch)| (shard.0, epoch.0)).collect(),
             cursor: None,
             begin: Place::default(),
+            may_be_replaced: true,
         });
         let asks = asks.collect();
         let skipped = unavailable(&plan.unavailable);
@@ -97,16 +101,16 @@ fn unavailable(shards: &[(ShardId, Unavailable)]) -> Vec<Skipped> {
 
 /// What a cursor says, as long as the nodes hold the same shards as when it was made.
 fn resumed(cluster: &Arc<Cluster>, cursor: ClusterCursor) -> Result<Vec<Ask>, Problem> {
-    let (map, plan) = (cluster.map(), cluster.router().plan_search());
+    let router = cluster.router();
     let asks = cursor.parts.into_iter().map(|part| {
         let (window, within) = place_of(&part.cursor).ok_or(SearchError::BadCursor)?;
-        let holds = part.shards.iter().all(|(shard, epoch)| {
-            map.shard(ShardId(*shard))
-                .is_some_and(|now| now.owner.as_ref() == Some(&part.node) && now.epoch.0 == *epoch)
-        });
-        let target = plan.by_node.iter().map(|(target, _)| target);
-        let target = target.into_iter().find(|target| target.name == part.node).filter(|_| holds);
-        let address = target.ok_or(SearchError::ExpiredCursor)?.address.clone();
+        let holds = part
+            .shards
+            .iter()
+            .map(|(shard, epoch)| router.holder(ShardId(*shard), Epoch(*epoch), &part.node));
+        let target =
+            holds.collect::<Option<Vec<_>>>().and_then(|targets| targets.into_iter().next());
+        let address = target.ok_or(SearchError::ExpiredCursor)?.address;
         let shards = part.shards.into_iter().collect();
         Ok(Ask {
             node: part.node,
@@ -114,7 +118,30 @@ fn resumed(cluster: &Arc<Cluster>, cursor: ClusterCursor) -> Result<Vec<Ask>, Pr
             shards,
             cursor: Some(part.cursor),
             begin: Place { window, within },
+            may_be_replaced: false,
         })
     });
     asks.collect()
+}
+
+/// Who else can be asked for all that a node was to search; `None` when there is a shard that nobody
+/// else holds.
+pub fn instead(cluster: &Arc<Cluster>, ask: &Ask) -> Option<Vec<Ask>> {
+    let mut asks: Vec<Ask> = Vec::new();
+    for shard in ask.shards.keys() {
+        let (target, epoch) = cluster.router().another(ShardId(*shard), &ask.node)?;
+        let place = asks.iter().position(|other| other.node == target.name).unwrap_or_else(|| {
+            asks.push(Ask {
+                node: target.name,
+                address: target.address,
+                shards: Wanted::new(),
+                cursor: None,
+                begin: Place::default(),
+                may_be_replaced: false,
+            });
+            asks.len() - 1
+        });
+        asks[place].shards.insert(*shard, epoch.0);
+    }
+    Some(asks)
 }

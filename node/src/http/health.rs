@@ -108,7 +108,9 @@ pub async fn metrics(State(state): State<Arc<AppState>>) -> Result<Response, Pro
         },
         ..RepositoryGauges::default()
     };
-    for shard in state.manager.index().shards() {
+    // What is a copy here counts where it is owned.
+    let is_copy = |shard| state.manager.searched_copy(shard).is_some();
+    for shard in state.manager.index().shards().iter().filter(|shard| !is_copy(shard.number())) {
         let stats = shard.stats();
         gauges.index_bytes += stats.bytes;
         gauges.index_documents += stats.documents;

@@ -215,6 +215,33 @@ impl Catalog {
         self.all_with_revisions(rows).await
     }
 
+    /// What changes when a repository is added or removed, and seldom otherwise.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn population(&self) -> Result<(i64, i64, Option<i64>), CatalogError> {
+        let row: Result<(i64, i64, Option<i64>), _> = on!(self, pool => sqlx::query_as(
+            "SELECT COUNT(*), COUNT(removed_at), MAX(created_at) FROM codesearch_repositories",
+        )
+        .fetch_one(pool)
+        .await);
+        row.map_err(CatalogError::database("counting repositories"))
+    }
+
+    /// Every repository that was not removed, with its tenant.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn present(&self) -> Result<Vec<(RepositoryId, String)>, CatalogError> {
+        let rows: Result<Vec<(Uuid, String)>, _> = on!(self, pool => sqlx::query_as(
+            "SELECT id, tenant FROM codesearch_repositories WHERE removed_at IS NULL",
+        )
+        .fetch_all(pool)
+        .await);
+        let rows = rows.map_err(CatalogError::database("listing repositories"))?;
+        Ok(rows.into_iter().map(|(id, tenant)| (RepositoryId(id), tenant)).collect())
+    }
+
     pub(crate) async fn all_with_revisions(
         &self,
         rows: Vec<RepositoryRow>,

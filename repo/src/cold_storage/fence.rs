@@ -121,6 +121,19 @@ impl ColdStorage {
         self.newest_of(shard.into(), &positions).await
     }
 
+    /// What was written of a shard above a position: the last one, and the newest content among them.
+    ///
+    /// # Errors
+    /// As [`ColdStorage::newest`].
+    pub(crate) async fn newest_above(
+        &self,
+        shard: u32,
+        above: Option<Position>,
+    ) -> Result<(Option<Position>, Option<ColdManifest>), ColdError> {
+        let positions = self.positions(shard.into(), above).await?;
+        Ok((positions.last().copied(), self.newest_of(shard.into(), &positions).await?))
+    }
+
     /// Those that are damaged or gone are passed over: older content is better than none.
     pub(crate) async fn newest_of(
         &self,

@@ -77,6 +77,13 @@ impl ColdManifest {
         self.files.iter().flatten()
     }
 
+    /// The same with only some of its files: what there is to fetch.
+    pub(crate) fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        let files = self.files().filter(|(name, _)| wanted(name));
+        let files = files.map(|(name, file)| (name.clone(), file.clone())).collect();
+        Self { files: Some(files), ..self.clone() }
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files().map(|(_, file)| file.bytes).fold(0, u64::saturating_add)

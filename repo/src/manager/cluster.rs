@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex as Turn, Notify, watch};
 
 use super::inner::{Inner, lock};
+use super::replicas::{Copied, Following};
 use crate::ManagerError;
 use crate::catalog::{Catalog, Fence};
 use crate::cold_storage::ShardFence;
@@ -33,6 +34,8 @@ pub enum ShardState {
     Serving,
     /// It is searched and not indexed: another node is to own it, and cold storage has all of it.
     HandedOver,
+    /// It is a copy of what another node owns, and is searched. Its owner is followed.
+    Replica,
     /// It is let go of: what runs is stopped, and what cold storage lacks is uploaded.
     Releasing,
     /// It is not served. It may be activated again, or released.
@@ -61,6 +64,19 @@ pub struct HeldShard {
     pub uploaded_generation: Option<u64>,
     /// Why the last upload failed; `None` after one that did not.
     pub upload_error: Option<String>,
+    /// Of a copy, also while this node becomes its owner: what it is equal to.
+    pub following: Option<Following>,
+}
+
+/// A copy of a shard that may be searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchedCopy {
+    /// The epoch of the owner that it follows.
+    pub epoch: u64,
+    /// How long ago it was last known that it has all that its owner has uploaded.
+    pub behind: Duration,
+    /// Whether that is longer than [`ClusterShards::stale_after`].
+    pub is_stale: bool,
 }
 
 /// Where an activated shard's index came from.
@@ -103,6 +119,10 @@ pub(crate) struct Held {
     ended: watch::Sender<bool>,
     /// When garbage was collected last.
     collected: Mutex<Instant>,
+    /// Of a copy, what it is of; kept while this node becomes the owner.
+    copied: Mutex<Option<Copied>>,
+    /// Ends a look for something newer.
+    pub(crate) stop: Notify,
 }
 
 struct Failing {
@@ -122,7 +142,36 @@ impl Held {
             fence: Turn::default(),
             ended: watch::Sender::new(false),
             collected: Mutex::new(Instant::now()),
+            copied: Mutex::default(),
+            stop: Notify::new(),
         }
+    }
+
+    /// The same copy under another epoch of its owner, or of this node as its owner to be.
+    pub(crate) fn under(&self, epoch: u64, state: ShardState) -> Self {
+        let held = Self::new(self.shard, epoch);
+        held.set_copied(self.copied());
+        held.set_state(state);
+        held
+    }
+
+    pub(crate) fn is_replica(&self) -> bool {
+        matches!(*lock(&self.state), ShardState::Replica)
+    }
+
+    pub(crate) fn copied(&self) -> Option<Copied> {
+        lock(&self.copied).clone()
+    }
+
+    pub(crate) fn set_copied(&self, copied: Option<Copied>) {
+        *lock(&self.copied) = copied;
+    }
+
+    /// How far behind a copy is, as long as it is searched.
+    pub(crate) fn behind(&self) -> Option<Duration> {
+        let is_open =
+            matches!(*lock(&self.state), ShardState::Replica | ShardState::Restoring { .. });
+        lock(&self.copied).as_ref().filter(|_| is_open).map(Copied::behind)
     }
 
     pub(crate) fn is_serving(&self) -> bool {
@@ -200,11 +249,14 @@ pub(crate) struct Cluster {
     turns: Mutex<HashMap<u32, Arc<Turn<()>>>>,
     /// Wakes the task that uploads.
     pub(crate) upload: Notify,
+    /// Wakes the task that keeps copies up with their owners.
+    pub(crate) follow: Notify,
 }
 
 impl Cluster {
     pub(crate) fn new(config: ClusterShards) -> Self {
-        Self { config, held: Mutex::default(), turns: Mutex::default(), upload: Notify::new() }
+        let (held, turns) = Default::default();
+        Self { config, held, turns, upload: Notify::new(), follow: Notify::new() }
     }
 
     pub(crate) fn turn(&self, shard: u32) -> Arc<Turn<()>> {
@@ -247,8 +299,10 @@ impl Inner {
         let Some(cluster) = &self.cluster else { return Ok(self.catalog.clone()) };
         let shard = self.index.number_of(id);
         match cluster.held(shard) {
-            Some(held) => Ok(self.catalog.under(Fence { shard, epoch: held.epoch })),
-            None => Err(IndexError::NotHeld { shard }.into()),
+            Some(held) if !held.is_replica() => {
+                Ok(self.catalog.under(Fence { shard, epoch: held.epoch }))
+            }
+            _ => Err(IndexError::NotHeld { shard }.into()),
         }
     }
 
@@ -291,6 +345,7 @@ impl Inner {
                 generation: open.as_ref().map_or(0, |shard| shard.generation()),
                 uploaded_generation: held.uploaded(),
                 upload_error: held.upload_error(),
+                following: held.copied().map(|copied| copied.following()),
             }
         })
         .collect()

@@ -128,7 +128,18 @@ impl Inner {
         self.mirrors.raise();
         if let Some(cluster) = &self.cluster {
             cluster.upload.notify_one();
+            cluster.follow.notify_one();
         }
+    }
+
+    /// The shards that are open and written here.
+    pub(crate) fn own_shards(&self) -> Vec<Arc<Shard>> {
+        let mut shards = self.index.shards();
+        if let Some(cluster) = &self.cluster {
+            let serves = |number| cluster.held(number).is_some_and(|held| held.is_serving());
+            shards.retain(|shard| serves(shard.number()));
+        }
+        shards
     }
 
     /// Has the last changes of a repository's files read, where some are not known.
@@ -230,7 +241,7 @@ impl Inner {
             _ => Readiness::Pending,
         };
         // What another node indexes, that node knows: here it counts as done.
-        let shard = self.index.shard_of(id).ok();
+        let shard = self.index.shard_of(id).ok().filter(|_| self.runs(id));
         let pending = |look: fn(&Shard, RepositoryId) -> bool| {
             shard.as_ref().is_some_and(|shard| look(shard, id))
         };
@@ -331,6 +342,36 @@ impl Inner {
         lock(&self.history_pending).retain(other);
         lock(&self.mirrors_pending).retain(|id, _| other(id));
         lock(&self.watchers).retain(|id, _| other(id));
+    }
+
+    /// Makes these the repositories of some shards that searches may see, as long as `still` says of
+    /// a shard that it is to be so.
+    pub(crate) fn set_visible(
+        &self,
+        still: impl Fn(u32) -> bool,
+        present: &[(RepositoryId, String)],
+    ) {
+        let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
+        let shards: HashSet<u32> = (0..self.index.count()).filter(|shard| still(*shard)).collect();
+        let is_of_them = |id: &RepositoryId| shards.contains(&self.index.number_of(*id));
+        let mut wanted: HashMap<&String, HashSet<RepositoryId>> = HashMap::new();
+        for (id, tenant) in present.iter().filter(|(id, _)| is_of_them(id)) {
+            wanted.entry(tenant).or_default().insert(*id);
+        }
+        for tenant in wanted.keys() {
+            visible.entry((*tenant).clone()).or_default();
+        }
+        for (tenant, ids) in visible.iter_mut() {
+            let wanted = wanted.remove(tenant).unwrap_or_default();
+            let known = ids.iter().filter(|id| is_of_them(id));
+            // Searches that run have the set: it is copied only when it changes.
+            if known.clone().count() != wanted.len() || !known.clone().all(|id| wanted.contains(id))
+            {
+                let ids = Arc::make_mut(ids);
+                ids.retain(|id| !is_of_them(id));
+                ids.extend(wanted);
+            }
+        }
     }
 
     fn change_visible(&self, tenant: &str, change: impl FnOnce(&mut HashSet<RepositoryId>)) {

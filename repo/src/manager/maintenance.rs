@@ -51,10 +51,7 @@ fn sweep(inner: &Arc<Inner>, runtime: &Handle) -> Result<(), ManagerError> {
     let mut busy = true;
     while busy && !inner.stopping() {
         busy = false;
-        for shard in inner.index.shards() {
-            if !inner.writes(shard.number()) {
-                continue;
-            }
+        for shard in inner.own_shards() {
             if inner.stopping() || inner.paused().is_some() {
                 return Ok(());
             }
@@ -103,7 +100,7 @@ fn symbols_ready(inner: &Arc<Inner>, runtime: &Handle) -> Result<(), ManagerErro
 
 /// Has the repositories of damaged files indexed again.
 fn damage(inner: &Arc<Inner>, runtime: &Handle) -> Result<(), ManagerError> {
-    for shard in inner.index.shards() {
+    for shard in inner.own_shards() {
         for damage in shard.take_damage() {
             let file = damage.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             tracing::error!(file, detail = damage.detail, "a file of the index is damaged");

@@ -14,6 +14,7 @@ mod maintenance;
 mod mirrors;
 mod names;
 mod reconcile;
+mod replicas;
 mod restoring;
 mod scheduler;
 mod shards;
@@ -32,7 +33,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-pub use cluster::{Activated, HeldShard, ShardSource, ShardState};
+pub use cluster::{Activated, HeldShard, SearchedCopy, ShardSource, ShardState};
+pub use replicas::Following;
 pub use types::{
     AddRepository, Added, FileContent, Health, ListFilter, NotIndexed, Pause, TreeEntry, TreeKind,
 };
@@ -90,6 +92,7 @@ impl RepoManager {
         let tasks = vec![
             start_task("scheduler", &inner, scheduler::run(inner.clone())),
             start_task("uploads", &inner, uploads::run(inner.clone())),
+            start_task("replicas", &inner, replicas::run(inner.clone())),
         ];
         Ok(Arc::new(Self { inner, tasks: Mutex::new(tasks), threads: Mutex::new(threads) }))
     }

@@ -115,6 +115,8 @@ async fn repository(
     let repository = &record.repository;
     let id = repository.id;
     if record.removed {
+        // A copy of the shard may have been searched here until now.
+        inner.hide(&repository.tenant, id);
         return Ok(catalog.request_job(id, JobKind::Remove).await?);
     }
     inner.show(&repository.tenant, id);

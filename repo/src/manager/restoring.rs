@@ -45,7 +45,8 @@ pub(crate) struct Places {
     pub(crate) index: PathBuf,
     pub(crate) folder: PathBuf,
     origin: PathBuf,
-    restoring: PathBuf,
+    pub(crate) restoring: PathBuf,
+    replaced: PathBuf,
     pub(crate) exported: PathBuf,
 }
 
@@ -57,6 +58,7 @@ impl Places {
             folder: inner.index.folder_of(shard),
             origin: beside("origin"),
             restoring: beside("restoring"),
+            replaced: beside("replaced"),
             exported: beside("exported"),
             index,
         }
@@ -81,27 +83,51 @@ impl Places {
 
     /// Whether the folder holds what cold storage has, or has gone on from it.
     fn is_current(&self, cluster: Uuid, content: Option<&ColdManifest>) -> bool {
-        let manifest = self.folder.join(MANIFEST_FILE);
-        let Ok(metadata) = fs::metadata(&manifest) else { return false };
+        if fs::metadata(self.folder.join(MANIFEST_FILE)).is_err() {
+            return false;
+        }
         let origin = Origin { cluster, uploaded: content.map(|content| content.origin) };
         if self.read_origin().as_ref() == Some(&origin) {
             return true;
         }
         // An upload that was cut off before it was written down here.
-        let there = content.and_then(|content| content.files.as_ref()?.get(MANIFEST_FILE));
+        content.is_some_and(|content| self.is_copy(content))
+    }
+
+    /// Whether the folder holds what cold storage has, and nothing more.
+    pub(crate) fn is_copy(&self, content: &ColdManifest) -> bool {
+        let there = content.files.as_ref().and_then(|files| files.get(MANIFEST_FILE));
+        let manifest = self.folder.join(MANIFEST_FILE);
         there.is_some_and(|there| {
-            there.bytes == metadata.len()
+            fs::metadata(&manifest).is_ok_and(|metadata| metadata.len() == there.bytes)
                 && hash_file(&manifest, there.bytes).is_ok_and(|hash| hash == there.sha256)
         })
     }
 
-    fn clear(&self) -> Result<(), ColdError> {
-        match fs::remove_file(&self.origin) {
+    /// Puts what was restored in the folder's place, while the shard is open: whoever reads it goes
+    /// on with the files that it has. What a crash leaves in between has no origin.
+    pub(crate) fn exchange(
+        &self,
+        cluster: Uuid,
+        content: &ColdManifest,
+    ) -> Result<(), ManagerError> {
+        remove_origin(&self.origin)?;
+        remove_folder(&self.replaced)?;
+        match fs::rename(&self.folder, &self.replaced) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(ColdError::io("cannot remove", &self.origin)(error));
+                return Err(ColdError::io("cannot rename", &self.folder)(error).into());
             }
             _ => {}
         }
+        fs::rename(&self.restoring, &self.folder)
+            .map_err(ColdError::io("cannot rename", &self.restoring))?;
+        sync_folder(&self.index)?;
+        remove_folder(&self.replaced)?;
+        self.write_origin(cluster, Some(content))
+    }
+
+    pub(crate) fn clear(&self) -> Result<(), ColdError> {
+        remove_origin(&self.origin)?;
         empty_folder(&self.folder)?;
         sync_folder(&self.index)
     }
@@ -177,8 +203,17 @@ async fn fetch(
     Ok(Prepared { source: ShardSource::Empty, bytes: 0, content: None, lost })
 }
 
-fn is_manifest(content: &ColdManifest, key: &str) -> bool {
+pub(crate) fn is_manifest(content: &ColdManifest, key: &str) -> bool {
     content.files().any(|(name, file)| name == MANIFEST_FILE && file.key == key)
+}
+
+fn remove_origin(origin: &Path) -> Result<(), ColdError> {
+    match fs::remove_file(origin) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(ColdError::io("cannot remove", origin)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes a folder, if it is there.
@@ -196,7 +231,7 @@ pub(crate) fn remove_leftovers(index: &Path) -> Result<(), ColdError> {
     for entry in fs::read_dir(index).map_err(ColdError::io("cannot list", index))? {
         let path = entry.map_err(ColdError::io("cannot list", index))?.path();
         let extension = path.extension().and_then(|extension| extension.to_str());
-        if matches!(extension, Some("restoring" | "exported")) {
+        if matches!(extension, Some("restoring" | "exported" | "replaced")) {
             remove_folder(&path)?;
         }
     }

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use aeterna_index::IndexError;
 
-use super::cluster::{Activated, Cluster, Held, HeldShard, ShardSource, ShardState};
+use super::cluster::{Activated, Cluster, Held, HeldShard, SearchedCopy, ShardSource, ShardState};
 use super::inner::Inner;
-use super::{RepoManager, blocking, reconcile, restoring, uploads};
+use super::{RepoManager, blocking, reconcile, replicas, restoring, uploads};
 use crate::ManagerError;
 use crate::catalog::Fence;
 use crate::cold_storage::ColdProgress;
@@ -36,6 +36,38 @@ impl RepoManager {
         tokio::spawn(work).await.map_err(|error| ManagerError::Internal(error.to_string()))?
     }
 
+    /// Makes a copy of what cold storage has of a shard that another node owns under an epoch, and
+    /// keeps it up with what that node uploads until the shard is released, or taken over here by
+    /// [`RepoManager::activate_shard`]. Meanwhile it is searched ([`RepoManager::searched_copy`]) and
+    /// not written, and nothing is claimed in the catalog or in cold storage. Where there is a copy
+    /// already, it follows the given epoch from now on.
+    ///
+    /// It goes on when the caller no longer waits. `progress` is told bytes done, and in all.
+    ///
+    /// # Errors
+    /// [`ManagerError::StaleEpoch`] when a later epoch is known, or what failed: then nothing is held.
+    pub async fn replicate_shard(
+        &self,
+        shard: u32,
+        epoch: u64,
+        progress: ColdProgress,
+    ) -> Result<(), ManagerError> {
+        self.check_running()?;
+        let cluster = self.cluster()?;
+        let inner = self.inner.clone();
+        let work = async move { replicate(&inner, &cluster, (shard, epoch), progress).await };
+        tokio::spawn(work).await.map_err(|error| ManagerError::Internal(error.to_string()))?
+    }
+
+    /// The copy of a shard that may be searched here, also while this node becomes its owner.
+    pub fn searched_copy(&self, shard: u32) -> Option<SearchedCopy> {
+        let cluster = self.inner.cluster.as_ref()?;
+        let held = cluster.held(shard)?;
+        let behind = held.behind()?;
+        let is_stale = behind > cluster.config.stale_after;
+        Some(SearchedCopy { epoch: held.epoch, behind, is_stale })
+    }
+
     /// Lets go of a shard: stops what is being done with its repositories, uploads what cold storage
     /// lacks if `upload` says so, and closes it. That an upload fails is told in the log and does not
     /// keep it. One that is not held is no error.
@@ -48,6 +80,9 @@ impl RepoManager {
         let cluster = self.cluster()?;
         let inner = self.inner.clone();
         let work = async move {
+            if let Some(held) = cluster.held(shard) {
+                held.stop.notify_one();
+            }
             let turn = cluster.turn(shard);
             let _turn = turn.lock().await;
             release(&inner, &cluster, shard, upload).await
@@ -103,7 +138,8 @@ async fn activate(
     let started = Instant::now();
     let turn = cluster.turn(shard);
     let _turn = turn.lock().await;
-    if let Some(held) = cluster.held(shard) {
+    let before = cluster.held(shard);
+    if let Some(held) = &before {
         if held.epoch > epoch {
             return Err(ManagerError::StaleEpoch { shard, asked: epoch, held: held.epoch });
         }
@@ -112,13 +148,21 @@ async fn activate(
             return Ok(Activated { source, bytes: 0, seconds: 0.0, lost: Vec::new() });
         }
         if held.epoch == epoch && held.is_searched() {
-            serve(inner, cluster, &held);
+            serve(inner, cluster, held);
             let source = ShardSource::Local;
             return Ok(Activated { source, bytes: 0, seconds: 0.0, lost: Vec::new() });
         }
-        release(inner, cluster, shard, false).await?;
+        if !held.is_replica() {
+            release(inner, cluster, shard, false).await?;
+        }
     }
-    let held = Arc::new(Held::new(shard, epoch));
+    // A copy is searched until it is this node's own.
+    let copy = before.filter(|held| held.is_replica());
+    let restoring = ShardState::Restoring { done: 0, total: 0 };
+    let held = Arc::new(match &copy {
+        Some(copy) => copy.under(epoch, restoring),
+        None => Held::new(shard, epoch),
+    });
     cluster.hold(held.clone());
     match take_over(inner, cluster, &held, progress).await {
         Ok(activated) => {
@@ -136,6 +180,13 @@ async fn activate(
         }
         Err(error) => {
             tracing::warn!(shard, epoch, %error, "the shard could not be taken over");
+            if let Some(copy) = copy {
+                *held.fence.lock().await = None;
+                let copy = copy.under(copy.epoch, ShardState::Replica);
+                copy.set_copied(held.copied());
+                cluster.hold(Arc::new(copy));
+                return Err(error);
+            }
             held.set_state(ShardState::Failed { error: error.to_string() });
             close(inner, shard).await?;
             Err(error)
@@ -159,9 +210,14 @@ async fn take_over(
         told.set_state(ShardState::Restoring { done, total });
         progress(done, total);
     });
-    let content = (shard, cold_fence.content.take());
-    let prepared =
-        restoring::prepare(inner, &config.cold, config.cluster, content, progress).await?;
+    let content = cold_fence.content.take();
+    let prepared = match held.copied() {
+        Some(_) => replicas::catch_up(inner, cluster, held, content, progress).await?,
+        None => {
+            let content = (shard, content);
+            restoring::prepare(inner, &config.cold, config.cluster, content, progress).await?
+        }
+    };
     crate::failpoint!("shard-restored");
     let index = inner.index.clone();
     let open = blocking::run("open-shard", move || Ok(index.open_shard(shard)?)).await?;
@@ -173,9 +229,42 @@ async fn take_over(
     drop(open);
     let catalog = inner.catalog.under(fence);
     reconcile::shard(inner, shard, catalog, prepared.lost.clone()).await?;
+    held.set_copied(None);
     serve(inner, cluster, held);
     let restoring::Prepared { source, bytes, lost, .. } = prepared;
     Ok(Activated { source, bytes, seconds: 0.0, lost })
+}
+
+/// Makes a copy, or has the one that there is follow another epoch.
+async fn replicate(
+    inner: &Arc<Inner>,
+    cluster: &Arc<Cluster>,
+    (shard, epoch): (u32, u64),
+    progress: ColdProgress,
+) -> Result<(), ManagerError> {
+    let turn = cluster.turn(shard);
+    let _turn = turn.lock().await;
+    if let Some(held) = cluster.held(shard) {
+        if held.epoch > epoch {
+            return Err(ManagerError::StaleEpoch { shard, asked: epoch, held: held.epoch });
+        }
+        if held.is_replica() {
+            cluster.hold(Arc::new(held.under(epoch, ShardState::Replica)));
+            return Ok(());
+        }
+        release(inner, cluster, shard, false).await?;
+    }
+    let held = Arc::new(Held::new(shard, epoch));
+    cluster.hold(held.clone());
+    if let Err(error) = replicas::copy(inner, cluster, &held, progress).await {
+        tracing::warn!(shard, epoch, %error, "the shard could not be copied");
+        held.set_state(ShardState::Releasing);
+        close(inner, shard).await?;
+        cluster.forget(shard);
+        return Err(error);
+    }
+    tracing::info!(shard, epoch, "shard copied");
+    Ok(())
 }
 
 /// Has a shard that is open searched, indexed and uploaded.

@@ -13,6 +13,7 @@ mod manager;
 mod mirrors;
 mod recovery;
 mod remote;
+mod replicas;
 mod shards;
 mod support;
 mod trees;

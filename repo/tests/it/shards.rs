@@ -118,7 +118,7 @@ async fn catalog(world: &World) -> Catalog {
 }
 
 /// Repositories with a file each, enough for every shard to have one.
-async fn filled(manager: &RepoManager) -> Vec<(Origin, RepositoryId)> {
+pub async fn filled(manager: &RepoManager) -> Vec<(Origin, RepositoryId)> {
     let (mut filled, mut shards) = (Vec::new(), BTreeSet::new());
     while shards.len() < SHARDS as usize {
         let text = format!("needle number {}\nfn found_it() {{}}\n", filled.len());
@@ -130,7 +130,7 @@ async fn filled(manager: &RepoManager) -> Vec<(Origin, RepositoryId)> {
     filled
 }
 
-fn number_of(index: &ShardSet, id: RepositoryId) -> u32 {
+pub fn number_of(index: &ShardSet, id: RepositoryId) -> u32 {
     index.number_of(id)
 }
 
