@@ -96,7 +96,8 @@ fn resumed(cluster: &Arc<Cluster>, cursor: ClusterCursor) -> Result<Vec<Ask>, Pr
             .shards
             .iter()
             .map(|(shard, epoch)| router.holder(ShardId(*shard), Epoch(*epoch), &part.node));
-        let target = holds.collect::<Option<Vec<_>>>().and_then(|targets| targets.into_iter().next());
+        let target =
+            holds.collect::<Option<Vec<_>>>().and_then(|targets| targets.into_iter().next());
         let address = target.ok_or(SearchError::ExpiredCursor)?.address;
         let shards = part.shards.into_iter().collect();
         Ok(Ask {
