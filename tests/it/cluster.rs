@@ -99,7 +99,9 @@ fn replicated(cluster: &Cluster, shards: u64) {
         let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(is_value));
         line.unwrap_or_else(|| panic!("no {name}: {text}"))[name.len()..].trim().parse().unwrap()
     };
-    let all = |name: &str| (0..cluster.nodes.len()).map(|node| metric(node, name)).collect();
+    let all = |name: &str| -> Vec<f64> {
+        (0..cluster.nodes.len()).map(|node| metric(node, name)).collect()
+    };
     let deadline = Instant::now() + PATIENCE;
     let until = |what: &str, is_so: &dyn Fn() -> bool| {
         while !is_so() {
@@ -108,7 +110,6 @@ fn replicated(cluster: &Cluster, shards: u64) {
         }
     };
     let sum = |name: &str| all(name).into_iter().sum::<f64>();
-    let all: &dyn Fn(&str) -> Vec<f64> = &all;
     until("copied", &|| sum("code_search_replicas") == shards as f64);
     until("uploaded", &|| sum("code_search_shards_not_uploaded") == 0.0);
     let uploaded = Instant::now();
