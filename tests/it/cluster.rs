@@ -1,11 +1,15 @@
 //! A cluster of real nodes on this machine: any node answers, and killing one loses nothing.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::harness::{Cluster, Git};
 
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Few seconds without a heartbeat, so that the tests do not wait for ten.
 const SOON: &str = "cluster.heartbeat_timeout_seconds=3";
 
@@ -86,6 +90,90 @@ fn any_node_answers_and_a_killed_one_is_replaced() {
     let removed = cluster.cli(other, &["repo", "rm", "owner/repository1"]);
     assert_eq!(removed.code, 0, "{removed:?}");
     assert_eq!(ask(via, query)["stats"]["documentCount"]["value"], 6);
+}
+
+/// Waits until every shard has a copy, and all copies have all that was committed before.
+fn replicated(cluster: &Cluster, shards: u64) {
+    let metric = |node: usize, name: &str| -> f64 {
+        let text = cluster.get(node, "/metrics").text();
+        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(is_value));
+        line.unwrap_or_else(|| panic!("no {name}: {text}"))[name.len()..].trim().parse().unwrap()
+    };
+    let all = |name: &str| -> Vec<f64> {
+        (0..cluster.nodes.len()).map(|node| metric(node, name)).collect()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(Instant::now() < deadline, "not {what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let sum = |name: &str| all(name).into_iter().sum::<f64>();
+    until("copied", &|| sum("code_search_replicas") == shards as f64);
+    until("uploaded", &|| sum("code_search_shards_not_uploaded") == 0.0);
+    let uploaded = Instant::now();
+    until("up to date", &|| {
+        let before = uploaded.elapsed().as_secs_f64();
+        all("code_search_oldest_replica_seconds").into_iter().all(|age| age < before)
+    });
+}
+
+fn is_value(rest: &str) -> bool {
+    rest.starts_with(' ')
+}
+
+#[test]
+fn with_copies_of_shards_no_answer_misses_anything_when_a_node_is_killed() {
+    let repositories = repositories(6);
+    let cluster = Cluster::start(3, &[SOON, "cluster.replicas=2"]);
+    cluster.settled(0, 3);
+    for (number, git) in repositories.iter().enumerate() {
+        cluster.add(number % 3, &git.url());
+    }
+    replicated(&cluster, 12);
+    let victim = cluster.owner_of(0, "owner/repository0");
+    let via = (victim + 1) % 3;
+    let ask = || {
+        let reply = cluster.search(via, "haystack count:all", "&facets=true");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    };
+    let before = ask();
+    assert_eq!(before["complete"], true, "{before}");
+    assert_eq!(before["stats"]["documentCount"]["value"], 6, "{before}");
+
+    // From before it is killed until its shards have new owners, every answer is the same.
+    let (asked, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            while !is_over.load(Ordering::Acquire) {
+                let answer = ask();
+                assert_eq!(answer["complete"], true, "{answer}");
+                assert_eq!(substance(&answer), substance(&before));
+                asked.fetch_add(1, Ordering::AcqRel);
+            }
+        });
+        while asked.load(Ordering::Acquire) < 3 && !asking.is_finished() {
+            std::thread::yield_now();
+        }
+        cluster.signal(victim, "-KILL");
+        let settled = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            cluster.settled(via, 2);
+        }));
+        is_over.store(true, Ordering::Release);
+        asking.join().unwrap();
+        settled.unwrap();
+    });
+    assert_ne!(cluster.owner_of(via, "owner/repository0"), victim);
+    assert_eq!(substance(&ask()), substance(&before));
+    cluster.wait_for(via, "copied to the nodes that are left", |status| {
+        status["nodes"].as_array().unwrap().iter().all(|node| {
+            let shards = |key: &str| node[key].as_u64().unwrap();
+            let wanted = if node["state"] == "dead" { 0 } else { 12 };
+            shards("shardsOwned") + shards("shardsReplicated") == wanted
+        })
+    });
 }
 
 #[test]

@@ -253,3 +253,44 @@ fn exports_are_whole_whatever_happens_meanwhile() {
     assert_eq!(generations.last_key_value(), Some((&set.shards()[0].generation(), &3)));
     assert!(generations.len() > 2, "updates went on meanwhile: {generations:?}");
 }
+
+#[test]
+fn a_copy_is_replaced_while_it_is_searched() {
+    let (folder, source) = (tempfile::tempdir().unwrap(), Memory::default());
+    let set = one_shard(&folder.path().join("index"));
+    let repository = prepared(&set, &source);
+    let first = folder.path().join("first");
+    let (_copy, copy) = opened(&set.shard(0).unwrap().export(&first).unwrap(), &first);
+    let before = answers(&copy);
+    let cursor = search(&copy, &SearchRequest { page_size: 1, ..request("needle") }).unwrap().next;
+    let go_on = || {
+        let rest = SearchRequest { cursor: cursor.clone(), ..request("needle") };
+        search(&copy, &rest).map(|rest| paths(&rest))
+    };
+    let rest = go_on().unwrap();
+    index(&set, &source, &repository, &[("new.rs", b"fn needle() {}\n")]);
+    settle(&set);
+    let second = folder.path().join("second");
+    set.shard(0).unwrap().export(&second).unwrap();
+
+    // What fails changes nothing for searches, but nothing writes there any more.
+    let there = copy.folder_of(0);
+    let failing = copy.replace_shard(0, || Err(IndexError::NotHeld { shard: 0 }));
+    assert!(matches!(failing, Err(IndexError::NotHeld { .. })));
+    assert_eq!(answers(&copy), before);
+    let closed = copy.shard(0).unwrap().remove_repository(repository.id);
+    assert!(matches!(closed, Err(IndexError::Closed { shard: 0 })));
+
+    let replaced = copy.replace_shard(0, || {
+        assert_eq!(answers(&copy), before, "searches go on meanwhile");
+        fs::remove_dir_all(&there).unwrap();
+        fs::rename(&second, &there).unwrap();
+        assert_eq!(answers(&copy), before, "also when its files have other names, or none");
+        Ok::<(), IndexError>(())
+    });
+    assert_eq!(answers(&copy), answers(&set));
+    assert_ne!(answers(&copy), before);
+    assert_eq!(go_on().unwrap(), rest, "cursors go on in the state that they were made on");
+    replaced.unwrap().remove_repository(repository.id).unwrap();
+    assert!(copy.replace_shard(1, || Ok::<(), IndexError>(())).is_err(), "there is no such shard");
+}

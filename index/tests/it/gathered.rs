@@ -378,6 +378,48 @@ fn what_nobody_could_be_asked_for_makes_counts_a_lower_bound() {
 }
 
 #[test]
+fn another_answers_in_the_place_of_a_part_that_fails() {
+    let (folder, source) = (tempfile::tempdir().unwrap(), Memory::default());
+    let set = ShardSet::open(folder.path(), SHARDS, options()).unwrap();
+    let parts = two_parts(&set, &source);
+    let request = SearchRequest { facets: true, ..request("word") };
+    let of = |number: usize| {
+        let shards = Some(parts[number].clone());
+        part(&set, &SearchRequest { shards, facet_values: usize::MAX, ..request.clone() })
+    };
+    let whole = |gather: &mut Gather, source: usize, part: Part| {
+        gather.push(source, part.ranked.into_iter().collect());
+        gather.end(source, part.ending.unwrap());
+    };
+    let mut gather = Gather::new(&[Place::default(); 2], 10);
+    whole(&mut gather, 0, of(0));
+    // It sends something and breaks off before anything of it is taken.
+    gather.push(1, of(1).ranked.into_iter().take(1).collect());
+    assert!(gather.leave_out(1));
+    let other = gather.add();
+    assert!(matches!(gather.step(), Step::Wait(source) if source == other));
+    whole(&mut gather, other, of(1));
+    assert!(!gather.leave_out(other), "it has ended");
+    let mut results = Vec::new();
+    while let Step::Take(ranked) = gather.step() {
+        results.extend(ranked.results);
+    }
+    let one = part(&set, &request);
+    assert_eq!(results, one.ranked.into_iter().flat_map(|one| one.results).collect::<Vec<_>>());
+    let gathered = gather.finish(Duration::ZERO);
+    let response = gathered.response;
+    assert!(response.complete && response.skipped.is_empty());
+    assert_eq!(response.counts.documents.relation, Relation::Equal);
+    let known: Vec<bool> = gathered.cursors.iter().map(Option::is_some).collect();
+    assert_eq!(known, [true, false, true]);
+
+    let mut gather = Gather::new(&[Place::default()], 10);
+    gather.push(0, of(0).ranked.into_iter().collect());
+    assert!(matches!(gather.step(), Step::Take(_)));
+    assert!(!gather.leave_out(0), "what was taken cannot be taken back");
+}
+
+#[test]
 fn a_part_that_ran_out_is_not_gone_on_with() {
     let (folder, source) = (tempfile::tempdir().unwrap(), Memory::default());
     let set = ShardSet::open(folder.path(), SHARDS, options()).unwrap();

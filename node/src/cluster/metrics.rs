@@ -51,6 +51,9 @@ pub struct ClusterMetrics {
     applied: Gauge,
     lag: Gauge,
     map_version: Gauge,
+    not_uploaded: Gauge,
+    replicas: Gauge,
+    oldest_replica: Gauge<f64, std::sync::atomic::AtomicU64>,
     refused_packets: Family<ReasonLabels, Gauge>,
 }
 
@@ -71,6 +74,9 @@ impl Default for ClusterMetrics {
             applied: Gauge::default(),
             lag: Gauge::default(),
             map_version: Gauge::default(),
+            not_uploaded: Gauge::default(),
+            replicas: Gauge::default(),
+            oldest_replica: Gauge::default(),
             refused_packets: Family::default(),
         }
     }
@@ -93,6 +99,12 @@ pub struct ClusterGauges {
     pub lag: u64,
     /// Version of the shard map.
     pub map_version: u64,
+    /// Shards with a commit that cold storage lacks.
+    pub not_uploaded: u64,
+    /// Copies of other nodes' shards.
+    pub replicas: u64,
+    /// Of these, the longest time since one was last known to be up to date.
+    pub oldest_replica: Duration,
     /// Gossip packets that were refused, by reason.
     pub refused_packets: Vec<(String, u64)>,
 }
@@ -170,6 +182,22 @@ impl ClusterMetrics {
             self.map_version.clone(),
         );
         to.register(
+            "code_search_shards_not_uploaded",
+            "Shards of this node with a commit that cold storage lacks",
+            self.not_uploaded.clone(),
+        );
+        to.register(
+            "code_search_replicas",
+            "Copies that this node has of other nodes' shards",
+            self.replicas.clone(),
+        );
+        to.register_with_unit(
+            "code_search_oldest_replica",
+            "Longest time since such a copy was last known to be up to date with cold storage",
+            Unit::Seconds,
+            self.oldest_replica.clone(),
+        );
+        to.register(
             "code_search_gossip_refused",
             "Gossip packets that were refused",
             self.refused_packets.clone(),
@@ -227,5 +255,8 @@ impl ClusterMetrics {
         set(&self.applied, now.applied);
         set(&self.lag, now.lag);
         set(&self.map_version, now.map_version);
+        set(&self.not_uploaded, now.not_uploaded);
+        set(&self.replicas, now.replicas);
+        self.oldest_replica.set(now.oldest_replica.as_secs_f64());
     }
 }

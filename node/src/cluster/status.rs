@@ -1,11 +1,12 @@
 //! How the cluster is, as this node sees it: from what it knows, without asking anyone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aeterna_cluster::gossip::{Liveness, Peer};
 use aeterna_cluster::name::NodeName;
 use aeterna_cluster::shard_map::{self, ShardMap};
-use aeterna_repo::ShardState;
+use aeterna_repo::{HeldShard, ShardState};
 use axum::http::StatusCode;
 
 use super::Cluster;
@@ -122,7 +123,17 @@ impl Cluster {
         let (nodes, shards) = (view.nodes(), view.shards());
         let raft = self.consensus.status();
         let alive = view.peers.values().filter(|peer| peer.alive());
+        let held = self.manager.shard_states();
+        let copies = || held.iter().filter_map(|held| held.following);
+        let is_ahead = |held: &&HeldShard| {
+            held.following.is_none() && held.uploaded_generation.unwrap_or(0) != held.generation
+        };
         ClusterGauges {
+            not_uploaded: held.iter().filter(is_ahead).count() as u64,
+            replicas: copies().count() as u64,
+            oldest_replica: Duration::from_millis(
+                copies().map(|copy| copy.behind_ms).max().unwrap_or(0),
+            ),
             shards: count(&SHARD_STATES, &|state| {
                 shards.iter().filter(|shard| shard.state == state).count()
             }),

@@ -300,6 +300,8 @@ impl Gathering<'_> {
             return false;
         }
         tracing::info!(node = %ask.node, shards = ask.shards.len(), "others are asked instead");
+        // It has no part in the answer, and nothing is missing for that.
+        self.asked.asks[source].shards.clear();
         for ask in instead {
             self.gather.add();
             self.asked.asks.push(ask);
