@@ -114,14 +114,14 @@ impl Opening {
         let copies = usize::try_from(config.cluster_replicas).unwrap_or(1);
         let rules = Rules { heartbeat_timeout, copies, ..Rules::default() };
         let supervisor_config = SupervisorConfig {
-            rules: rules.clone(),
+            rules,
             activations_at_once: restores,
             hand_overs_at_once: restores,
             ..SupervisorConfig::default()
         };
         let parts = Parts {
             consensus: Arc::clone(&consensus) as _,
-            membership: Arc::clone(&adapter),
+            membership: adapter,
             host: Arc::new(host),
             peers: Arc::clone(&peers) as _,
             router: Arc::clone(&router),
@@ -137,12 +137,10 @@ impl Opening {
             manager,
             consensus,
             membership,
-            adapter,
             peers,
             guard,
             router,
             supervisor,
-            rules,
             disk_high_percent: config.disk_high_percent,
             metrics,
             starts,

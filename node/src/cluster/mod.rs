@@ -27,8 +27,7 @@ use aeterna_cluster::name::{NodeName, ShardId};
 use aeterna_cluster::peers::{Answers, Guard, NodeClient, PeerTls, Peers};
 use aeterna_cluster::router::{Router, Target};
 use aeterna_cluster::shard_map::ShardMap;
-use aeterna_cluster::supervisor::rules::Rules;
-use aeterna_cluster::supervisor::{MembershipApi, Supervisor};
+use aeterna_cluster::supervisor::Supervisor;
 use aeterna_index::RepositoryId;
 use aeterna_proto as proto;
 use aeterna_repo::RepoManager;
@@ -112,12 +111,10 @@ pub struct Cluster {
     manager: Arc<RepoManager>,
     consensus: Arc<Consensus>,
     membership: Arc<Membership>,
-    adapter: Arc<dyn MembershipApi>,
     peers: Arc<Peers>,
     guard: Arc<Guard>,
     router: Arc<Router>,
     supervisor: Supervisor,
-    rules: Rules,
     disk_high_percent: u64,
     metrics: Arc<ClusterMetrics>,
     starts: Starts,

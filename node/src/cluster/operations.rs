@@ -1,15 +1,11 @@
 //! Changes of the shard map that a person asks for. They are commands like any other: the leader has
 //! them agreed on.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aeterna_cluster::name::{NodeName, ShardId};
-use aeterna_cluster::placement::{self, Input};
 use aeterna_cluster::shard_map::{Command, Refusal};
-use aeterna_cluster::supervisor::decide::{self, Situation};
-use aeterna_cluster::supervisor::memory::Memory;
-use aeterna_cluster::supervisor::{ConsensusApi, ProposeFailure};
+use aeterna_cluster::supervisor::ProposeFailure;
 use axum::http::StatusCode;
 
 use super::Cluster;
@@ -18,6 +14,8 @@ use crate::http::problem::Problem;
 
 /// Time for the cluster to agree on a change.
 const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
+/// Time to agree on all changes of a plan.
+const REBALANCE_DEADLINE: Duration = Duration::from_secs(60);
 /// Time to see the map with it.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -50,39 +48,37 @@ impl Cluster {
     /// # Errors
     /// When nobody leads.
     pub async fn rebalance(&self, dry_run: bool) -> Result<Rebalance, Problem> {
-        let input = self.placement_input();
-        let plan = placement::rebalance(&input);
-        let moves: Vec<Move> = plan
-            .changes
-            .iter()
-            .filter_map(|change| {
-                let shard = input.shards.get(change.shard.0 as usize)?;
-                let from = shard.owner.clone().filter(|from| *from != change.owner)?;
-                Some(Move {
-                    shard: change.shard.0,
-                    from: from.to_string(),
-                    to: change.owner.to_string(),
-                    bytes: shard.bytes,
-                })
-            })
-            .collect();
-        let answer = Rebalance {
-            dry_run,
-            bytes: moves.iter().map(|moved| moved.bytes).sum(),
-            nodes: balances(&input, &moves),
-            moves,
-        };
-        if !dry_run {
-            let map = self.map();
-            for change in &plan.changes {
-                let Some(shard) = map.shard(change.shard) else { continue };
-                if shard.owner.is_some() && shard.owner.as_ref() != Some(&change.owner) {
-                    let (seen, to) = (shard.epoch, change.owner.clone());
-                    self.change(Command::BeginMove { shard: change.shard, seen, to }).await?;
-                }
+        let before = self.shards().shards;
+        let balance = match dry_run {
+            true => self.supervisor.plan_rebalance(),
+            false => {
+                let begun = self.supervisor.rebalance(REBALANCE_DEADLINE).await;
+                begun.map_err(undecided)?.balance
             }
-        }
-        Ok(answer)
+        };
+        let moves = balance.plan.changes.iter().filter_map(|change| {
+            let shard = before.get(change.shard.0 as usize)?;
+            let from = shard.owner.clone().filter(|from| from != change.owner.as_str())?;
+            let (shard, bytes) = (change.shard.0, shard.bytes);
+            Some(Move { shard, from, to: change.owner.to_string(), bytes })
+        });
+        let nodes = balance.before.iter().map(|(name, before)| {
+            let after = balance.after.get(name).copied().unwrap_or_default();
+            let count = |shards: u64| u32::try_from(shards).unwrap_or(u32::MAX);
+            Balance {
+                name: name.to_string(),
+                shards_before: count(before.shards),
+                shards_after: count(after.shards),
+                bytes_before: before.bytes,
+                bytes_after: after.bytes,
+            }
+        });
+        Ok(Rebalance {
+            dry_run,
+            moves: moves.collect(),
+            bytes: balance.plan.bytes,
+            nodes: nodes.collect(),
+        })
     }
 
     /// Has a node hand over what it owns.
@@ -105,23 +101,6 @@ impl Cluster {
             return Err(Problem::new(StatusCode::CONFLICT, "node-alive", detail));
         }
         self.change(Command::Remove { node }).await
-    }
-
-    /// What placement is asked about, as this node sees it.
-    fn placement_input(&self) -> Input {
-        let (map, peers) = (self.map(), self.adapter.peers());
-        let raft = ConsensusApi::status(&*self.consensus);
-        let mut memory = Memory::default();
-        memory.observe(&map, &peers, &raft, Duration::ZERO, &self.rules);
-        let situation = Situation {
-            map: &map,
-            peers: &peers,
-            raft: &raft,
-            memory: &memory,
-            rules: &self.rules,
-            now: Duration::ZERO,
-        };
-        decide::placement_input(&situation)
     }
 
     fn member(&self, name: &str) -> Result<NodeName, Problem> {
@@ -163,35 +142,4 @@ fn undecided(failure: ProposeFailure) -> Problem {
 
 fn refused(refusal: &Refusal) -> Problem {
     Problem::new(StatusCode::CONFLICT, "refused", refusal.to_string())
-}
-
-fn balances(input: &Input, moves: &[Move]) -> Vec<Balance> {
-    let mut all: BTreeMap<String, Balance> = input
-        .nodes
-        .keys()
-        .map(|name| {
-            let owned = input.shards.iter().filter(|shard| shard.owner.as_ref() == Some(name));
-            let shards = u32::try_from(owned.clone().count()).unwrap_or(u32::MAX);
-            let bytes = owned.map(|shard| shard.bytes).sum();
-            let balance = Balance {
-                name: name.to_string(),
-                shards_before: shards,
-                shards_after: shards,
-                bytes_before: bytes,
-                bytes_after: bytes,
-            };
-            (name.to_string(), balance)
-        })
-        .collect();
-    for moved in moves {
-        if let Some(from) = all.get_mut(&moved.from) {
-            from.shards_after = from.shards_after.saturating_sub(1);
-            from.bytes_after = from.bytes_after.saturating_sub(moved.bytes);
-        }
-        if let Some(to) = all.get_mut(&moved.to) {
-            to.shards_after += 1;
-            to.bytes_after += moved.bytes;
-        }
-    }
-    all.into_values().collect()
 }
