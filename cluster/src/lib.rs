@@ -8,6 +8,8 @@
 
 pub mod codec;
 pub mod consensus;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 pub mod gossip;
 pub mod name;
 pub mod peers;

@@ -179,23 +179,23 @@ impl Router {
         Ok(Owner { target, epoch: entry.epoch })
     }
 
-    /// Who else can be asked for a search of a shard that `not` does not answer for: its owner, or one
-    /// of those that have a copy of it; with the epoch by this node's map.
-    pub fn another(&self, shard: ShardId, not: &NodeName) -> Option<(Target, Epoch)> {
+    /// Who can be asked for a search of a shard: its owner, and those that have a copy of it or are to
+    /// have one, those last that are likely to be gone; with the epoch by this node's map.
+    pub fn holders(&self, shard: ShardId) -> (Vec<Target>, Epoch) {
         let (map, view) = (self.map(), self.membership.peers());
-        let entry = map.shard(shard)?;
-        let others = entry.owner.iter().chain(&entry.replicas).filter(|name| *name != not);
-        let targets = others.filter_map(|name| self.target(name, &view).ok());
-        let best = targets.min_by_key(|target| target.suspected)?;
-        Some((best, entry.epoch))
+        let Some(entry) = map.shard(shard) else { return Default::default() };
+        let copied = entry.moving_to.iter().filter(|_| entry.copied);
+        let names = entry.owner.iter().chain(&entry.replicas).chain(copied);
+        let mut targets: Vec<_> = names.filter_map(|name| self.target(name, &view).ok()).collect();
+        targets.sort_by_key(|target| target.suspected);
+        (targets, entry.epoch)
     }
 
-    /// Whether a node is one of those that hold a shard under this epoch, and can be asked.
-    pub fn holder(&self, shard: ShardId, epoch: Epoch, node: &NodeName) -> Option<Target> {
-        let (map, view) = (self.map(), self.membership.peers());
-        let entry = map.shard(shard).filter(|entry| entry.epoch == epoch)?;
-        let holds = entry.owner.as_ref() == Some(node) || entry.replicas.contains(node);
-        if holds { self.target(node, &view).ok() } else { None }
+    /// The newest version of the map that any node has told of which may be asked for it.
+    pub fn newest_heard_of(&self) -> u64 {
+        let view = self.membership.peers();
+        let present = view.values().filter(|peer| !peer.gone());
+        present.map(|peer| peer.map_version).max().unwrap_or(0)
     }
 
     /// Whom to ask for a search of all shards.

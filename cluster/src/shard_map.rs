@@ -22,6 +22,13 @@ pub const MAX_SHARDS: u32 = 32_768;
 /// Bytes of an encoded map, at most: a thousand for each of [`MAX_SHARDS`].
 pub const MAX_MAP_BYTES: usize = MAX_SHARDS as usize * 1024;
 
+/// The upper bits of a map's version count how often the Raft group was made anew, the lower ones the
+/// changes since.
+const CHANGE_BITS: u32 = 32;
+/// How far epochs are raised when the Raft group is made anew. Owners that were agreed on by those who
+/// are lost and had not begun have left no trace: their epochs lie in between.
+const EPOCHS_LEFT_OUT: u64 = 1_000;
+
 /// Who owns what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardMap {
@@ -34,7 +41,7 @@ pub struct ShardMap {
 /// A shard of the map.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
-    /// How often its owner has changed.
+    /// Grows with each change of its owner.
     pub epoch: Epoch,
     /// Who writes it; `None` before its first owner.
     pub owner: Option<NodeName>,
@@ -227,6 +234,25 @@ impl ShardMap {
         self.version
     }
 
+    /// How often the Raft group had been made anew before this version.
+    pub fn incarnation(&self) -> u32 {
+        u32::try_from(self.version >> CHANGE_BITS).unwrap_or(u32::MAX)
+    }
+
+    /// The map that the Raft group begins with when it is made anew: newer than any that was agreed on
+    /// before, each shard under an epoch above all that are known, and with no move under way. Owners
+    /// stay who they are known to be.
+    pub fn made_anew(mut self, incarnation: u32, known: &BTreeMap<ShardId, Epoch>) -> Self {
+        self.version = u64::from(incarnation) << CHANGE_BITS;
+        for (number, shard) in (0u32..).map(ShardId).zip(&mut self.shards) {
+            let known = known.get(&number).copied().unwrap_or_default().max(shard.epoch);
+            shard.epoch = Epoch(known.0.saturating_add(EPOCHS_LEFT_OUT));
+            shard.moving_to = None;
+            shard.copied = false;
+        }
+        self
+    }
+
     /// Every shard, by its number.
     pub fn shards(&self) -> &[Shard] {
         &self.shards
@@ -305,8 +331,8 @@ impl ShardMap {
             if shard.copied && shard.moving_to.is_none() {
                 return Some(format!("shard {number} was copied to nobody"));
             }
-            if shard.owner.is_some() != (shard.epoch > Epoch::default()) {
-                return Some(format!("shard {number} has epoch {} for its owner", shard.epoch));
+            if shard.owner.is_some() && shard.epoch == Epoch::default() {
+                return Some(format!("shard {number} has an owner under no epoch"));
             }
         }
         None

@@ -1,10 +1,12 @@
-//! What comes from the network as gossip: packets of strangers, and values of members.
+//! What comes from the network: gossip, which is packets of strangers and values of members, and the
+//! messages of other nodes.
 #![no_main]
 
 use std::time::Duration;
 
 use aeterna_cluster::gossip::Facts;
 use aeterna_cluster::gossip::seal::{ClusterKey, ClusterKeys, Opener, Sealer};
+use aeterna_cluster::{codec, fuzzing};
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;
 
@@ -51,10 +53,18 @@ fn values(entries: &[(String, String)]) {
         assert!(word.len() <= 300 && word.bytes().all(|byte| byte.is_ascii_graphic()));
     }
     assert!(facts.shard_bytes.len() <= 65_536 && facts.capacity <= 10_000);
+    assert!(facts.restores.len() <= 8);
+}
+
+/// A message as a node sends it: a version, then JSON.
+fn messages(hostile: &[u8]) {
+    fuzzing::message(hostile);
+    fuzzing::message(&[&[codec::VERSION], hostile].concat());
 }
 
 fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<(u16, u8)>, Vec<(String, String)>)| {
     let (message, hostile, flips, entries) = input;
+    messages(&message);
     if message.len().max(hostile.len()) <= MOST {
         packets(&message, &hostile, &flips);
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_index::search::{Cancel, FACET_VALUES, Limits, SearchRequest};
+use aeterna_index::search::{Limits, SearchRequest};
 use aeterna_repo::{AddRepository, DEFAULT_TENANT, ManagerError, RepoManager};
 use tokio::sync::watch::Receiver;
 
@@ -112,20 +112,11 @@ async fn example(manager: &Arc<RepoManager>, name: &str) -> String {
     let visible = manager.visible(DEFAULT_TENANT);
     let index = Arc::clone(manager.index());
     let request = move |query: String, facets: bool| SearchRequest {
-        query,
-        visible: visible.clone(),
         page_size: 1,
-        context_lines: 0,
         chunks: false,
         facets,
-        facet_values: FACET_VALUES,
-        require_complete: false,
-        explain: false,
-        shards: None,
-        share: 1,
-        cursor: None,
-        cancel: Cancel::default(),
         limits: Limits { deadline: Duration::from_secs(2), ..Limits::default() },
+        ..SearchRequest::new(query, visible.clone())
     };
     let all = everything.clone();
     let found = tokio::task::spawn_blocking(move || {

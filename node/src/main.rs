@@ -5,6 +5,7 @@ mod api;
 mod cli;
 mod cluster;
 mod config;
+mod files;
 mod first_index;
 mod gather;
 mod http;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_repo::{ClusterShards, ManagerError, Observer, RepoManager};
+use aeterna_repo::{ManagerError, Observer, RepoManager};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -65,6 +65,11 @@ pub enum ServeError {
         /// The reason.
         source: ManagerError,
     },
+    /// Which node gets the repository is decided when there is a cluster to ask.
+    #[error(
+        "`--index` is for a node alone; start this one without, and then run `aeterna repo add`"
+    )]
+    IndexInCluster,
     /// The node cannot be one of its cluster.
     #[error("cannot be one of a cluster: {0}")]
     Cluster(#[from] StartError),
@@ -82,6 +87,9 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let address = loaded.config.listen.0;
     if !address.ip().is_loopback() {
         return Err(ServeError::NotLoopback(address));
+    }
+    if !args.index.is_empty() && !loaded.config.cluster_join.0.is_empty() {
+        return Err(ServeError::IndexInCluster);
     }
     telemetry::start_logging(&loaded.config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -125,16 +133,18 @@ async fn serve(
     let measured = Arc::clone(&metrics);
     manager.indexed = Observer::new(move |elapsed| measured.indexed(elapsed));
     manager.cluster = opening.as_ref().map(|opening| {
-        ClusterShards::new(opening.id(), opening.shards(), Arc::clone(&opening.cold))
+        config.cluster_shards(opening.id(), opening.shards(), Arc::clone(&opening.cold))
     });
     let manager = RepoManager::open(manager)
         .await
         .map_err(|source| ServeError::Open { data: data.clone(), source })?;
-    let cluster = match opening {
+    let (cluster, calls) = match opening {
         Some(opening) => {
-            Some(opening.join(&config, address, Arc::clone(&manager), cluster_metrics).await?)
+            let joined = opening.join(&config, address, Arc::clone(&manager), cluster_metrics);
+            let (cluster, calls) = joined.await?;
+            (Some(cluster), Some(calls))
         }
-        None => None,
+        None => (None, None),
     };
     let server_file =
         ServerFile::write(&config.data, address, cluster.as_deref()).map_err(unusable)?;
@@ -151,9 +161,9 @@ async fn serve(
     let state = Arc::new(state);
     let router = http::router(Arc::clone(&state));
     let ended = CancellationToken::new();
-    if let Some(cluster) = &cluster {
-        cluster.serve(&state, router.clone(), ended.clone())?;
-        cluster.watch(stop.clone());
+    if let (Some(cluster), Some(calls)) = (&cluster, calls) {
+        cluster.serve(calls, &state, router.clone(), ended.clone())?;
+        cluster.run(stop.clone());
     }
     let indexing = tokio::spawn(first_index::run(Arc::clone(&manager), index, address));
     let ending = end(Arc::clone(&manager), cluster, stop.clone(), limits.shutdown_timeout);

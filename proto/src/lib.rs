@@ -2,3 +2,6 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 tonic::include_proto!("aeterna.node.v1");
+
+#[cfg(test)]
+mod fixtures;

@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use aeterna_index::search::{Cancel, FACET_VALUES, Limits, SearchRequest, SearchResponse};
+use aeterna_index::search::{SearchRequest, SearchResponse};
 use aeterna_repo::{AddRepository, DEFAULT_TENANT, ManagerConfig, RepoManager, Repository, State};
 
 const DEFAULT_QUERY: &str = "fn main";
@@ -40,22 +40,7 @@ async fn index_and_search(
     }
 
     let (index, visible) = (manager.index().clone(), manager.visible(DEFAULT_TENANT));
-    let request = SearchRequest {
-        query,
-        visible,
-        page_size: 10,
-        context_lines: 0,
-        chunks: true,
-        facets: false,
-        facet_values: FACET_VALUES,
-        require_complete: false,
-        explain: false,
-        shards: None,
-        share: 1,
-        cursor: None,
-        cancel: Cancel::default(),
-        limits: Limits::default(),
-    };
+    let request = SearchRequest { page_size: 10, ..SearchRequest::new(query, visible) };
     let response =
         tokio::task::spawn_blocking(move || index.search(&request).map(|r| (request, r))).await??;
     print_results(&response.0.query, &response.1);

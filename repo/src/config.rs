@@ -8,6 +8,7 @@ use aeterna_index::ShardOptions;
 use uuid::Uuid;
 
 use crate::cold_storage::ColdStorage;
+use crate::disk::DiskProbe;
 
 /// Settings of a [`crate::RepoManager`].
 #[derive(Clone, Debug)]
@@ -33,6 +34,12 @@ pub struct ManagerConfig {
     pub retry: RetryConfig,
     /// How long indexing waits after the disk was full.
     pub disk_full_pause: Duration,
+    /// Percent of a disk that are in use when fetching and indexing stop until there is room again.
+    pub disk_critical_percent: u64,
+    /// How often it is looked how full the disks are.
+    pub disk_look_every: Duration,
+    /// Who tells how full they are.
+    pub disk: DiskProbe,
     /// Syncs every repository this often; `None`, the default, syncs only when asked to.
     pub sync_interval: Option<Duration>,
     /// Revisions of one repository that are indexed at most.
@@ -78,6 +85,9 @@ pub struct ClusterShards {
     /// How often it is looked whether the owner of a copied shard has uploaded something; what the
     /// catalog says of its repositories is looked at as often, but at least every second.
     pub follow_every: Duration,
+    /// How often a copy's shard is listed instead of only asking for its owner's next manifest: what a new
+    /// owner has written is found though nobody has told of it.
+    pub list_every: Duration,
     /// A copy that has not been known to be up to date for longer counts as stale.
     pub stale_after: Duration,
     /// Copied shards that are looked at, or brought up to date, at the same time.
@@ -98,6 +108,7 @@ impl ClusterShards {
             garbage_grace: Duration::from_secs(24 * 3600),
             mirrors_every: Duration::from_secs(6 * 3600),
             follow_every: Duration::from_secs(1),
+            list_every: Duration::from_secs(30),
             stale_after: Duration::from_secs(10),
             follows: 4,
         }
@@ -119,6 +130,9 @@ impl ManagerConfig {
             git: GitConfig::default(),
             retry: RetryConfig::default(),
             disk_full_pause: Duration::from_secs(30),
+            disk_critical_percent: 98,
+            disk_look_every: Duration::from_secs(5),
+            disk: DiskProbe::default(),
             sync_interval: None,
             max_revisions: 10_000,
             batch_entries: 1_000_000,

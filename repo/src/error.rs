@@ -152,6 +152,19 @@ pub enum ManagerError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Fetching and indexing wait.
+    #[error(
+        "the disk of {folder} is {percent} % full, and the limit is {limit} %: fetching and indexing \
+         wait until there is room; searches go on"
+    )]
+    DiskNearlyFull {
+        /// A folder on the disk.
+        folder: PathBuf,
+        /// How full it is.
+        percent: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// The job was cancelled, as the repository was removed or the node stops.
     #[error("the work on {0} was stopped")]
     Cancelled(RepositoryId),
@@ -169,6 +182,8 @@ impl ManagerError {
         match self {
             Self::Git(error) => error.code(),
             Self::Catalog(error) if error.is_fenced() => "fenced",
+            Self::Catalog(error) if error.is_disk_full() => "disk-full",
+            Self::Catalog(error) if error.is_unavailable() => "catalog-unavailable",
             Self::Catalog(_) => "catalog-failed",
             Self::Cold(error) => error.code(),
             Self::StaleEpoch { .. } => "stale-epoch",
@@ -191,6 +206,7 @@ impl ManagerError {
             Self::InvalidCursor => "invalid-cursor",
             Self::Io { .. } if self.is_disk_full() => "disk-full",
             Self::Io { .. } => "storage-failed",
+            Self::DiskNearlyFull { .. } => "disk-nearly-full",
             Self::Cancelled(_) => "cancelled",
             Self::Internal(_) => "internal",
             Self::ShuttingDown => "shutting-down",
@@ -215,14 +231,6 @@ impl ManagerError {
             Self::Catalog(error) => error.is_fenced(),
             Self::Cold(error) => error.is_fenced(),
             _ => false,
-        }
-    }
-
-    /// The shard that is not held here, where that is why.
-    pub fn not_held(&self) -> Option<u32> {
-        match self {
-            Self::Index(IndexError::NotHeld { shard }) => Some(*shard),
-            _ => None,
         }
     }
 

@@ -9,6 +9,7 @@ mod failpoint;
 pub mod catalog;
 pub mod cold_storage;
 pub mod config;
+mod disk;
 pub mod error;
 pub mod git;
 mod license;
@@ -17,6 +18,7 @@ pub mod repository;
 mod secrets;
 
 pub use config::{ClusterShards, DatabaseUrl, GitConfig, ManagerConfig, Observer, RetryConfig};
+pub use disk::{DiskProbe, DiskSpace};
 pub use error::ManagerError;
 pub use manager::{
     Activated, AddRepository, Added, FileContent, Following, Health, HeldShard, ListFilter,

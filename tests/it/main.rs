@@ -11,4 +11,6 @@ mod configuration;
 mod crash;
 mod http;
 mod repositories;
+mod routing;
 mod serve;
+mod storage;

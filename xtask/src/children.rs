@@ -183,6 +183,14 @@ impl Running {
         self.group
     }
 
+    /// Whether the child has ended.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        if !self.ended && self.child.try_wait().context("cannot wait for a child")?.is_some() {
+            self.forget();
+        }
+        Ok(self.ended)
+    }
+
     /// Waits until the child ends.
     pub(crate) fn wait(mut self) -> Result<ExitStatus> {
         self.wait_by_reference()
@@ -208,14 +216,13 @@ impl Running {
 
     /// Sends `signal` to the child alone and waits until it ends, at most for `patience`; then kills its group.
     pub(crate) fn stop(&mut self, signal: Signal, patience: Duration) -> Result<()> {
-        if self.ended {
+        if self.has_ended()? {
             return Ok(());
         }
         let _ = kill(self.group, signal);
         let until = Instant::now() + patience;
         while Instant::now() < until {
-            if self.child.try_wait().context("cannot wait for a child")?.is_some() {
-                self.forget();
+            if self.has_ended()? {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(5));

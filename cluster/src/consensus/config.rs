@@ -23,6 +23,8 @@ pub struct ConsensusConfig {
     pub cluster: Uuid,
     /// Its shards, as they were claimed with it.
     pub shards: u32,
+    /// How often the Raft group was made anew after the majority of its voters was lost.
+    pub incarnation: u32,
     /// This node.
     pub name: NodeName,
     /// Its gRPC address, `host:port`.
@@ -38,7 +40,8 @@ pub struct ConsensusConfig {
 }
 
 impl ConsensusConfig {
-    /// The usual times, which leave small machines room to breathe: heartbeats every 250 ms, elections
+    /// The first incarnation of a group, with the usual times, which leave small machines room to
+    /// breathe: heartbeats every 250 ms, elections
     /// 1.5 to 3 s after the lease of the last leader (3 s) is over, 5 s for a proposal.
     pub fn new(
         folder: PathBuf,
@@ -49,7 +52,18 @@ impl ConsensusConfig {
     ) -> Self {
         let election = (Duration::from_millis(1500), Duration::from_secs(3));
         let (heartbeat, rpc_timeout) = (Duration::from_millis(250), Duration::from_secs(5));
-        Self { folder, cluster, shards, name, address, heartbeat, election, rpc_timeout }
+        let incarnation = 0;
+        Self {
+            folder,
+            cluster,
+            shards,
+            incarnation,
+            name,
+            address,
+            heartbeat,
+            election,
+            rpc_timeout,
+        }
     }
 
     pub(crate) fn for_openraft(&self) -> Result<Config, ConsensusError> {

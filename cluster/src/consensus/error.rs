@@ -66,6 +66,18 @@ pub enum ConsensusError {
         /// This cluster.
         ours: Uuid,
     },
+    /// A message of a group that was before this one, or comes after it.
+    #[error(
+        "a message of the Raft group is of its incarnation {theirs}, and this disk's is {ours}: the \
+         group was made anew by `aeterna cluster recover`; a node that is of the group before is to be \
+         started again"
+    )]
+    OtherIncarnation {
+        /// The sender's incarnation of the group.
+        theirs: u32,
+        /// This disk's.
+        ours: u32,
+    },
     /// A message that nothing is known of.
     #[error("a message of the Raft group is of the unknown kind {0:?}")]
     UnknownKind(String),

@@ -70,7 +70,7 @@ fn vote() -> Vote {
 
 fn envelope<T>(body: T) -> Envelope<T> {
     let cluster = Uuid::from_u128(0x0c0ffee0_0000_4000_8000_000000000001);
-    Envelope { cluster, from: RaftId(1001), to: RaftId(9007199254740991), body }
+    Envelope { cluster, incarnation: 0, from: RaftId(1001), to: RaftId(9007199254740991), body }
 }
 
 /// Old and new voters together, and a learner.
@@ -176,7 +176,9 @@ fn messages() {
     check("append-conflict", Answer::Conflict);
     check("append-higher-vote", Answer::HigherVote(vote()));
 
-    check("vote", envelope(Ballot::new(Vote::new(4, RaftId(1001)), Some(log_id(2, 9)))));
+    let ballot = || Ballot::new(Vote::new(4, RaftId(1001)), Some(log_id(2, 9)));
+    check("vote", envelope(ballot()));
+    check("vote-anew", Envelope { incarnation: 3, ..envelope(ballot()) });
     let granted = VoteResponse::new(Vote::new(4, RaftId(1001)), Some(log_id(1, 6)), true);
     check("vote-answer", BallotAnswer::Vote(granted));
     check("vote-not-member", BallotAnswer::NotMember);
@@ -207,8 +209,9 @@ fn commands_and_maps() {
 
 #[test]
 fn disks() {
-    let identity = Identity { cluster: map().cluster(), raft_id: RaftId(1001) };
-    check("disk-identity", identity);
+    let identity = Identity { cluster: map().cluster(), raft_id: RaftId(1001), incarnation: 0 };
+    check("disk-identity", identity.clone());
+    check("disk-identity-anew", Identity { incarnation: 3, ..identity });
     check("disk-vote", vote());
     check("disk-entries", entries());
     check("disk-committed", Some(log_id(2, 9)));

@@ -1,5 +1,5 @@
-//! Who takes part in the Raft group. Each change is of one disk; openraft makes it by a joint
-//! majority of the old voters and the new, so that no moment has two majorities.
+//! Who takes part in the Raft group. openraft changes the voters by a joint majority of the old ones
+//! and the new, however many differ, so that no moment has two majorities.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,34 +47,39 @@ impl Consensus {
         }
     }
 
-    /// Gives a learner a vote, once it has nearly all of the log.
+    /// Gives learners a vote, once they have nearly all of the log, and takes votes away, in one
+    /// change: there is no moment with only some of it done. Who loses the vote leaves the group; where
+    /// that is the leader itself, another one is elected.
     ///
     /// # Errors
     ///
-    /// As [`Consensus::propose`], [`ProposeError::ChangeUnderWay`], [`ProposeError::UnknownLearner`]
-    /// and [`ProposeError::Behind`].
-    pub async fn promote(&self, id: RaftId) -> Result<(), ProposeError> {
+    /// As [`Consensus::propose`], [`ProposeError::ChangeUnderWay`], [`ProposeError::UnknownLearner`],
+    /// [`ProposeError::Behind`] and [`ProposeError::LastVoter`].
+    pub async fn change_voters(
+        &self,
+        add: &BTreeSet<RaftId>,
+        remove: &BTreeSet<RaftId>,
+    ) -> Result<(), ProposeError> {
         let members = self.members().await?;
-        if members.votes(id) && members.voters.len() == 1 {
-            return Ok(());
+        for id in add {
+            if !members.nodes.contains_key(id) {
+                return Err(ProposeError::UnknownLearner(*id));
+            }
+            if !members.votes(*id) {
+                self.has_caught_up(*id)?;
+            }
         }
-        if !members.nodes.contains_key(&id) {
-            return Err(ProposeError::UnknownLearner(id));
+        let before = members.wanted();
+        let wanted: BTreeSet<RaftId> =
+            before.union(add).filter(|id| !remove.contains(id)).copied().collect();
+        if wanted.is_empty() {
+            let last = before.last().copied().unwrap_or(self.raft_id);
+            return Err(ProposeError::LastVoter(last));
         }
-        if !members.votes(id) {
-            self.has_caught_up(id)?;
+        match members.voters.as_slice() {
+            [voters] if *voters == wanted => Ok(()),
+            _ => self.change(ChangeMembers::ReplaceAllVoters(wanted), false).await,
         }
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
-    }
-
-    /// Takes a voter's vote away; it follows on as a learner.
-    ///
-    /// # Errors
-    ///
-    /// As [`Consensus::propose`], [`ProposeError::ChangeUnderWay`] and [`ProposeError::LastVoter`].
-    pub async fn demote(&self, id: RaftId) -> Result<(), ProposeError> {
-        let members = self.members().await?;
-        self.remove_voter(&members, id, true).await
     }
 
     /// Removes a disk from the group, voter or learner. Where the leader removes itself, another one
@@ -86,7 +91,7 @@ impl Consensus {
     pub async fn remove(&self, id: RaftId) -> Result<(), ProposeError> {
         let members = self.members().await?;
         if members.votes(id) {
-            self.remove_voter(&members, id, false).await
+            self.change_voters(&BTreeSet::new(), &BTreeSet::from([id])).await
         } else if members.nodes.contains_key(&id) {
             self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), true).await
         } else {
@@ -106,21 +111,6 @@ impl Consensus {
             0 | 1 => Ok(()),
             _ => self.change(ChangeMembers::ReplaceAllVoters(members.wanted()), true).await,
         }
-    }
-
-    async fn remove_voter(
-        &self,
-        members: &Members,
-        id: RaftId,
-        retain: bool,
-    ) -> Result<(), ProposeError> {
-        if !members.votes(id) {
-            return Ok(());
-        }
-        if members.wanted() == BTreeSet::from([id]) {
-            return Err(ProposeError::LastVoter(id));
-        }
-        self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), retain).await
     }
 
     /// Whether a learner has answered this leader, and has nearly all of the log.

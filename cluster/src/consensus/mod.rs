@@ -5,8 +5,9 @@
 //!
 //! What must stay true: only the claimer of the cluster calls [`Consensus::initialize`], so that no
 //! two groups can be; a Raft id belongs to a disk and is never used with another; a message is
-//! taken only by whom it is for, in the cluster that it is of; nothing is acknowledged that is not on
-//! the disk; a map that was shown is shown again after a restart, or a newer one.
+//! taken only by whom it is for, in the cluster and the incarnation of the group that it is of; nothing
+//! is acknowledged that is not on the disk; a map that was shown is shown again after a restart, or a
+//! newer one.
 
 mod config;
 mod error;
@@ -16,13 +17,23 @@ mod limits;
 mod members;
 mod network;
 mod receive;
+mod recover;
 mod status;
 mod store;
 mod types;
 mod wire;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing {
+    //! The messages, for [`crate::fuzzing`].
+    pub(crate) use super::wire::{
+        Append, AppendAnswer, Ballot, BallotAnswer, Chunk, ChunkAnswer, Envelope,
+    };
+}
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use openraft::error::{CheckIsLeaderError, ClientWriteError, ForwardToLeader, RaftError};
 use tokio::sync::watch;
@@ -33,7 +44,11 @@ pub use config::ConsensusConfig;
 pub use error::{ConsensusError, ProposeError, TransportError};
 pub use limits::{MAX_COMMAND_BYTES, MAX_MESSAGE_BYTES};
 pub use network::RaftTransport;
+pub use recover::{RaftDisk, Remains};
 pub use status::{Role, Status};
+pub use store::Pace;
+#[cfg(feature = "mistakes")]
+pub use store::forget_to_sync_votes;
 pub use types::{RaftId, RaftNode};
 
 use crate::codec;
@@ -48,6 +63,8 @@ const MADE: &str = "made the shard map";
 pub struct Consensus {
     raft: Raft,
     raft_id: RaftId,
+    /// Of the group, on this disk.
+    incarnation: Arc<AtomicU32>,
     config: ConsensusConfig,
     store: Store,
     published: Published,
@@ -59,7 +76,8 @@ pub struct Consensus {
 impl Consensus {
     /// Opens this disk's part of the group, and makes the disk's Raft id if it has none.
     ///
-    /// A node that has never been in a group waits for a leader to add it.
+    /// A node that has never been in a group waits for a leader to add it. So does one whose disk is of
+    /// an earlier incarnation of the group: its file is set aside, and the disk gets another Raft id.
     ///
     /// # Errors
     ///
@@ -70,9 +88,37 @@ impl Consensus {
         transport: Arc<dyn RaftTransport>,
     ) -> Result<Self, ConsensusError> {
         config.for_openraft()?;
-        let folder = config.folder.clone();
-        let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
-        Self::with_store(config, transport, opened.map_err(ConsensusError::stopped)??).await
+        let mut store = Store::open_blocking(&config.folder).await?;
+        let identity = store.known_identity().await?;
+        let is_of_the_past = |identity: Identity| {
+            identity.cluster == config.cluster && identity.incarnation < config.incarnation
+        };
+        if identity.is_some_and(is_of_the_past) {
+            store.close().await;
+            let kept = store::set_aside(&config.folder, config.incarnation)?;
+            tracing::warn!(
+                kept = %kept.display(),
+                "the Raft group was made anew since this node took part in it; it joins the new one"
+            );
+            store = Store::open_blocking(&config.folder).await?;
+        }
+        Self::with_store(config, transport, store).await
+    }
+
+    /// [`Self::open`] on a disk that a simulation owns, and which has this database.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn open_paced(
+        config: ConsensusConfig,
+        transport: Arc<dyn RaftTransport>,
+        database: redb::Database,
+        pace: Arc<dyn Pace>,
+    ) -> Result<Self, ConsensusError> {
+        let store = Store::with(database);
+        let store = store.map_err(|error| ConsensusError::open(&config.folder, error))?;
+        Self::with_store(config, transport, store.paced(pace)).await
     }
 
     /// [`Self::open`] on a store that is open already.
@@ -82,8 +128,12 @@ impl Consensus {
         store: Store,
     ) -> Result<Self, ConsensusError> {
         let settings = Arc::new(config.for_openraft()?);
-        let new = Identity { cluster: config.cluster, raft_id: RaftId::random() };
-        let Identity { cluster, raft_id } = store.identity(new).await?;
+        let new = Identity {
+            cluster: config.cluster,
+            raft_id: RaftId::random(),
+            incarnation: config.incarnation,
+        };
+        let Identity { cluster, raft_id, incarnation } = store.identity(new).await?;
         if cluster != config.cluster {
             store.close().await;
             return Err(ConsensusError::OtherDisk { found: cluster, wanted: config.cluster });
@@ -91,9 +141,11 @@ impl Consensus {
         let machine = Machine::open(store.clone(), cluster, config.shards).await?;
         let published = machine.published();
         let removed = watch::Sender::new(false);
+        let incarnation = Arc::new(AtomicU32::new(incarnation));
         let network = Network {
             transport,
             cluster,
+            incarnation: Arc::clone(&incarnation),
             id: raft_id,
             backoff: config.heartbeat * 2,
             removed: removed.clone(),
@@ -111,12 +163,23 @@ impl Consensus {
             status: status.clone(),
         };
         let watcher = tokio::spawn(watcher.run());
-        Ok(Self { raft, raft_id, config, store, published, removed, status, watcher })
+        Ok(Self { raft, raft_id, incarnation, config, store, published, removed, status, watcher })
     }
 
     /// The Raft id of this disk.
     pub fn raft_id(&self) -> RaftId {
         self.raft_id
+    }
+
+    /// How often the group that this disk is of was made anew.
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation.load(Ordering::Relaxed)
+    }
+
+    /// Whether this disk takes part in a group, or has.
+    pub fn has_a_past(&self) -> bool {
+        let metrics = self.raft.metrics().borrow().clone();
+        metrics.current_term > 0 || metrics.last_log_index.is_some() || metrics.snapshot.is_some()
     }
 
     /// Makes the group, with this node as its only voter, and the map. Only who claimed the cluster
@@ -178,6 +241,13 @@ impl Consensus {
     pub fn status(&self) -> Status {
         let removed = *self.removed.borrow();
         Status::new(&self.raft.metrics().borrow(), self.store.committed_index(), removed)
+    }
+
+    /// The last entry of the log that this node has applied: its index, and the term and the disk of the
+    /// leader that made it. All nodes that have applied an entry of one index have applied the same.
+    pub fn last_applied(&self) -> Option<(u64, u64, RaftId)> {
+        let applied = self.raft.metrics().borrow().last_applied?;
+        Some((applied.index, applied.leader_id.term, applied.leader_id.node_id))
     }
 
     /// [`Self::status`] at each change.

@@ -1,6 +1,7 @@
 //! Messages to the other nodes of the Raft group.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +46,8 @@ pub trait RaftTransport: Send + Sync + 'static {
 pub(crate) struct Network {
     pub transport: Arc<dyn RaftTransport>,
     pub cluster: Uuid,
+    /// A disk without a group takes that of the group which it is added to.
+    pub incarnation: Arc<AtomicU32>,
     pub id: RaftId,
     /// How long to leave a node alone that did not answer.
     pub backoff: Duration,
@@ -139,8 +142,9 @@ impl Link {
         body: Q,
         option: &RPCOption,
     ) -> Result<A, Unanswered> {
-        let Network { transport, cluster, id, .. } = &self.network;
-        let envelope = Envelope { cluster: *cluster, from: *id, to: self.target, body };
+        let Network { transport, cluster, incarnation, id, .. } = &self.network;
+        let (cluster, incarnation) = (*cluster, incarnation.load(Ordering::Relaxed));
+        let envelope = Envelope { cluster, incarnation, from: *id, to: self.target, body };
         let payload = envelope.encode().map_err(Unanswered::TooLarge)?;
         let deadline = option.hard_ttl();
         let answer = transport.call(self.target, &self.node, kind, payload, deadline);

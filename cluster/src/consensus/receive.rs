@@ -1,5 +1,7 @@
 //! Messages from the other nodes of the Raft group.
 
+use std::sync::atomic::Ordering;
+
 use openraft::error::{InstallSnapshotError, RaftError};
 use openraft::raft::InstallSnapshotRequest;
 use serde::Serialize;
@@ -27,9 +29,9 @@ impl Consensus {
     ) -> Result<Vec<u8>, ConsensusError> {
         self.is_for_me(target)?;
         match kind {
-            wire::APPEND => self.receive_append(self.open_envelope(payload)?).await,
-            wire::VOTE => self.receive_ballot(self.open_envelope(payload)?).await,
-            wire::SNAPSHOT => self.receive_chunk(self.open_envelope(payload)?).await,
+            wire::APPEND => self.receive_append(self.open_envelope(payload).await?).await,
+            wire::VOTE => self.receive_ballot(self.open_envelope(payload).await?).await,
+            wire::SNAPSHOT => self.receive_chunk(self.open_envelope(payload).await?).await,
             unknown => {
                 let shown = unknown.chars().take(40).collect();
                 Err(ConsensusError::UnknownKind(shown))
@@ -44,7 +46,7 @@ impl Consensus {
         }
     }
 
-    fn open_envelope<T: DeserializeOwned>(
+    async fn open_envelope<T: DeserializeOwned>(
         &self,
         payload: &[u8],
     ) -> Result<Envelope<T>, ConsensusError> {
@@ -54,7 +56,22 @@ impl Consensus {
             return Err(ConsensusError::OtherCluster { theirs, ours });
         }
         self.is_for_me(envelope.to)?;
+        self.is_of_this_group(envelope.incarnation).await?;
         Ok(envelope)
+    }
+
+    /// A disk that was in no group yet is of the one that it hears of first.
+    async fn is_of_this_group(&self, theirs: u32) -> Result<(), ConsensusError> {
+        let ours = self.incarnation();
+        if theirs == ours {
+            return Ok(());
+        }
+        if theirs < ours || self.has_a_past() {
+            return Err(ConsensusError::OtherIncarnation { theirs, ours });
+        }
+        self.store.adopt(theirs).await?;
+        self.incarnation.store(theirs, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn receive_append(&self, envelope: Envelope<Append>) -> Result<Vec<u8>, ConsensusError> {

@@ -27,9 +27,16 @@ pub(crate) const SNAPSHOT: &str = "snapshot";
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Envelope<T> {
     pub cluster: Uuid,
+    /// How often the group was made anew: those of the group before have no say in this one.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub incarnation: u32,
     pub from: RaftId,
     pub to: RaftId,
     pub body: T,
+}
+
+pub(crate) fn is_first(incarnation: &u32) -> bool {
+    *incarnation == 0
 }
 
 pub(crate) type Append = AppendEntriesRequest<Types>;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use super::group::{self, GroupFacts};
+use super::restores::{self, Restoring};
 use super::{keys, sizes};
 use crate::name::ShardId;
 
@@ -28,6 +30,8 @@ pub struct Facts {
     pub grpc: String,
     /// The Raft id of its disk; 0 for none.
     pub raft_id: u64,
+    /// What it does in the Raft group.
+    pub group: GroupFacts,
     /// The program's version.
     pub version: String,
     /// Where it stands, such as an availability zone.
@@ -50,6 +54,8 @@ pub struct Facts {
     pub shards_serving: u32,
     /// Bytes of the shards that it owns; peers know them within 2.2%.
     pub shard_bytes: BTreeMap<ShardId, u64>,
+    /// Shards that it brings to its disk, and how far it is; peers know a few of them.
+    pub restores: BTreeMap<ShardId, Restoring>,
 }
 
 /// A value that no node of ours gossips.
@@ -78,6 +84,7 @@ impl Facts {
         let sizes = blocks.into_iter().map(|(block, text)| (size_key(block), text));
         let rest = [
             (keys::RAFT_ID, self.raft_id.to_string()),
+            (keys::RAFT_GROUP, group::write(self.group)),
             (keys::VERSION, self.version.clone()),
             (keys::ZONE, self.zone.clone().unwrap_or_default()),
             (keys::CAPACITY, self.capacity.to_string()),
@@ -88,6 +95,7 @@ impl Facts {
             (keys::DISK_TOTAL, self.disk_total.to_string()),
             (keys::DISK_FREE, (self.disk_free / step * step).to_string()),
             (keys::SHARDS_SERVING, self.shards_serving.to_string()),
+            (keys::RESTORES, restores::write(&self.restores)),
             (keys::HTTP, self.http.clone()),
             (keys::GRPC, self.grpc.clone()),
         ];
@@ -130,6 +138,7 @@ impl Facts {
             keys::HTTP => self.http = word(value, MAX_ADDRESS)?,
             keys::GRPC => self.grpc = word(value, MAX_ADDRESS)?,
             keys::RAFT_ID => self.raft_id = number(value, u64::MAX)?,
+            keys::RAFT_GROUP => self.group = group::read(value)?,
             keys::VERSION => self.version = word(value, MAX_WORD)?,
             keys::ZONE if value.is_empty() => self.zone = None,
             keys::ZONE => self.zone = Some(word(value, MAX_WORD)?),
@@ -141,6 +150,7 @@ impl Facts {
             keys::DISK_TOTAL => self.disk_total = number(value, u64::MAX)?,
             keys::DISK_FREE => self.disk_free = number(value, u64::MAX)?,
             keys::SHARDS_SERVING => self.shards_serving = number(value, u32::MAX)?,
+            keys::RESTORES => self.restores = restores::read(value)?,
             _ => self.read_sizes(key, value)?,
         }
         Some(())
@@ -178,7 +188,7 @@ fn word(value: &str, longest: usize) -> Option<String> {
 }
 
 /// A number as Rust writes it: no sign, no leading zeros.
-fn number<T>(value: &str, largest: T) -> Option<T>
+pub(super) fn number<T>(value: &str, largest: T) -> Option<T>
 where
     T: std::str::FromStr + PartialOrd,
 {
@@ -205,6 +215,7 @@ mod tests {
             http: "10.0.0.1:8080".into(),
             grpc: "[2001:db8::1]:9090".into(),
             raft_id: u64::MAX,
+            group: GroupFacts { term: 3, votes: true, leads: false, committed: 8 },
             version: "1.2.3+abc".into(),
             zone: Some("eu-1a".into()),
             capacity: 150,
@@ -216,6 +227,7 @@ mod tests {
             disk_free: 1 << 39,
             shards_serving: 3,
             shard_bytes: [(ShardId(1), 1 << 30), (ShardId(900), 0)].into(),
+            restores: [(ShardId(7), Restoring { done: 5, total: 9, elapsed_ms: 12 })].into(),
         }
     }
 
@@ -264,6 +276,8 @@ mod tests {
             (sizes.as_str(), "00"),
             ("shards.sizes.256", "0000"),
             ("shards.sizes.x", "0000"),
+            (keys::RESTORES, "1:2:3"),
+            (keys::RAFT_GROUP, "1:yes:no:1"),
         ];
         for (key, value) in bad {
             let mut facts = facts();

@@ -9,6 +9,8 @@ pub const HTTP: &str = "http";
 pub const GRPC: &str = "grpc";
 /// The Raft id of the node's disk, decimal; `0` for none.
 pub const RAFT_ID: &str = "raft.id";
+/// What the node does in the Raft group.
+pub const RAFT_GROUP: &str = "raft.group";
 /// The program's version.
 pub const VERSION: &str = "version";
 /// Where the node stands, such as an availability zone; empty when it does not say.
@@ -33,3 +35,5 @@ pub const DISK_FREE: &str = "disk.free";
 pub const SHARDS_SERVING: &str = "shards.serving";
 /// With the number of a block of 256 shards after it: sizes of those of them that the node owns.
 pub const SHARD_SIZES: &str = "shards.sizes.";
+/// Shards that it brings to its disk, and how far it is; empty when there are none.
+pub const RESTORES: &str = "restores";

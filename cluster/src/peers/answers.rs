@@ -7,7 +7,7 @@ use aeterna_proto::{
 };
 use tonic::Status;
 
-use super::calls::MAX_OUTCOME_BYTES;
+use super::messages::MAX_OUTCOME_BYTES;
 use crate::codec;
 use crate::consensus::{Consensus, ConsensusError, MAX_COMMAND_BYTES, RaftId};
 use crate::router::Router;
@@ -39,9 +39,9 @@ impl Answers {
             match error {
                 ConsensusError::Stopped(_) => Status::unavailable(text),
                 ConsensusError::Timeout { .. } => Status::deadline_exceeded(text),
-                ConsensusError::OtherRaftId { .. } | ConsensusError::OtherCluster { .. } => {
-                    Status::failed_precondition(text)
-                }
+                ConsensusError::OtherRaftId { .. }
+                | ConsensusError::OtherCluster { .. }
+                | ConsensusError::OtherIncarnation { .. } => Status::failed_precondition(text),
                 _ => Status::invalid_argument(text),
             }
         })

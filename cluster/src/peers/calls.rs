@@ -3,22 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aeterna_proto::{ProposeRequest, ProposeResponse, RaftRequest, ShardMapRequest};
+use aeterna_proto::{RaftRequest, ShardMapRequest};
 use async_trait::async_trait;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
-use super::{Peers, PeersError};
-use crate::codec;
-use crate::consensus::{MAX_COMMAND_BYTES, RaftId, RaftNode, RaftTransport, TransportError};
+use super::{Peers, PeersError, messages};
+use crate::consensus::{RaftId, RaftNode, RaftTransport, TransportError};
 use crate::name::NodeName;
-use crate::shard_map::{Command, MAX_MAP_BYTES, Outcome, ShardMap};
+use crate::shard_map::{Command, MAX_MAP_BYTES, ShardMap};
 use crate::supervisor::{PeerApi, PeerFailure, Proposed};
 
 /// Bytes of a message around what it carries.
 const ENVELOPE: usize = 1 << 10;
-/// Bytes of an encoded outcome, at most: refusals name nodes, and there is one for each assignment.
-pub(super) const MAX_OUTCOME_BYTES: usize = 2 * MAX_COMMAND_BYTES;
 
 #[async_trait]
 impl RaftTransport for Peers {
@@ -55,18 +52,13 @@ impl PeerApi for Peers {
         newer_than: u64,
         deadline: Duration,
     ) -> Result<Option<ShardMap>, PeerFailure> {
-        let failure = |detail: String| failure(from, detail);
+        let failure = |detail: String| PeerFailure::of(from, detail);
         let client = self.control(&from.name, &from.address);
         let client = client.map_err(|error: PeersError| failure(error.to_string()))?;
         let mut client = client.max_decoding_message_size(MAX_MAP_BYTES + ENVELOPE);
         let request = limited(ShardMapRequest { version: newer_than }, deadline);
         let response = answered(timeout(deadline, client.shard_map(request)).await, deadline);
-        let response = response.map_err(failure)?;
-        if response.map.is_empty() {
-            return Ok(None);
-        }
-        let map = ShardMap::from_bytes(&response.map);
-        map.map(Some).map_err(|error| failure(error.to_string()))
+        messages::newer_map(&response.map_err(failure)?).map_err(failure)
     }
 
     async fn propose(
@@ -75,33 +67,18 @@ impl PeerApi for Peers {
         command: &Command,
         deadline: Duration,
     ) -> Result<Proposed, PeerFailure> {
-        let failure = |detail: String| failure(to, detail);
+        let failure = |detail: String| PeerFailure::of(to, detail);
         let mut client = self
             .control(&to.name, &to.address)
             .map_err(|error: PeersError| failure(error.to_string()))?;
-        let command = codec::encode(command, MAX_COMMAND_BYTES);
-        let command = command.map_err(|error| failure(error.to_string()))?;
-        let request = limited(ProposeRequest { command: command.into() }, deadline);
+        let request = limited(messages::proposal(command).map_err(failure)?, deadline);
         let response = answered(timeout(deadline, client.propose(request)).await, deadline);
-        proposed(response.map_err(failure)?).map_err(failure)
+        messages::proposed(response.map_err(failure)?).map_err(failure)
     }
 
     fn set_addresses(&self, addresses: BTreeMap<NodeName, String>) {
         Peers::set_addresses(self, addresses);
     }
-}
-
-fn proposed(response: ProposeResponse) -> Result<Proposed, String> {
-    if response.applied {
-        let outcome: Result<Outcome, _> = codec::decode(&response.outcome, MAX_OUTCOME_BYTES);
-        return outcome.map(Proposed::Applied).map_err(|error| error.to_string());
-    }
-    if response.leader.is_empty() {
-        return Ok(Proposed::NotLeader { leader: None });
-    }
-    let name = response.leader.parse().map_err(|error| format!("the leader's name: {error}"))?;
-    let leader = RaftNode { name, address: response.leader_address };
-    Ok(Proposed::NotLeader { leader: Some(leader) })
 }
 
 /// A request that the callee gives up after the deadline, too.
@@ -135,8 +112,4 @@ fn said(status: &Status) -> String {
         source = error.source();
     }
     text.chars().take(400).collect()
-}
-
-fn failure(node: &RaftNode, detail: String) -> PeerFailure {
-    PeerFailure { node: node.name.clone(), address: node.address.clone(), detail }
 }

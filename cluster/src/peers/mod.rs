@@ -8,6 +8,7 @@ mod answers;
 mod calls;
 mod channel;
 pub mod guard;
+pub mod messages;
 mod proof;
 mod tls;
 

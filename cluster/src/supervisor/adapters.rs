@@ -1,6 +1,6 @@
 //! The Raft group and the gossip as the supervisor wants them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -44,8 +44,12 @@ impl ConsensusApi for Consensus {
         Ok(Consensus::add_learner(self, id, member).await?)
     }
 
-    async fn promote(&self, id: RaftId) -> Result<(), ProposeFailure> {
-        Ok(Consensus::promote(self, id).await?)
+    async fn change_voters(
+        &self,
+        add: &BTreeSet<RaftId>,
+        remove: &BTreeSet<RaftId>,
+    ) -> Result<(), ProposeFailure> {
+        Ok(Consensus::change_voters(self, add, remove).await?)
     }
 
     async fn settle(&self) -> Result<(), ProposeFailure> {

@@ -14,6 +14,9 @@ use crate::router::Router;
 /// How long one attempt to get a newer map may take.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Without a look for so long this process was paused, or is overloaded.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// Two ways side by side: a peer that does not answer must not hold up what the log brings.
 pub(super) async fn run(
     router: Arc<Router>,
@@ -53,8 +56,15 @@ async fn follow_gossip(
         let view = membership.peers();
         if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &view)) {
             peers.set_addresses(addresses(&view));
-            pull(router, &view).await;
+            pull(router).await;
             seen = Some(view);
+        }
+        // After a pause the gossip shows what was before it.
+        if router.unattended_for() > PAUSE {
+            let newer = router.map().version() + 1;
+            if let Err(error) = router.refresh(newer, REFRESH_DEADLINE).await {
+                tracing::debug!(%error, "no newer shard map after a pause");
+            }
         }
         router.attend();
     }
@@ -67,9 +77,8 @@ fn addresses(view: &PeersView) -> BTreeMap<NodeName, String> {
 }
 
 /// Gets the newest map that anyone shows. The gossip shows it again soon when that fails.
-async fn pull(router: &Router, view: &PeersView) {
-    let present = view.values().filter(|peer| !peer.gone());
-    let newest = present.map(|peer| peer.map_version).max().unwrap_or(0);
+async fn pull(router: &Router) {
+    let newest = router.newest_heard_of();
     if newest > router.map().version()
         && let Err(error) = router.refresh(newest, REFRESH_DEADLINE).await
     {

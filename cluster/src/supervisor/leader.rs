@@ -106,9 +106,9 @@ async fn change_group(consensus: Arc<dyn ConsensusApi>, action: Action, activity
     let result = match &action {
         Action::Propose(_) => Ok(()),
         Action::AddLearner { id, member } => consensus.add_learner(*id, member.clone()).await,
-        Action::Promote(id) => consensus.promote(*id).await,
+        Action::ChangeVoters { add, remove } => consensus.change_voters(add, remove).await,
         Action::Settle => consensus.settle().await,
-        Action::RemoveMember(id) => consensus.remove(*id).await,
+        Action::RemoveLearner(id) => consensus.remove(*id).await,
     };
     match result {
         Ok(()) => tracing::info!(?action, "the Raft group has changed"),

@@ -26,7 +26,7 @@ pub mod rules;
 mod run;
 pub mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,11 +188,15 @@ pub trait ConsensusApi: Send + Sync + 'static {
     /// See [`ProposeFailure`].
     async fn add_learner(&self, id: RaftId, member: RaftNode) -> Result<(), ProposeFailure>;
 
-    /// Lets a learner vote.
+    /// Lets learners vote and takes votes away, in one change.
     ///
     /// # Errors
     /// See [`ProposeFailure`].
-    async fn promote(&self, id: RaftId) -> Result<(), ProposeFailure>;
+    async fn change_voters(
+        &self,
+        add: &BTreeSet<RaftId>,
+        remove: &BTreeSet<RaftId>,
+    ) -> Result<(), ProposeFailure>;
 
     /// Finishes a change of the voters that was begun and not finished.
     ///
@@ -265,4 +269,11 @@ pub struct PeerFailure {
     pub address: String,
     /// What went wrong.
     pub detail: String,
+}
+
+impl PeerFailure {
+    /// Of a call to a node.
+    pub fn of(node: &RaftNode, detail: String) -> Self {
+        Self { node: node.name.clone(), address: node.address.clone(), detail }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::activity::{Activity, SupervisorStatus};
 use super::follower::{Follower, Limits, Mode};
@@ -16,11 +17,13 @@ use super::proposals::Proposals;
 use super::rules::Rules;
 use super::{ConsensusApi, MembershipApi, PeerApi, ShardHost, feed};
 use crate::router::Router;
-use crate::shard_map::Command;
+use crate::shard_map::{Command, ShardMap};
 
 /// How long after its start a node that finds itself leaving, from before its restart, says that it
 /// is back. Later it was told to leave while it ran, and leaves.
 const HOMECOMING: Duration = Duration::from_secs(30);
+/// How often it looks whether it does.
+const HOMECOMING_LOOK: Duration = Duration::from_secs(1);
 /// How long one attempt to say so may take.
 const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -73,6 +76,7 @@ pub struct Supervisor {
     memory: Arc<Mutex<Memory>>,
     mode: watch::Sender<Mode>,
     draining: Arc<AtomicBool>,
+    failed: watch::Sender<Option<&'static str>>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -109,16 +113,31 @@ impl Supervisor {
             memory: Arc::clone(&memory),
             tick: config.tick,
         };
-        let feed =
-            feed::run(Arc::clone(&router), consensus, Arc::clone(&membership), peers, config.tick);
-        let home = come_home(router, membership, Arc::clone(&proposals), Arc::clone(&draining));
+        let home = Homecoming {
+            router: Arc::clone(&router),
+            consensus: Arc::clone(&consensus),
+            membership: Arc::clone(&membership),
+            proposals: Arc::clone(&proposals),
+            draining: Arc::clone(&draining),
+        };
+        let feed = feed::run(router, consensus, membership, peers, config.tick);
+        let failed = watch::Sender::new(None);
         let tasks = vec![
-            tokio::spawn(follower.run()).abort_handle(),
-            tokio::spawn(leader.run()).abort_handle(),
-            tokio::spawn(feed).abort_handle(),
-            tokio::spawn(home).abort_handle(),
+            watched("the follower of the shard map", &failed, follower.run()),
+            watched("the leader's decisions", &failed, leader.run()),
+            watched("the feed of shard maps", &failed, feed),
+            watched("the return after a restart", &failed, home.run()),
         ];
-        Self { parts, proposals, activity, rules, memory, mode, draining, tasks }
+        Self { parts, proposals, activity, rules, memory, mode, draining, failed, tasks }
+    }
+
+    /// Waits until one of the tasks has failed, by a panic: what it is. The node is to be restarted
+    /// then.
+    pub async fn failed(&self) -> &'static str {
+        let mut failed = self.failed.subscribe();
+        // The sender lives as long as this.
+        let name = failed.wait_for(Option::is_some).await;
+        name.ok().and_then(|name| *name).unwrap_or("the supervisor")
     }
 
     /// What is being done, and what failed.
@@ -167,30 +186,69 @@ impl Drop for Supervisor {
     }
 }
 
+/// Starts a task whose panic is told.
+fn watched(
+    name: &'static str,
+    failed: &watch::Sender<Option<&'static str>>,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> AbortHandle {
+    let failed = failed.clone();
+    let task = AbortOnDropHandle::new(tokio::spawn(task));
+    let watching = tokio::spawn(async move {
+        if task.await.is_err_and(|error| error.is_panic()) {
+            failed.send_replace(Some(name));
+        }
+    });
+    watching.abort_handle()
+}
+
 /// Says that this node is back, when it had left before it was restarted.
-async fn come_home(
+struct Homecoming {
     router: Arc<Router>,
+    consensus: Arc<dyn ConsensusApi>,
     membership: Arc<dyn MembershipApi>,
     proposals: Arc<Proposals>,
     draining: Arc<AtomicBool>,
-) {
-    let end = Instant::now() + HOMECOMING;
-    let mut maps = router.watch();
-    while Instant::now() < end && !draining.load(Ordering::SeqCst) {
-        let map = Arc::clone(&maps.borrow_and_update());
-        let is_leaving = map.members().get(router.me()).is_some_and(|member| member.leaving);
-        let peers = membership.peers();
-        if is_leaving && let Some(peer) = peers.get(router.me()) {
-            let (node, zone) = (router.me().clone(), peer.zone.clone());
-            let join = Command::Join { node, zone, capacity: peer.capacity.max(1) };
-            if let Err(error) = proposals.propose(&join, PROPOSE_DEADLINE).await {
-                tracing::warn!(%error, "this node cannot say that it is back");
+}
+
+impl Homecoming {
+    async fn run(self) {
+        let end = Instant::now() + HOMECOMING;
+        let mut maps = self.router.watch();
+        while Instant::now() < end && !self.draining.load(Ordering::SeqCst) {
+            let map = Arc::clone(&maps.borrow_and_update());
+            let me = self.router.me();
+            match map.members().get(me).map(|member| member.leaving) {
+                Some(true) => self.join().await,
+                // Whoever says from now on that it leaves means it.
+                Some(false) if self.is_up_to_date(&map) => return,
+                Some(false) | None => {}
+            }
+            tokio::select! {
+                changed = maps.changed() => if changed.is_err() { return },
+                () = sleep(HOMECOMING_LOOK) => {}
             }
         }
-        let wait = if is_leaving { Duration::from_secs(1) } else { HOMECOMING };
-        tokio::select! {
-            changed = maps.changed() => if changed.is_err() { return },
-            () = sleep(wait) => {}
+    }
+
+    async fn join(&self) {
+        let (me, peers) = (self.router.me(), self.membership.peers());
+        let Some(peer) = peers.get(me) else { return };
+        let (node, zone) = (me.clone(), peer.zone.clone());
+        let join = Command::Join { node, zone, capacity: peer.capacity.max(1) };
+        if let Err(error) = self.proposals.propose(&join, PROPOSE_DEADLINE).await {
+            tracing::warn!(%error, "this node cannot say that it is back");
+        }
+    }
+
+    /// Whether nobody shows a newer map: what this disk had may be older than what it left.
+    fn is_up_to_date(&self, map: &ShardMap) -> bool {
+        let peers = self.membership.peers();
+        let others = peers.iter().filter(|(name, peer)| *name != self.router.me() && peer.alive());
+        let mut versions = others.map(|(_, peer)| peer.map_version).peekable();
+        match versions.peek() {
+            Some(_) => versions.all(|version| version <= map.version()),
+            None => self.consensus.status().leads,
         }
     }
 }

@@ -17,7 +17,7 @@ use aeterna_proto::node_client::NodeClient;
 use aeterna_proto::node_server::{Node, NodeServer};
 use aeterna_proto::{
     ForwardRequest, ForwardResponse, ProposeRequest, ProposeResponse, RaftRequest, RaftResponse,
-    SearchPart, SearchRequest, ShardMapRequest, ShardMapResponse,
+    ResumeRequest, ResumeResponse, SearchPart, SearchRequest, ShardMapRequest, ShardMapResponse,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::net::TcpListener;
@@ -106,6 +106,13 @@ impl Node for Service {
         &self,
         _request: Request<SearchRequest>,
     ) -> Result<Response<Self::SearchStream>, Status> {
+        Err(Status::unimplemented("no searches here"))
+    }
+
+    async fn resume(
+        &self,
+        _request: Request<ResumeRequest>,
+    ) -> Result<Response<ResumeResponse>, Status> {
         Err(Status::unimplemented("no searches here"))
     }
 
@@ -208,6 +215,7 @@ async fn who_does_not_belong_here_is_refused_and_counted() {
         ),
         (late(-130_000), "callee", Refusal::Clock),
         (late(130_000), "callee", Refusal::Clock),
+        (late(600_000), "callee", Refusal::Clock),
         (caller, "another", Refusal::Target),
     ];
     let mut refused = Vec::new();

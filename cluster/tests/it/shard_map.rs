@@ -1,5 +1,7 @@
 //! The shard map under any commands.
 
+use std::collections::BTreeMap;
+
 use aeterna_cluster::name::{Epoch, NodeName, ShardId};
 use aeterna_cluster::shard_map::{Assignment, Command, Refusal, ShardMap};
 use proptest::prelude::*;
@@ -148,4 +150,40 @@ fn members_go_when_they_own_nothing() {
     let mut alone = ShardMap::new(Uuid::from_u128(7), 1);
     alone.apply(Command::Join { node: name(0), zone: None, capacity: 1 });
     assert_eq!(alone.apply(remove(0)), [Err(Refusal::LastMember(name(0)))]);
+}
+
+#[test]
+fn a_map_that_is_made_anew_is_newer_than_all_before_and_above_all_epochs() {
+    let mut map = map();
+    for (shard, owner) in [(0, 0), (1, 1)] {
+        assert_eq!(map.apply(assign(shard, 0, owner, &[])), [Ok(())]);
+    }
+    let begin = Command::BeginMove { shard: ShardId(1), seen: Epoch(1), to: name(0) };
+    assert_eq!(map.apply(begin), [Ok(())]);
+    let known = BTreeMap::from([(ShardId(1), Epoch(7)), (ShardId(2), Epoch(5))]);
+    let anew = map.clone().made_anew(1, &known);
+    assert_eq!((anew.incarnation(), map.incarnation()), (1, 0));
+    assert!(anew.version() > map.version() && anew.broken_invariant().is_none());
+    assert_eq!((anew.members(), anew.cluster()), (map.members(), map.cluster()));
+    for (shard, above) in [(0, 1), (1, 7), (2, 5)] {
+        let shard = anew.shard(ShardId(shard)).unwrap();
+        assert!(shard.epoch > Epoch(above) && shard.moving_to.is_none(), "{shard:?}");
+    }
+    assert_eq!(anew.shard(ShardId(1)).unwrap().owner, Some(name(1)));
+    assert_eq!(ShardMap::from_bytes(&anew.to_bytes().unwrap()).unwrap(), anew);
+    // Who had no owner gets one under the next epoch, and only so.
+    let mut anew = anew;
+    let epoch = anew.shard(ShardId(2)).unwrap().epoch;
+    assert!(anew.apply(assign(2, 5, 0, &[])).iter().all(Result::is_err));
+    assert_eq!(anew.apply(assign(2, epoch.0, 0, &[])), [Ok(())]);
+    assert_eq!(anew.shard(ShardId(2)).unwrap().epoch, epoch.next());
+    assert!(anew.clone().made_anew(2, &BTreeMap::new()).version() > anew.version());
+}
+
+#[test]
+fn a_map_from_the_future_is_refused_by_its_version() {
+    let mut bytes = map().to_bytes().unwrap();
+    bytes[0] += 1;
+    let error = ShardMap::from_bytes(&bytes).unwrap_err().to_string();
+    assert!(error.contains("has version 2, and this node reads version 1"), "{error}");
 }

@@ -1,6 +1,6 @@
 //! Names of repositories and revisions, and the globs in them and in paths.
 
-use regex::bytes::Regex;
+use regex_automata::meta::Regex;
 
 use super::error::QueryError;
 use super::regex::compile_source;

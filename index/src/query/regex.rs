@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::meta::{BuildError, Config, Regex};
+use regex_automata::nfa::thompson::WhichCaptures;
 use regex_syntax::ast;
 use regex_syntax::hir::Hir;
 use regex_syntax::{Error, ParserBuilder};
@@ -36,28 +37,32 @@ pub(super) fn compile_source(
     case: Case,
     position: Range<usize>,
 ) -> Result<Regex, QueryError> {
-    syntax_of_source(source, case, &position)?;
-    RegexBuilder::new(source)
-        .unicode(true)
-        .multi_line(true)
-        .crlf(true)
-        .case_insensitive(case == Case::Insensitive)
-        .nest_limit(NEST_LIMIT)
-        .size_limit(COMPILED_SIZE_LIMIT)
-        .dfa_size_limit(DFA_SIZE_LIMIT)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(limit) => QueryError::new(
-                ErrorCode::RegexTooLarge,
-                position,
-                format!(
-                    "the regular expression needs more than {} MiB; lower its repetition counts \
-                     or shorten its alternations",
-                    limit >> 20
-                ),
+    let syntax = syntax_of_source(source, case, &position)?;
+    // Each node of a cluster compiles each query: what takes longer to build than it saves is left out.
+    let config = Config::new()
+        .utf8_empty(false)
+        .which_captures(WhichCaptures::Implicit)
+        .dfa(false)
+        .onepass(false)
+        .nfa_size_limit(Some(COMPILED_SIZE_LIMIT))
+        .hybrid_cache_capacity(DFA_SIZE_LIMIT);
+    let compiled = Regex::builder().configure(config).build_from_hir(&syntax);
+    compiled.map_err(|error| cannot_compile(&error, position))
+}
+
+fn cannot_compile(error: &BuildError, position: Range<usize>) -> QueryError {
+    match error.size_limit() {
+        Some(limit) => QueryError::new(
+            ErrorCode::RegexTooLarge,
+            position,
+            format!(
+                "the regular expression needs more than {} MiB; lower its repetition counts or \
+                 shorten its alternations",
+                limit >> 20
             ),
-            other => QueryError::new(ErrorCode::InvalidRegex, position, other.to_string()),
-        })
+        ),
+        None => QueryError::new(ErrorCode::InvalidRegex, position, error.to_string()),
+    }
 }
 
 /// The text that matches just where the pattern does, when a plain search for bytes will do: the

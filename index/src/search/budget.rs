@@ -52,10 +52,8 @@ pub(crate) struct Budget {
     start: Instant,
     /// Nanoseconds from the start to the end; waiting for a reader adds to them.
     time: AtomicU64,
-    bytes_limit: AtomicU64,
-    matches_limit: AtomicU64,
-    bytes: AtomicU64,
-    matches: AtomicU64,
+    bytes: Meter,
+    matches: Meter,
     /// The first reason to stop.
     reason: AtomicU8,
     halted: AtomicBool,
@@ -69,10 +67,8 @@ impl Budget {
         Self {
             start: Instant::now(),
             time: AtomicU64::new(nanoseconds(time)),
-            bytes_limit: AtomicU64::new(limits.bytes),
-            matches_limit: AtomicU64::new(limits.matches),
-            bytes: AtomicU64::new(0),
-            matches: AtomicU64::new(0),
+            bytes: Meter::new(limits.bytes),
+            matches: Meter::new(limits.matches),
             reason: AtomicU8::new(0),
             halted: AtomicBool::new(false),
             cancel,
@@ -81,8 +77,7 @@ impl Budget {
 
     /// Counts bytes that were read; whether to go on.
     pub(crate) fn read(&self, bytes: usize) -> bool {
-        let before = self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        if before + bytes as u64 > self.bytes_limit.load(Ordering::Relaxed) {
+        if !self.bytes.spend(bytes as u64) {
             self.stop(Stop::Bytes);
         }
         self.go_on()
@@ -90,8 +85,7 @@ impl Budget {
 
     /// Counts matches; whether to go on.
     pub(crate) fn matched(&self, matches: u64) -> bool {
-        let before = self.matches.fetch_add(matches, Ordering::Relaxed);
-        if before + matches > self.matches_limit.load(Ordering::Relaxed) {
+        if !self.matches.spend(matches) {
             self.stop(Stop::Matches);
         }
         self.go_on()
@@ -118,11 +112,19 @@ impl Budget {
     /// of it again: only the clock bounds that. [`stopped`](Self::stopped) still tells which limit
     /// the search met, if it met one.
     pub(crate) fn allow_results(&self) {
-        self.bytes_limit.store(u64::MAX, Ordering::Relaxed);
-        self.matches_limit.store(u64::MAX, Ordering::Relaxed);
+        self.bytes.lift();
+        self.matches.lift();
         let end = self.start.elapsed() + RESULTS_TIME;
         self.time.fetch_max(nanoseconds(end), Ordering::Relaxed);
         self.halted.store(false, Ordering::Relaxed);
+    }
+
+    /// Goes on with the search after results were made, and time was waited since. What making them has read
+    /// and counted is not the search's.
+    pub(crate) fn search_again(&self, waited: Duration) {
+        self.bytes.limit_again();
+        self.matches.limit_again();
+        self.extend(waited);
     }
 
     /// Gives time that the search could not use.
@@ -155,10 +157,66 @@ impl Budget {
 
     /// Bytes read so far.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.spent.load(Ordering::Relaxed)
+    }
+}
+
+/// What is spent within a limit, which can be lifted for a while.
+struct Meter {
+    spent: AtomicU64,
+    limit: AtomicU64,
+    /// The limit once it holds again, and what was spent when it was lifted.
+    lifted: (AtomicU64, AtomicU64),
+}
+
+impl Meter {
+    fn new(limit: u64) -> Self {
+        let lifted = (AtomicU64::new(limit), AtomicU64::new(0));
+        Self { spent: AtomicU64::new(0), limit: AtomicU64::new(limit), lifted }
+    }
+
+    /// Whether it is within the limit.
+    fn spend(&self, much: u64) -> bool {
+        let before = self.spent.fetch_add(much, Ordering::Relaxed);
+        before + much <= self.limit.load(Ordering::Relaxed)
+    }
+
+    /// For one thread, while no other spends.
+    fn lift(&self) {
+        self.lifted.1.store(self.spent.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.limit.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// As [`lift`](Self::lift): what was spent since does not count.
+    fn limit_again(&self) {
+        let since = self.spent.load(Ordering::Relaxed) - self.lifted.1.load(Ordering::Relaxed);
+        let limit = self.lifted.0.load(Ordering::Relaxed).saturating_add(since);
+        self.lifted.0.store(limit, Ordering::Relaxed);
+        self.limit.store(limit, Ordering::Relaxed);
     }
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_results_read_is_not_the_searchs_however_often_they_are_made() {
+        let limits = Limits { bytes: 100, matches: 10, ..Limits::default() };
+        let budget = Budget::start(&limits, None, Cancel::default());
+        for _ in 0..2 {
+            assert!(budget.read(40) && budget.matched(4));
+            budget.allow_results();
+            assert!(budget.read(1_000) && budget.matched(1_000));
+            budget.search_again(Duration::ZERO);
+        }
+        assert!(budget.read(20) && budget.matched(2));
+        assert_eq!((budget.stopped(), budget.bytes()), (None, 2_100));
+        assert!(!budget.read(1));
+        assert_eq!(budget.stopped(), Some(Stop::Bytes));
+    }
 }

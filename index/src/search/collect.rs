@@ -23,8 +23,6 @@ pub(crate) struct Page {
     pub(crate) looked_at: usize,
     /// All candidates.
     pub(crate) of: usize,
-    /// Results taken from the window that was looked at last.
-    pub(crate) from_last_window: usize,
     /// Where the next page starts.
     pub(crate) next: Option<(u64, u64)>,
 }
@@ -64,14 +62,8 @@ impl<'a> Collector<'a> {
         })
     }
 
-    /// Takes a window in, in order, and moves what fits into the page, after `skip` of it that an
-    /// earlier page had. Returns how many results of the window are left for a later page.
-    pub(crate) fn take_window(
-        &mut self,
-        mut window: Vec<Verified>,
-        skip: usize,
-        page: &mut Page,
-    ) -> usize {
+    /// Takes a window in, and gives it back in order.
+    pub(crate) fn take_window(&mut self, mut window: Vec<Verified>) -> Vec<Verified> {
         for verified in &window {
             self.matches += verified.matches();
             self.lines += verified.lines;
@@ -83,11 +75,7 @@ impl<'a> Collector<'a> {
             }
         }
         window.sort_by(|a, b| self.compare(a, b));
-        let total = window.len();
-        let room = self.running.mode.page.saturating_sub(page.results.len());
-        page.results.extend(window.into_iter().skip(skip).take(room));
-        page.from_last_window = room.min(total.saturating_sub(skip));
-        total.saturating_sub(skip).saturating_sub(room)
+        window
     }
 
     fn count_attributes(&mut self, verified: &Verified, repository: RepositoryId) {

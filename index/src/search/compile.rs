@@ -1,7 +1,8 @@
 //! From a parsed query to what is evaluated: patterns planned and compiled, filters made ready.
 
 use memchr::memmem::Finder;
-use regex::bytes::Regex;
+use regex_automata::Input;
+use regex_automata::meta::Regex;
 
 use crate::languages::Language;
 use crate::plan::{GramExpr, Plan, plan};
@@ -42,7 +43,8 @@ impl Finds {
                 finder.find(&text[from..]).map(|at| (from + at, from + at + finder.needle().len()))
             }
             Self::Regex(regex) => {
-                regex.find_at(text, from).map(|found| (found.start(), found.end()))
+                let found = regex.find(Input::new(text).range(from..))?;
+                Some((found.start(), found.end()))
             }
         }
     }

@@ -30,6 +30,12 @@ pub fn place_of(cursor: &str) -> Option<(u64, u64)> {
     Cursor::decode(cursor).map(|cursor| (cursor.window, cursor.within))
 }
 
+/// The shards that a cursor is about, each with a number that tells the states of a shard apart: equal in
+/// two copies of one state. `None` when it is none.
+pub fn states_of(cursor: &str) -> Option<Vec<(u32, u64)>> {
+    Cursor::decode(cursor).map(|cursor| cursor.shards)
+}
+
 impl Cursor {
     /// As text: hexadecimal, with a checksum.
     pub(crate) fn encode(&self) -> String {
@@ -86,6 +92,7 @@ mod tests {
         let text = cursor.encode();
         assert_eq!(Cursor::decode(&text), Some(cursor.clone()));
         assert_eq!(place_of(&text), Some((3, 50)));
+        assert_eq!(states_of(&text).as_ref(), Some(&cursor.shards));
         let moved = Cursor { window: 0, within: u64::MAX, ..cursor };
         assert_eq!(cursor_at(&text, 0, u64::MAX), Some(moved.encode()));
         for bad in ["", "zz", "00", &text[2..], &text.replace('0', "1"), "é"] {

@@ -3,8 +3,6 @@
 use std::cell::Cell;
 use std::time::Instant;
 
-use rayon::ThreadPool;
-
 use super::key::RankKey;
 use super::output::{Output, Ranked};
 use super::response::{Match, SearchError};
@@ -44,8 +42,8 @@ struct Left {
 }
 
 impl<'a> Delivery<'a> {
-    /// Makes the first results of documents, or all where there is no output; for threads of the
-    /// search's pool.
+    /// Makes the first results of documents, or all where there is no output; within
+    /// [`Hands::run`](super::hands::Hands::run).
     pub(crate) fn start(
         running: Running<'a>,
         found: Vec<Verified>,
@@ -89,11 +87,7 @@ impl<'a> Delivery<'a> {
 
     /// Gives the results back, or sends them, and makes and sends the others: this waits for the
     /// client, and is for a thread that may. `sent` tells that some were sent.
-    pub(crate) fn finish(
-        mut self,
-        pool: &ThreadPool,
-        sent: &Cell<bool>,
-    ) -> Result<Vec<Match>, SearchError> {
+    pub(crate) fn finish(mut self, sent: &Cell<bool>) -> Result<Vec<Match>, SearchError> {
         let running = self.running;
         let (output, mut batch) = match self.batch {
             Batch::Kept(results) => return Ok(results),
@@ -111,7 +105,7 @@ impl<'a> Delivery<'a> {
             if self.left.documents.len() == 0 || !running.budget.go_on() {
                 return Ok(Vec::new());
             }
-            batch = pool.install(|| self.left.write_batch(running, output))?;
+            batch = running.hands.run(|| self.left.write_batch(running, output))?;
         }
     }
 }

@@ -5,30 +5,34 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::budget::{Budget, Stop};
 use super::candidates::{SegmentCandidates, candidates, unknown_revisions};
 use super::collect::{Collector, Page};
-use super::compile::{Compiled, Expr, compile_query};
+use super::compile::{Compiled, Expr, Linguist, compile_query};
 use super::cursor::Cursor;
 use super::deliver::Delivery;
+use super::hands::Hands;
 use super::key::RankKey;
 use super::output::Output;
-use super::pin::{Pinned, pin};
+use super::pin::{Pinned, not_open, pin};
 use super::response::{
     Explain, Match, SKIPPED_ITEMS, SearchError, SearchRequest, SearchResponse, SkipReason, Skipped,
     StepTime,
 };
 use super::running::Running;
-use super::windows::{Windows, first_window, order_of};
+use super::windows::{Windows, first_window, next_window, order_of};
 use crate::IndexError;
 use crate::document::{OmitReason, RepositoryId};
-use crate::query::tree::{Count as Wanted, ResultType, Select};
+use crate::query::tree::{Count as Wanted, QueryOptions, ResultType, Select};
+use crate::query::{ParseOptions, parse};
 use crate::shard::Shard;
 use crate::shard::Snapshot;
+use crate::shard::snapshot::Loaded;
 
+/// Results that are looked for at a time when more are wanted.
+const MOST_AGAIN: usize = 1 << 16;
 /// Damaged files that one search sets aside before it gives up.
 const DAMAGE_TRIES: u32 = 8;
 
@@ -45,6 +49,8 @@ pub(crate) struct Mode {
     pub(crate) page: usize,
     /// Content that is looked at first.
     pub(crate) first_window: u64,
+    /// Content that is looked at next, at most.
+    pub(crate) next_window: u64,
     pub(crate) repositories: bool,
     pub(crate) symbols: bool,
 }
@@ -54,11 +60,12 @@ pub(crate) struct Mode {
 /// # Errors
 /// When the query is wrong.
 pub fn page_of(request: &SearchRequest) -> Result<usize, SearchError> {
-    Ok(page(&compile_query(&request.query)?, request))
+    let query = parse(&request.query, &ParseOptions::new(&Linguist))?;
+    Ok(page(&query.options, request))
 }
 
-fn page(query: &Compiled, request: &SearchRequest) -> usize {
-    match query.options.count {
+fn page(options: &QueryOptions, request: &SearchRequest) -> usize {
+    match options.count {
         Some(Wanted::Limit(count)) => count.min(request.limits.documents),
         Some(Wanted::All) => request.limits.documents,
         None => request.page_size,
@@ -72,8 +79,14 @@ impl Mode {
             || query.options.select == Some(Select::Repository);
         let symbols = query.wants_symbols();
         let exhaustive = all || request.facets || repositories;
-        let first_window = first_window(cursor.share);
-        Self { exhaustive, page: page(query, request), first_window, repositories, symbols }
+        Self {
+            exhaustive,
+            page: page(&query.options, request),
+            first_window: first_window(cursor.share),
+            next_window: next_window(cursor.share),
+            repositories,
+            symbols,
+        }
     }
 }
 
@@ -131,68 +144,123 @@ impl Searcher {
         let mut steps = Steps::start();
         let mut query = compile_query(&request.query)?;
         let budget = Budget::start(&request.limits, query.options.timeout, request.cancel.clone());
-        let Pinned { shards, snapshots, cursor, skipped } = pin(shards, count, request)?;
+        let Pinned { shards, snapshots, cursor, closed } = pin(shards, count, request)?;
         let mode = Mode::of(&query, request, &cursor);
+        let beginning = || Cursor { window: 0, within: 0, ..cursor.clone() }.encode();
+        let are_elsewhere = output.is_some_and(|output| output.pinned(&beginning(), &closed));
         steps.end("plan");
 
-        let mut skipped: Vec<Skipped> = skipped.into_iter().collect();
+        let is_short = !closed.is_empty() && !are_elsewhere;
+        let mut skipped = Vec::from_iter(is_short.then(|| not_open(&closed)));
+        let hands = Hands::new(&self.pool, cursor.share);
         let candidates = OnceLock::new();
-        // Handing over to other threads takes longer than most steps: once must do for a page.
-        let (collector, page, delivery) = self.pool.install(|| {
-            let segments = all_candidates(&query, &shards, &snapshots, request, &mut skipped)?;
+        let begun = hands.run(|| {
+            let states = (&*shards, &*snapshots);
+            let segments = all_candidates(&query, states, request, &hands, &mut skipped)?;
             sort_by_cost(&mut query.expr, &segments);
             let order = order_of(&query, &mode, &segments)?;
             let (query, segments, order) = candidates.get_or_init(|| (query, segments, order));
             steps.end("candidates");
 
-            let (mode, budget, snapshots) = (&mode, &budget, &*snapshots);
-            let running = Running { query, mode, request, snapshots, segments, budget, output };
-            let mut collector = Collector::new(running)?;
-            let mut page = Windows::new(running, order).page(&cursor, &mut collector)?;
-            steps.end("verify");
-
-            refuse_incomplete(running, &skipped)?;
-            budget.allow_results();
-            let delivery = if mode.repositories {
-                let first = usize::try_from(cursor.within).unwrap_or(usize::MAX);
-                let found = repositories_of_page(&collector, first, &mut page);
-                Delivery::of_repositories(running, found, first)
-            } else {
-                let places = std::mem::take(&mut page.places);
-                Delivery::start(running, std::mem::take(&mut page.results), places)?
-            };
-            Ok::<_, SearchError>((collector, page, delivery))
-        })?;
-        let running = collector.running;
-        let results = delivery.finish(&self.pool, sent)?;
-        steps.end("collect");
-
-        refuse_incomplete(running, &skipped)?;
-        skipped.extend(reasons(running));
-        Ok(Ended { collector, page, cursor, results, skipped, steps }.response())
+            let (mode, budget, snapshots, hands) = (&mode, &budget, &*snapshots, &hands);
+            let running =
+                Running { query, mode, request, snapshots, segments, budget, output, hands };
+            let collector = Collector::new(running)?;
+            let windows = Windows::new(running, order, &cursor);
+            let mut serving =
+                Serving { cursor: &cursor, collector, windows, skipped, steps, had: 0 };
+            let most = request.first.map_or(mode.page, |first| first.clamp(1, mode.page.max(1)));
+            let helping = serving.next(most)?;
+            Ok::<_, SearchError>((serving, helping))
+        });
+        let (mut serving, mut helping) = begun?;
+        loop {
+            let Helping { page, delivery } = helping;
+            let results = delivery.finish(sent)?;
+            serving.steps.end("collect");
+            serving.refuse_incomplete()?;
+            let output = output.filter(|_| serving.may_go_on(&page));
+            let response = serving.response(page, results);
+            let Some(output) = output else { return Ok(response) };
+            let paused = Instant::now();
+            if output.pause(&response).is_break() {
+                return Ok(response);
+            }
+            budget.search_again(paused.elapsed());
+            serving.steps.go_on();
+            // As many again as there were: few more are wanted mostly, and all seldom.
+            let most = serving.had.clamp(1, MOST_AGAIN);
+            helping = hands.run(|| serving.next(most))?;
+        }
     }
 }
 
-/// A search at its end.
-struct Ended<'a> {
-    collector: Collector<'a>,
-    page: Page,
+/// A search that finds its page a helping at a time.
+struct Serving<'a> {
     /// Where its page began.
-    cursor: Cursor,
-    /// Those that were not sent.
-    results: Vec<Match>,
+    cursor: &'a Cursor,
+    collector: Collector<'a>,
+    windows: Windows<'a>,
+    /// What was left out before anything was verified.
     skipped: Vec<Skipped>,
     steps: Steps,
+    /// Results that were made.
+    had: usize,
 }
 
-impl Ended<'_> {
-    fn response(self) -> SearchResponse {
-        let Self { collector, page, cursor, results, skipped, steps } = self;
-        let Running { query, request, segments, budget, .. } = collector.running;
+/// What is found and sent at a time.
+struct Helping<'a> {
+    page: Page,
+    delivery: Delivery<'a>,
+}
+
+impl<'a> Serving<'a> {
+    /// Finds more, and makes the first results of it; within [`Hands::run`].
+    fn next(&mut self, most: usize) -> Result<Helping<'a>, SearchError> {
+        let running = self.collector.running;
+        let mut page = match running.mode.repositories && self.had > 0 {
+            // They are known once everything was looked at.
+            true => self.windows.so_far(),
+            false => self.windows.page(most, &mut self.collector)?,
+        };
+        self.steps.end("verify");
+        self.refuse_incomplete()?;
+        running.budget.allow_results();
+        let delivery = if running.mode.repositories {
+            let first = usize::try_from(self.cursor.within).unwrap_or(usize::MAX);
+            let first = first.saturating_add(self.had);
+            let found = repositories_of_page(&self.collector, (first, most), &mut page);
+            self.had += found.len();
+            Delivery::of_repositories(running, found, first)
+        } else {
+            let places = std::mem::take(&mut page.places);
+            self.had += page.results.len();
+            Delivery::start(running, std::mem::take(&mut page.results), places)?
+        };
+        Ok(Helping { page, delivery })
+    }
+
+    /// Whether more may be wanted. Whoever merges several decides how much, and may want more than a page
+    /// of one: where results come that are passed over.
+    fn may_go_on(&self, page: &Page) -> bool {
+        let Running { request, budget, .. } = self.collector.running;
+        request.first.is_some() && page.next.is_some() && budget.stopped().is_none()
+    }
+
+    fn refuse_incomplete(&self) -> Result<(), SearchError> {
+        refuse_incomplete(self.collector.running, &self.skipped)
+    }
+
+    /// The answer as it is after a helping; `results` are those that were not sent.
+    fn response(&self, page: Page, results: Vec<Match>) -> SearchResponse {
+        let Self { cursor, collector, steps, .. } = self;
+        let running = collector.running;
+        let Running { query, request, segments, budget, .. } = running;
+        let skipped: Vec<Skipped> = self.skipped.iter().cloned().chain(reasons(running)).collect();
         let stopped = budget.stopped().is_some();
         let all_looked_at =
             page.looked_at == page.of && !stopped && !skipped.iter().any(Skipped::hides_documents);
-        let at = |(window, within)| Cursor { window, within, ..cursor.clone() }.encode();
+        let at = |(window, within)| Cursor { window, within, ..(*cursor).clone() }.encode();
         let next = page.next.filter(|_| !stopped).map(at);
         let pinned = if stopped { String::new() } else { at((0, 0)) };
         let explain = request.explain.then(|| Explain {
@@ -214,7 +282,7 @@ impl Ended<'_> {
             next,
             pinned,
             explain,
-            steps: steps.times,
+            steps: steps.times.clone(),
             elapsed: steps.started.elapsed(),
         }
     }
@@ -235,32 +303,38 @@ impl Steps {
 
     fn end(&mut self, step: &'static str) {
         let now = Instant::now();
-        self.times.push(StepTime { step, elapsed: now - self.last });
+        let elapsed = now - self.last;
+        match self.times.iter_mut().find(|time| time.step == step) {
+            Some(time) => time.elapsed += elapsed,
+            None => self.times.push(StepTime { step, elapsed }),
+        }
         self.last = now;
+    }
+
+    /// After time that is no step's.
+    fn go_on(&mut self) {
+        self.last = Instant::now();
     }
 }
 
 fn all_candidates<'a>(
     query: &Compiled,
-    shards: &[Arc<Shard>],
-    snapshots: &'a [Arc<Snapshot>],
+    (shards, snapshots): (&[Arc<Shard>], &'a [Arc<Snapshot>]),
     request: &SearchRequest,
+    hands: &Hands,
     skipped: &mut Vec<Skipped>,
 ) -> Result<Vec<SegmentCandidates<'a>>, SearchError> {
-    let parts: Vec<(usize, &Snapshot, &crate::shard::snapshot::Loaded)> = snapshots
+    let parts: Vec<(usize, &Snapshot, &Loaded)> = snapshots
         .iter()
         .enumerate()
         .flat_map(|(shard, snapshot)| {
             snapshot.segments.iter().map(move |loaded| (shard, &**snapshot, loaded))
         })
         .collect();
-    let found: Vec<_> = parts
-        .par_iter()
-        .with_max_len(1)
-        .map(|(shard, snapshot, loaded)| {
-            (*shard, candidates(query, snapshot, loaded, &request.visible))
-        })
-        .collect();
+    let of_segment = |(): &mut (), (shard, snapshot, loaded): (usize, &'a Snapshot, &'a Loaded)| {
+        (shard, candidates(query, snapshot, loaded, &request.visible))
+    };
+    let found = hands.map(parts, 1..=1, || (), of_segment);
     let mut segments = Vec::with_capacity(found.len());
     for (shard, result) in found {
         match result {
@@ -308,12 +382,12 @@ fn cost(expr: &Expr, segments: &[SegmentCandidates]) -> u64 {
 /// The page's repositories; all are found at once.
 fn repositories_of_page(
     collector: &Collector,
-    first: usize,
+    (first, most): (usize, usize),
     page: &mut Page,
 ) -> Vec<(RankKey, Match)> {
     let mut all = collector.repository_results();
     let start = first.min(all.len());
-    let end = all.len().min(start.saturating_add(collector.running.mode.page));
+    let end = all.len().min(start.saturating_add(most));
     page.next = (end < all.len()).then_some((0, end as u64));
     all.drain(start..end).collect()
 }

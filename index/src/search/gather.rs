@@ -7,15 +7,19 @@
 //!
 //! Sources are asked for every value of a facet. What each has left out is weighed once all have said
 //! theirs: a revision that one of them does not have may be another's.
+//!
+//! A source that fails may have others in its place, whatever of it was taken: they are asked from where
+//! it was, and what comes again is passed over. Counts and facets are theirs. Where what they search is
+//! in another state than what it searched, the answer says so.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::cursor::place_of;
+use super::cursor::{place_of, states_of};
 use super::output::Ranked;
-use super::response::{Progress, SearchResponse, Skipped};
+use super::response::{Progress, SearchResponse, SkipReason, Skipped};
 use super::summary::{Summary, Together};
 
 /// Where the cursor of a source stands.
@@ -56,6 +60,8 @@ pub enum Step {
     Take(Ranked),
     /// To wait for this source: for results of it, or its end.
     Wait(usize),
+    /// To ask this source, which has paused, for more; then as [`Step::Wait`].
+    Resume(usize),
     /// The page is full, or nothing is left. Ends that have not come are still to be waited for.
     Done,
 }
@@ -67,6 +73,11 @@ pub struct Gather {
     /// Results that are still wanted.
     wanted: usize,
     together: Together,
+    /// Results that were taken of sources that have others in their place, and of the pages before: they
+    /// come once more.
+    repeats: HashSet<u128>,
+    /// The states that such sources searched shards in.
+    before: HashMap<u32, u64>,
 }
 
 #[derive(Debug)]
@@ -75,11 +86,15 @@ struct Source {
     ready: VecDeque<Ranked>,
     /// Whether results of it came when no more were wanted.
     passed_over: bool,
-    /// Whether results of it were taken.
-    taken: bool,
+    /// What of it was taken, by [`RankKey::identity`](super::RankKey::identity); until its end.
+    taken: Vec<u128>,
+    /// What it searches, as a cursor; empty until it says so.
+    pinned: String,
     /// After the last result of it that was taken.
     at: Place,
     progress: Progress,
+    /// Its end, if no more of it is wanted.
+    paused: Option<Ending>,
     end: Option<End>,
 }
 
@@ -103,6 +118,9 @@ pub struct Gathered {
     /// asked again, since counts and what was left out are told of all. `None` for one that has
     /// failed or stopped early: what it has beyond this page is not known.
     pub cursors: Vec<Option<(String, Place)>>,
+    /// Results of this page and those before that come again on later ones, for
+    /// [`Gather::pass_over`].
+    pub repeats: Vec<u128>,
 }
 
 impl Source {
@@ -110,9 +128,11 @@ impl Source {
         Self {
             ready: VecDeque::new(),
             passed_over: false,
-            taken: false,
+            taken: Vec::new(),
+            pinned: String::new(),
             at,
             progress: Progress { verified: 0, candidates: 0 },
+            paused: None,
             end: None,
         }
     }
@@ -120,13 +140,26 @@ impl Source {
 
 impl Gather {
     /// Of sources that begin at these places: the default is the beginning. `page` is how many
-    /// results are wanted in all, and of each source, as [`page_of`](super::page_of) tells.
+    /// results are wanted in all, as [`page_of`](super::page_of) tells. Sources are asked with
+    /// [`SearchRequest::first`](super::SearchRequest::first), and so pause rather than end with a page of their own.
     pub fn new(begin: &[Place], page: usize) -> Self {
         Self {
             sources: begin.iter().copied().map(Source::new).collect(),
             wanted: page,
             together: Together::default(),
+            repeats: HashSet::new(),
+            before: HashMap::new(),
         }
+    }
+
+    /// Passes results over that come again, as a page before told in [`Gathered::repeats`].
+    pub fn pass_over(&mut self, repeats: impl IntoIterator<Item = u128>) {
+        self.repeats.extend(repeats);
+    }
+
+    /// Takes what a source searches: see [`Output::pinned`](super::Output::pinned).
+    pub fn begin(&mut self, source: usize, pinned: String) {
+        self.sources[source].pinned = pinned;
     }
 
     /// Takes the next results of a source.
@@ -152,12 +185,43 @@ impl Gather {
         }
     }
 
+    /// A source has sent what is likely to suffice, and waits: this is its end, unless it is asked for more.
+    pub fn pause(&mut self, source: usize, so_far: Ending) {
+        self.sources[source].paused = Some(so_far);
+    }
+
+    /// Takes the end that a source has paused with, if it has: no more of it is wanted. Returns whether it
+    /// has.
+    pub fn end_paused(&mut self, source: usize) -> bool {
+        match self.sources[source].paused.take() {
+            Some(ending) => {
+                self.end(source, ending);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Takes the end of a source.
     pub fn end(&mut self, source: usize, ending: Ending) {
         let Ending { summary, pinned, next } = ending;
         self.together.add(summary);
-        self.sources[source].end =
-            Some(if pinned.is_empty() { End::Lost } else { End::Whole { next, pinned } });
+        let source = &mut self.sources[source];
+        source.taken = Vec::new();
+        let searched = if pinned.is_empty() { &source.pinned } else { &pinned };
+        let states = states_of(searched).filter(|_| !self.before.is_empty()).unwrap_or_default();
+        let is_other =
+            |(shard, state): &(u32, u64)| self.before.get(shard).is_some_and(|was| was != state);
+        let other: Vec<_> = states.iter().filter(|state| is_other(state)).collect();
+        if !other.is_empty() {
+            self.together.skip(Skipped {
+                reason: SkipReason::IndexStale,
+                message: "a node failed, and the copy that went on for it is of another commit"
+                    .to_owned(),
+                items: other.into_iter().map(|(shard, _)| format!("shard {shard}")).collect(),
+            });
+        }
+        source.end = Some(if pinned.is_empty() { End::Lost } else { End::Whole { next, pinned } });
     }
 
     /// A source fails, for the reason that the answer then gives. What it has sent is good.
@@ -171,20 +235,26 @@ impl Gather {
         self.together.miss(why);
     }
 
-    /// Adds a source that begins at the beginning; returns its number.
-    pub fn add(&mut self) -> usize {
-        self.sources.push(Source::new(Place::default()));
+    /// Adds a source that begins at this place; returns its number.
+    pub fn add(&mut self, begin: Place) -> usize {
+        self.sources.push(Source::new(begin));
         self.sources.len() - 1
     }
 
     /// Leaves out a source that has not ended, as if it had never been asked: others are asked for what
-    /// it was to search. That is possible until results of it are taken; returns whether it was.
+    /// it was to search, from where it began. What of it was taken stays, and is passed over when it
+    /// comes from them. Returns whether it had not ended.
     pub fn leave_out(&mut self, source: usize) -> bool {
         let source = &mut self.sources[source];
-        if source.taken || source.end.is_some() {
+        if source.end.is_some() {
             return false;
         }
-        *source = Source { end: Some(End::Lost), ..Source::new(source.at) };
+        let left = std::mem::replace(source, Source::new(source.at));
+        source.end = Some(End::Lost);
+        if !left.taken.is_empty() {
+            self.before.extend(states_of(&left.pinned).unwrap_or_default());
+            self.repeats.extend(left.taken);
+        }
         true
     }
 
@@ -195,28 +265,42 @@ impl Gather {
 
     /// What to do next.
     pub fn step(&mut self) -> Step {
-        if self.wanted == 0 {
-            return Step::Done;
+        loop {
+            if self.wanted == 0 {
+                return Step::Done;
+            }
+            // Any source that may still send could have the next one.
+            let silent = |source: &Source| source.ready.is_empty() && source.end.is_none();
+            let paused = |source: &Source| silent(source) && source.paused.is_some();
+            if let Some(source) = self.sources.iter().position(paused) {
+                self.sources[source].paused = None;
+                return Step::Resume(source);
+            }
+            if let Some(source) = self.sources.iter().position(silent) {
+                return Step::Wait(source);
+            }
+            let Some(ranked) = self.take_first() else { return Step::Done };
+            if let Some(ranked) = ranked {
+                self.wanted -= 1;
+                return Step::Take(ranked);
+            }
         }
-        // Any source that may still send could have the next one.
-        let silent = |source: &Source| source.ready.is_empty() && source.end.is_none();
-        if let Some(source) = self.sources.iter().position(silent) {
-            return Step::Wait(source);
-        }
+    }
+
+    /// Takes the first in order of what is ready; nothing inside where it came before.
+    fn take_first(&mut self) -> Option<Option<Ranked>> {
         let ready = self.sources.iter_mut().filter(|source| !source.ready.is_empty());
-        let first = ready.min_by(|a, b| match (a.ready.front(), b.ready.front()) {
+        let source = ready.min_by(|a, b| match (a.ready.front(), b.ready.front()) {
             (Some(a), Some(b)) => a.key.cmp(&b.key),
             (a, b) => a.is_none().cmp(&b.is_none()),
-        });
-        let Some((source, ranked)) =
-            first.and_then(|source| source.ready.pop_front().map(|ranked| (source, ranked)))
-        else {
-            return Step::Done;
-        };
-        source.taken = true;
+        })?;
+        let ranked = source.ready.pop_front()?;
         source.at = Place { window: ranked.window, within: ranked.within };
-        self.wanted -= 1;
-        Step::Take(ranked)
+        let identity = ranked.key.identity();
+        if source.end.is_none() {
+            source.taken.push(identity);
+        }
+        Some((!self.repeats.remove(&identity)).then_some(ranked))
     }
 
     /// The answer, without its results. A source that has not ended counts as lost: whoever does
@@ -236,6 +320,7 @@ impl Gather {
             Some((pinned, next.unwrap_or(source.at)))
         });
         let cursors = cursors.collect();
-        Gathered { response: self.together.response(elapsed), more, cursors }
+        let repeats = self.repeats.into_iter().collect();
+        Gathered { response: self.together.response(elapsed), more, cursors, repeats }
     }
 }

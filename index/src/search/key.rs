@@ -3,6 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::document::{ContentId, RepositoryId};
 
@@ -103,6 +104,26 @@ const DOCUMENT: u8 = 1;
 const REPOSITORY: u8 = 2;
 
 impl RankKey {
+    /// Which document or repository it orders, whatever its rank: the same in each state of an index that
+    /// has it, and in each copy. It is a hash of 128 bits.
+    pub fn identity(&self) -> u128 {
+        let mut hash = Xxh3::new();
+        match &self.0 {
+            Kind::Document(key) => {
+                let content = key.content.as_ref().map_or(&[][..], ContentId::as_bytes);
+                hash.update(&[DOCUMENT, key.attributes, content.len() as u8]);
+                hash.update(key.repository.0.as_bytes());
+                hash.update(content);
+                hash.update(&key.path);
+            }
+            Kind::Repository(key) => {
+                hash.update(&[REPOSITORY]);
+                hash.update(key.repository.0.as_bytes());
+            }
+        }
+        hash.digest128()
+    }
+
     /// As bytes, for other processes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -224,6 +245,8 @@ mod tests {
             prop_assert_eq!(again(&a).cmp(&again(&b)), a.cmp(&b));
             prop_assert_eq!(a.cmp(&b), b.cmp(&a).reverse());
             prop_assert!(!(a <= b && b <= c) || a <= c);
+            prop_assert_eq!(again(&a).identity(), a.identity());
+            prop_assert!(a != b || a.identity() == b.identity());
         }
 
         #[test]

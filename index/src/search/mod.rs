@@ -10,6 +10,7 @@ mod deliver;
 mod execute;
 mod facets;
 mod gather;
+mod hands;
 mod key;
 mod matches;
 mod merge;
@@ -25,7 +26,7 @@ mod verify;
 mod windows;
 
 pub use budget::Cancel;
-pub use cursor::{cursor_at, place_of};
+pub use cursor::{cursor_at, place_of, states_of};
 pub(crate) use execute::Searcher;
 pub use execute::page_of;
 pub use gather::{Ending, Gather, Gathered, Place, Step};

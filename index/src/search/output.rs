@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::key::RankKey;
-use super::response::{Match, Progress};
+use super::response::{Match, Progress, SearchResponse};
 
 /// Takes the results of a search in order, while those that follow are still being made.
 ///
@@ -39,6 +39,22 @@ pub trait Output: Sync {
     /// the search. It may wait for whoever reads: the search's deadline does not run meanwhile.
     /// `Break` cancels the search.
     fn send(&self, ranked: Vec<Ranked>) -> ControlFlow<()>;
+
+    /// Takes what the search looks at, as a cursor of its beginning, and those of the shards that it was
+    /// asked for that are not open; called by the thread that asked for the search, before anything is
+    /// sent: once, or again when something damaged was set aside. Returns whether others search what is
+    /// not open: it counts as left out otherwise.
+    fn pinned(&self, _cursor: &str, _closed: &[u32]) -> bool {
+        false
+    }
+
+    /// Takes the answer as it is when nobody wants more than was sent, without its results; called by the
+    /// thread that asked for the search, where [`SearchRequest::first`](super::SearchRequest::first) were
+    /// sent and others follow. It waits until more are wanted: the search's deadline does not run
+    /// meanwhile. `Break` ends the search.
+    fn pause(&self, _so_far: &SearchResponse) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 
     /// Takes how far the search is, now and then. It must not wait.
     fn progress(&self, _progress: Progress) {}

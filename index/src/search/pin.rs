@@ -15,7 +15,7 @@ pub(super) struct Pinned {
     pub(super) snapshots: Vec<Arc<Snapshot>>,
     pub(super) cursor: Cursor,
     /// Shards that were asked for and are not open.
-    pub(super) skipped: Option<Skipped>,
+    pub(super) closed: Vec<u32>,
 }
 
 /// Pins those of the open shards that a request is about; `count` is how many there are in all.
@@ -50,12 +50,16 @@ fn as_they_are(shards: Vec<Arc<Shard>>, count: u32, request: &SearchRequest) -> 
     closed.retain(|number| !is_open(number));
     closed.sort_unstable();
     closed.dedup();
-    let skipped = (!closed.is_empty()).then(|| Skipped {
+    Pinned { shards, snapshots, cursor, closed }
+}
+
+/// That shards are not open.
+pub(super) fn not_open(closed: &[u32]) -> Skipped {
+    Skipped {
         reason: SkipReason::ShardUnavailable,
         message: "parts of the index are not held by the node that was asked for them".to_owned(),
         items: closed.iter().map(|number| format!("shard {number}")).collect(),
-    });
-    Pinned { shards, snapshots, cursor, skipped }
+    }
 }
 
 /// The shards that a cursor names, in the states that it names.
@@ -70,7 +74,7 @@ fn at_cursor(shards: &[Arc<Shard>], text: &str, request: u64) -> Result<Pinned, 
     });
     let found: Option<Vec<_>> = found.collect();
     let (shards, snapshots) = found.ok_or(SearchError::ExpiredCursor)?.into_iter().unzip();
-    Ok(Pinned { shards, snapshots, cursor, skipped: None })
+    Ok(Pinned { shards, snapshots, cursor, closed: Vec::new() })
 }
 
 /// Hash of what decides on the results.

@@ -93,6 +93,10 @@ pub struct SearchRequest {
     /// a part of what is ranked against each other at first, and none refuses to answer since it
     /// lacks a revision that another may have. 1 for one that is alone.
     pub share: u32,
+    /// Results after which a search with an output pauses, for whoever merges several: what follows is
+    /// looked for when it is wanted, as many again each time, and a page has no end but theirs. See
+    /// [`Output::pause`](super::Output::pause).
+    pub first: Option<usize>,
     /// Cursor of the page before: the search goes on with the shards and the share of that one. It
     /// has expired when they are not all among those to search.
     pub cursor: Option<String>,
@@ -100,6 +104,30 @@ pub struct SearchRequest {
     pub limits: Limits,
     /// Kept by whoever may end the search.
     pub cancel: Cancel,
+}
+
+impl SearchRequest {
+    /// A search as most are: a page of 50 results with content, no context, facets or explanation, all
+    /// open shards.
+    pub fn new(query: impl Into<String>, visible: Visible) -> Self {
+        Self {
+            query: query.into(),
+            visible,
+            page_size: 50,
+            context_lines: 0,
+            chunks: true,
+            facets: false,
+            facet_values: FACET_VALUES,
+            require_complete: false,
+            explain: false,
+            shards: None,
+            share: 1,
+            first: None,
+            cursor: None,
+            limits: Limits::default(),
+            cancel: Cancel::default(),
+        }
+    }
 }
 
 /// Whether a count is exact.

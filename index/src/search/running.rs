@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rayon::prelude::*;
-
 use super::budget::Budget;
 use super::candidates::SegmentCandidates;
 use super::chunks::ChunkOptions;
 use super::compile::Compiled;
 use super::execute::Mode;
+use super::hands::Hands;
 use super::key::{DocumentKey, RankKey};
 use super::output::Output;
 use super::response::{Chunk, Match, MatchKind, SearchRequest, SymbolHit};
@@ -30,6 +29,7 @@ pub(crate) struct Running<'a> {
     pub(crate) segments: &'a [SegmentCandidates<'a>],
     pub(crate) budget: &'a Budget,
     pub(crate) output: Option<&'a dyn Output>,
+    pub(crate) hands: &'a Hands<'a>,
 }
 
 impl<'a> Running<'a> {
@@ -97,14 +97,12 @@ impl<'a> Running<'a> {
             .map(|(rank, verified)| (self.place_of(&verified), rank, verified))
             .collect();
         by_place.sort_unstable_by_key(|(place, rank, _)| (*place, *rank));
-        let mut made: Vec<(usize, Result<T, Interrupted>)> = by_place
-            .into_par_iter()
-            .with_min_len(4)
-            .map_init(
-                || self.verifier(self.matches_of_result()),
-                |verifier, (_, rank, verified)| (rank, make(verifier, verified)),
-            )
-            .collect();
+        let mut made: Vec<(usize, Result<T, Interrupted>)> = self.hands.map(
+            by_place,
+            4..=usize::MAX,
+            || self.verifier(self.matches_of_result()),
+            |verifier, (_, rank, verified)| (rank, make(verifier, verified)),
+        );
         made.sort_unstable_by_key(|(rank, _)| *rank);
         let mut results = Vec::with_capacity(made.len());
         for (rank, result) in made {

@@ -132,7 +132,8 @@ impl Together {
         self.complete = false;
     }
 
-    fn skip(&mut self, skipped: Skipped) {
+    /// Something was left out, or is not as it should be.
+    pub(super) fn skip(&mut self, skipped: Skipped) {
         if skipped.reason == SkipReason::RevisionNotIndexed {
             let Skipped { reason, message, items } = skipped;
             for item in items {

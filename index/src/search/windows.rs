@@ -2,8 +2,7 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-
-use rayon::prelude::*;
+use std::vec;
 
 use super::candidates::SegmentCandidates;
 use super::collect::{Collector, Page};
@@ -23,8 +22,8 @@ use crate::IndexError;
 const FIRST_WINDOW: u64 = 1 << 20;
 /// The first window of each of them, at least.
 const SMALLEST_WINDOW: u64 = 64 << 10;
-/// Content of each window that follows, at most. It has as many candidates as those before it
-/// together: a page that is nearly full does not wait for much more than it needs.
+/// Content of each window that follows, at most; of all that searches look at that work together. It has as many
+/// candidates as those before it together: a page that is nearly full does not wait for much more than it needs.
 const NEXT_WINDOW: u64 = 16 << 20;
 /// Candidates of one window.
 const WINDOW_CANDIDATES: usize = 1 << 16;
@@ -38,6 +37,11 @@ const KEPT_HITS: usize = 64;
 /// Content of the first window of a search that has this share.
 pub(crate) fn first_window(share: u32) -> u64 {
     (FIRST_WINDOW / u64::from(share.max(1))).max(SMALLEST_WINDOW)
+}
+
+/// Content of each window after the first, at most.
+pub(crate) fn next_window(share: u32) -> u64 {
+    (NEXT_WINDOW / u64::from(share.max(1))).max(FIRST_WINDOW)
 }
 
 /// Where a cursor stands right after each result of a page.
@@ -80,69 +84,102 @@ pub(crate) struct Windows<'a> {
     at_once: Option<&'a dyn Output>,
     /// Bytes of them.
     held: AtomicUsize,
+    /// Where the window starts that results are taken of.
+    start: usize,
+    /// Results of it that were taken.
+    within: usize,
+    /// The others, once it is verified.
+    ready: Option<vec::IntoIter<Verified>>,
+    /// Candidates that were looked at, from the first.
+    looked_at: usize,
 }
 
 impl<'a> Windows<'a> {
-    /// With nothing verified yet.
-    pub(crate) fn new(running: Running<'a>, order: &'a Order) -> Self {
+    /// With nothing verified yet; the results of a first page follow from the cursor on.
+    pub(crate) fn new(running: Running<'a>, order: &'a Order, cursor: &Cursor) -> Self {
         let mode = running.mode;
         // Each document that matches is a result, whatever its rank.
         let is_result_each = !mode.symbols && !mode.repositories && mode.page >= order.len();
         let at_once = running.output.filter(|_| mode.exhaustive && is_result_each);
-        Self { running, order, at_once, held: AtomicUsize::new(0) }
+        let start = usize::try_from(cursor.window).unwrap_or(usize::MAX).min(order.len());
+        let within = usize::try_from(cursor.within).unwrap_or(usize::MAX);
+        let held = AtomicUsize::new(0);
+        Self { running, order, at_once, held, start, within, ready: None, looked_at: start }
     }
 
-    /// Verifies windows from the cursor's on until the page is full, or nothing is left.
+    /// The next results: windows are verified until there are so many, or nothing is left.
     pub(crate) fn page(
-        &self,
-        cursor: &Cursor,
+        &mut self,
+        most: usize,
         collector: &mut Collector,
     ) -> Result<Page, IndexError> {
         let all = self.order.len();
-        let mut start = usize::try_from(cursor.window).unwrap_or(usize::MAX).min(all);
-        let mut within = usize::try_from(cursor.within).unwrap_or(usize::MAX);
-        let mut page = Page { looked_at: start, of: all, ..Page::default() };
-        self.tell(start);
+        let mut page = self.so_far();
+        self.tell();
         loop {
-            let window = self.window(start);
-            let end = start + window.len();
-            let found = self.verify(&window)?;
-            page.looked_at = end;
-            self.tell(end);
-            let first = page.results.len();
-            let left = collector.take_window(found, within, &mut page);
-            let here = (start as u64, within.saturating_add(page.from_last_window) as u64);
-            let is_whole = start == 0 && end == all;
+            let (first, skipped) = (page.results.len(), self.within);
+            let mut ready = match self.ready.take() {
+                Some(ready) => ready,
+                None => self.next_window(collector)?,
+            };
+            page.looked_at = self.looked_at;
+            page.results.extend(ready.by_ref().take(most.saturating_sub(first)));
+            self.within = skipped.saturating_add(page.results.len() - first);
+            let (window, end) = (self.start as u64, self.looked_at);
+            let here = (window, self.within as u64);
+            let is_whole = self.start == 0 && end == all;
+            let left = ready.len();
             // After all of a window comes the next. Where there is none, a cursor stays in it: counts
             // of the page after it are as exact as those of this one.
             let after = if left > 0 || is_whole { here } else { (end as u64, 0) };
             page.places.0.push(Taken {
                 first,
-                window: start as u64,
-                skipped: within as u64,
+                window,
+                skipped: skipped as u64,
                 end: page.results.len(),
                 after,
             });
             if left > 0 {
                 page.next = Some(here);
+                self.ready = Some(ready);
                 return Ok(page);
             }
             if end == all || !self.running.budget.go_on() {
                 return Ok(page);
             }
-            if page.results.len() >= self.running.mode.page {
+            (self.start, self.within) = (end, 0);
+            if page.results.len() >= most {
                 page.next = Some((end as u64, 0));
                 return Ok(page);
             }
-            (start, within) = (end, 0);
         }
     }
 
+    /// Verifies the window that starts where the last one has ended; its results in order, without those
+    /// that an earlier page had.
+    fn next_window(
+        &mut self,
+        collector: &mut Collector,
+    ) -> Result<vec::IntoIter<Verified>, IndexError> {
+        let window = self.window(self.start);
+        let found = self.verify(&window)?;
+        self.looked_at = self.start + window.len();
+        self.tell();
+        let mut ready = collector.take_window(found).into_iter();
+        ready.by_ref().take(self.within).for_each(drop);
+        Ok(ready)
+    }
+
+    /// What was looked at so far, without results.
+    pub(crate) fn so_far(&self) -> Page {
+        Page { looked_at: self.looked_at, of: self.order.len(), ..Page::default() }
+    }
+
     /// Tells how far the search is.
-    fn tell(&self, verified: usize) {
+    fn tell(&self) {
         if let Some(output) = self.running.output {
-            let candidates = self.order.len() as u64;
-            output.progress(Progress { verified: verified as u64, candidates });
+            let (verified, candidates) = (self.looked_at as u64, self.order.len() as u64);
+            output.progress(Progress { verified, candidates });
         }
     }
 
@@ -154,7 +191,7 @@ impl<'a> Windows<'a> {
         let reads = self.running.query.reads_content();
         let (limit, most) = match start {
             0 => (self.running.mode.first_window, WINDOW_CANDIDATES),
-            _ => (NEXT_WINDOW, WINDOW_CANDIDATES.min(start)),
+            _ => (self.running.mode.next_window, WINDOW_CANDIDATES.min(start)),
         };
         let mut bytes = 0;
         let mut window = Vec::new();
@@ -179,23 +216,22 @@ impl<'a> Windows<'a> {
             })
             .collect();
         by_place.sort_unstable();
-        let parts: Vec<Result<Vec<Verified>, IndexError>> = by_place
-            .par_chunks(BATCH)
-            .map_init(
-                || self.running.verifier(self.running.request.limits.ranges_per_document),
-                |verifier, batch| {
-                    let mut found = Vec::new();
-                    for (segment, _, document) in batch {
-                        match self.verify_one(verifier, *segment, *document) {
-                            Ok(verified) => found.extend(verified),
-                            Err(Interrupted::Budget) => break,
-                            Err(Interrupted::Index(error)) => return Err(error),
-                        }
+        let parts: Vec<Result<Vec<Verified>, IndexError>> = self.running.hands.map(
+            by_place.chunks(BATCH).collect(),
+            1..=usize::MAX,
+            || self.running.verifier(self.running.request.limits.ranges_per_document),
+            |verifier, batch| {
+                let mut found = Vec::new();
+                for (segment, _, document) in batch {
+                    match self.verify_one(verifier, *segment, *document) {
+                        Ok(verified) => found.extend(verified),
+                        Err(Interrupted::Budget) => break,
+                        Err(Interrupted::Index(error)) => return Err(error),
                     }
-                    Ok(found)
-                },
-            )
-            .collect();
+                }
+                Ok(found)
+            },
+        );
         let mut all = Vec::new();
         for part in parts {
             all.extend(part?);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use roaring::MultiOps;
 
 use super::Shard;
+use super::snapshot::Loaded;
 use crate::IndexError;
 use crate::document::{OmitReason, RepositoryId, RepositoryInfo, RevisionName};
 
@@ -110,6 +111,11 @@ impl Shard {
         live.map(|revisions| revisions.values().union().len()).sum()
     }
 
+    /// Bytes of its files, as [`ShardStats::bytes`]; it counts no documents for that.
+    pub fn bytes(&self) -> u64 {
+        self.snapshot().segments.iter().map(Loaded::bytes).sum()
+    }
+
     /// Sizes.
     pub fn stats(&self) -> ShardStats {
         let snapshot = self.snapshot();
@@ -123,8 +129,7 @@ impl Shard {
             stats.documents += u64::from(loaded.alive.count());
             stats.contents += loaded.entry.contents;
             stats.content_bytes += loaded.entry.content_bytes;
-            stats.bytes += loaded.entry.bytes;
-            stats.bytes += loaded.symbols.as_ref().map_or(0, |symbols| symbols.bytes());
+            stats.bytes += loaded.bytes();
         }
         stats
     }

@@ -26,8 +26,8 @@ pub struct ShardSet {
     changing: Mutex<HashSet<u32>>,
     changed: Condvar,
     searcher: Searcher,
-    /// Held, and by it the folder, as long as the set is open.
-    _lock: File,
+    /// Held as long as the set is open.
+    _lock: FolderLock,
 }
 
 impl ShardSet {
@@ -37,7 +37,7 @@ impl ShardSet {
     /// # Errors
     /// [`IndexError::Locked`] when another process has the folder, or what a shard fails with.
     pub fn open(folder: &Path, count: u32, options: ShardOptions) -> Result<Self, IndexError> {
-        let lock = locked(folder)?;
+        let lock = FolderLock::take(folder)?;
         let count = count::of_folder(folder, count.max(1))?;
         let set = Self::with(folder, count, options, lock)?;
         (0..count).try_for_each(|number| set.open_shard(number).map(drop))?;
@@ -50,7 +50,7 @@ impl ShardSet {
     /// [`IndexError::OtherCount`] when the folder was made with another number of shards,
     /// [`IndexError::Locked`] when another process has it, or when it cannot be read or written.
     pub fn open_none(folder: &Path, count: u32, options: ShardOptions) -> Result<Self, IndexError> {
-        let lock = locked(folder)?;
+        let lock = FolderLock::take(folder)?;
         let count = count.max(1);
         count::must_be(folder, count)?;
         Self::with(folder, count, options, lock)
@@ -60,7 +60,7 @@ impl ShardSet {
         folder: &Path,
         count: u32,
         options: ShardOptions,
-        lock: File,
+        lock: FolderLock,
     ) -> Result<Self, IndexError> {
         Ok(Self {
             folder: folder.to_owned(),
@@ -224,16 +224,46 @@ impl Drop for Change<'_> {
     }
 }
 
-/// Makes a folder this process's own.
-fn locked(folder: &Path) -> Result<File, IndexError> {
-    fs::create_dir_all(folder).map_err(IndexError::io("cannot create", folder))?;
-    let path = folder.join(LOCK_FILE);
-    let lock = File::create(&path).map_err(IndexError::io("cannot create", &path))?;
-    lock.try_lock().map_err(|_| IndexError::Locked { path: folder.to_owned() })?;
-    Ok(lock)
+/// Makes a folder this process's own until it is dropped.
+struct FolderLock(File);
+
+impl FolderLock {
+    fn take(folder: &Path) -> Result<Self, IndexError> {
+        fs::create_dir_all(folder).map_err(IndexError::io("cannot create", folder))?;
+        let path = folder.join(LOCK_FILE);
+        let lock = File::create(&path).map_err(IndexError::io("cannot create", &path))?;
+        lock.try_lock().map_err(|_| IndexError::Locked { path: folder.to_owned() })?;
+        Ok(Self(lock))
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child that was forked and does not run its program yet has the
+        // file, too, and with it the lock. Where unlocking fails, the lock is gone when that child's copy is.
+        let _ = self.0.unlock();
+    }
 }
 
 /// Name of a shard's folder.
 pub(super) fn shard_name(number: u32) -> String {
     format!("{number:04}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_lock_is_gone_though_a_child_that_was_forked_still_has_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = FolderLock::take(folder.path()).unwrap();
+        let refused = FolderLock::take(folder.path()).map(drop);
+        assert!(matches!(refused, Err(IndexError::Locked { .. })), "{refused:?}");
+        let of_child = lock.0.try_clone().unwrap();
+        drop(lock);
+        FolderLock::take(folder.path()).unwrap();
+        drop(of_child);
+    }
 }

@@ -152,6 +152,11 @@ pub(crate) fn is_damage(error: &IndexError) -> bool {
 }
 
 impl Loaded {
+    /// Bytes of the segment's files and its symbols'.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.entry.bytes + self.symbols.as_ref().map_or(0, |symbols| symbols.bytes())
+    }
+
     fn open(
         folder: &Path,
         entry: &SegmentEntry,

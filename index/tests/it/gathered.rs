@@ -23,7 +23,7 @@ const SHARDS: u32 = 6;
 
 /// Keeps what a part sends until it is asked for, each result as `Debug` has it.
 #[derive(Default)]
-struct Kept(Mutex<VecDeque<Ranked>>);
+struct Kept(Mutex<VecDeque<Ranked>>, Mutex<String>, Mutex<VecDeque<(usize, Ending)>>);
 
 impl Output for Kept {
     fn write(&self, found: Match, into: &mut Vec<u8>) {
@@ -34,25 +34,72 @@ impl Output for Kept {
         self.0.lock().unwrap().extend(ranked);
         ControlFlow::Continue(())
     }
+
+    fn pause(&self, so_far: &SearchResponse) -> ControlFlow<()> {
+        let sent = self.0.lock().unwrap().len();
+        self.2.lock().unwrap().push_back((sent, over_the_wire(so_far.clone())));
+        ControlFlow::Continue(())
+    }
+
+    fn pinned(&self, cursor: &str, _closed: &[u32]) -> bool {
+        *self.1.lock().unwrap() = cursor.to_owned();
+        false
+    }
 }
 
 /// What a part has to say, as it comes over a wire.
-struct Part {
-    ranked: VecDeque<Ranked>,
-    ending: Option<Ending>,
+#[derive(Default)]
+pub struct Part {
+    pub pinned: String,
+    pub ranked: VecDeque<Ranked>,
+    pub ending: Option<Ending>,
+    /// Where it pauses: after how many results, and its end if no more are wanted.
+    pauses: VecDeque<(usize, Ending)>,
+    delivered: usize,
+    pub is_paused: bool,
 }
 
-fn part(set: &ShardSet, request: &SearchRequest) -> Part {
+impl Part {
+    /// Hands on so many results at most, or what follows them.
+    pub fn deliver(&mut self, gather: &mut Gather, source: usize, some: usize) {
+        let until = self.pauses.front().map(|(after, _)| after - self.delivered);
+        let some = some.min(self.ranked.len()).min(until.unwrap_or(usize::MAX));
+        match self.pauses.pop_front_if(|_| until == Some(0) && !self.is_paused) {
+            _ if self.is_paused => {}
+            Some((_, ending)) => {
+                self.is_paused = true;
+                gather.pause(source, ending);
+            }
+            None if self.ranked.is_empty() => {
+                self.ending.take().into_iter().for_each(|ending| gather.end(source, ending));
+            }
+            None => {
+                gather.push(source, self.ranked.drain(..some).collect());
+                self.delivered += some;
+            }
+        }
+    }
+}
+
+fn over_the_wire(response: SearchResponse) -> Ending {
+    let ending = serde_json::to_vec(&Ending::from(response)).unwrap();
+    serde_json::from_slice(&ending).unwrap()
+}
+
+pub fn part(set: &ShardSet, request: &SearchRequest) -> Part {
     let output = Kept::default();
     let response = set.search_into(request, &output).unwrap();
-    let ending = serde_json::to_vec(&Ending::from(response)).unwrap();
-    let over_the_wire = |ranked: Ranked| {
+    let encoded = |ranked: Ranked| {
         let key = RankKey::decode(&ranked.key.encode()).unwrap();
         Ranked { key, ..ranked }
     };
     Part {
-        ranked: output.0.into_inner().unwrap().into_iter().map(over_the_wire).collect(),
-        ending: Some(serde_json::from_slice(&ending).unwrap()),
+        pinned: output.1.into_inner().unwrap(),
+        ranked: output.0.into_inner().unwrap().into_iter().map(encoded).collect(),
+        ending: Some(over_the_wire(response)),
+        pauses: output.2.into_inner().unwrap(),
+        delivered: 0,
+        is_paused: false,
     }
 }
 
@@ -75,6 +122,7 @@ fn gather(
             let request = SearchRequest {
                 shards: Some(parts[number].clone()),
                 share: parts.len() as u32,
+                first: random.once_in(2).then(|| 1 + random.below(6)),
                 facet_values: usize::MAX,
                 cursor,
                 ..whole.clone()
@@ -86,30 +134,24 @@ fn gather(
         (0..parts.len()).map(|n| at(n).map(|(_, place)| place).unwrap_or_default()).collect();
     let mut gather = Gather::new(&begin, page_of(whole).unwrap());
     let mut taken = Vec::new();
-    let mut deliver = |gather: &mut Gather, source: usize, random: &mut Random| {
-        let part = &mut said[source];
-        let some = random.below(4).min(part.ranked.len());
-        if part.ranked.is_empty() {
-            part.ending.take().into_iter().for_each(|ending| gather.end(source, ending));
-        } else {
-            gather.push(source, part.ranked.drain(..some).collect());
-        }
-    };
     loop {
         // Others come before they are waited for.
         if random.once_in(2) {
             let source = random.below(parts.len());
-            deliver(&mut gather, source, random);
+            said[source].deliver(&mut gather, source, random.below(4));
         }
         match gather.step() {
             Step::Take(ranked) => taken.extend(ranked.results),
-            Step::Wait(source) => deliver(&mut gather, source, random),
+            Step::Wait(source) => said[source].deliver(&mut gather, source, random.below(4)),
+            Step::Resume(source) => said[source].is_paused = false,
             Step::Done => break,
         }
     }
     while !gather.is_over() {
         let source = random.below(parts.len());
-        deliver(&mut gather, source, random);
+        if !gather.end_paused(source) {
+            said[source].deliver(&mut gather, source, random.below(4));
+        }
     }
     let taken = taken.into_iter().map(|result| String::from_utf8(result).unwrap());
     (taken.collect(), gather.finish(Duration::from_secs(1)))
@@ -135,18 +177,18 @@ fn all_pages(
 }
 
 /// The shards, in so many parts; some may be empty.
-fn split(random: &mut Random, parts: usize) -> Vec<Vec<u32>> {
+pub fn split(random: &mut Random, parts: usize) -> Vec<Vec<u32>> {
     let mut split = vec![Vec::new(); parts];
     (0..SHARDS).for_each(|shard| split[random.below(parts)].push(shard));
     split
 }
 
-fn texts(response: &SearchResponse) -> Vec<String> {
+pub fn texts(response: &SearchResponse) -> Vec<String> {
     response.results.iter().map(|result| format!("{result:?}")).collect()
 }
 
 /// What is told beside the results, but for the time and what was read.
-fn told(response: &SearchResponse) -> Summary {
+pub fn told(response: &SearchResponse) -> Summary {
     let mut told = Summary::from(response.clone());
     told.steps.clear();
     told.explain = None;
@@ -155,7 +197,7 @@ fn told(response: &SearchResponse) -> Summary {
     told
 }
 
-fn indexed(folder: &Path, world: &World) -> ShardSet {
+pub fn indexed(folder: &Path, world: &World) -> ShardSet {
     let set = ShardSet::open(folder, SHARDS, options()).unwrap();
     world.index(&set);
     set
@@ -247,6 +289,38 @@ fn pages_over_many_windows_have_each_result_once() {
         results.sort();
         wanted.sort();
         assert_eq!(results, wanted);
+    }
+}
+
+#[test]
+fn a_part_that_is_not_asked_for_more_looks_no_further() {
+    let (folder, source) = (tempfile::tempdir().unwrap(), Memory::default());
+    let set = ShardSet::open(folder.path(), SHARDS, options()).unwrap();
+    let repository = info(1, "a/repo");
+    let text = |n: usize| format!("word {n}\n{}", "line\n".repeat(2_000));
+    let files = (0..200).map(|n| file(format!("f{n}"), source.put(text(n).as_bytes())));
+    let update = replace(&repository, "1", files.collect());
+    set.shard_of(repository.id).unwrap().apply(&update, &source, &NoProgress).unwrap();
+    let asked = SearchRequest { share: 20, page_size: 200, explain: true, ..request("word") };
+    let verified = |ending: &Ending| ending.summary.explain.as_ref().unwrap().verified;
+    let at_once = part(&set, &asked);
+    assert!(at_once.pauses.is_empty());
+    let in_turn = part(&set, &SearchRequest { first: Some(12), ..asked.clone() });
+    let after: Vec<usize> = in_turn.pauses.iter().map(|(after, _)| *after).collect();
+    assert_eq!(after, [12, 24, 48, 96, 192], "as many again each time");
+    let looked_at: Vec<u64> = in_turn.pauses.iter().map(|(_, ending)| verified(ending)).collect();
+    assert!(looked_at.is_sorted() && looked_at[0] < 30, "{looked_at:?}");
+    let ending = in_turn.ending.as_ref().unwrap();
+    assert_eq!(verified(ending), verified(at_once.ending.as_ref().unwrap()));
+    assert_eq!(ending.summary.counts, at_once.ending.as_ref().unwrap().summary.counts);
+    assert_eq!(ending.next, at_once.ending.as_ref().unwrap().next);
+    assert_eq!(in_turn.ranked, at_once.ranked);
+    // Where it pauses, a later page goes on.
+    for (after, so_far) in &in_turn.pauses {
+        let place = so_far.next.unwrap();
+        let cursor = cursor_at(&so_far.pinned, place.window, place.within);
+        let rest = part(&set, &SearchRequest { cursor, ..asked.clone() });
+        assert_eq!(rest.ranked[0], in_turn.ranked[*after]);
     }
 }
 
@@ -396,7 +470,7 @@ fn another_answers_in_the_place_of_a_part_that_fails() {
     // It sends something and breaks off before anything of it is taken.
     gather.push(1, of(1).ranked.into_iter().take(1).collect());
     assert!(gather.leave_out(1));
-    let other = gather.add();
+    let other = gather.add(Place::default());
     assert!(matches!(gather.step(), Step::Wait(source) if source == other));
     whole(&mut gather, other, of(1));
     assert!(!gather.leave_out(other), "it has ended");
@@ -413,11 +487,6 @@ fn another_answers_in_the_place_of_a_part_that_fails() {
     assert_eq!(response.counts, alone.counts);
     let known: Vec<bool> = gathered.cursors.iter().map(Option::is_some).collect();
     assert_eq!(known, [true, false, true]);
-
-    let mut gather = Gather::new(&[Place::default()], 10);
-    gather.push(0, of(0).ranked.into_iter().collect());
-    assert!(matches!(gather.step(), Step::Take(_)));
-    assert!(!gather.leave_out(0), "what was taken cannot be taken back");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod damage;
 mod definitions;
 mod export;
 mod gathered;
+mod gathered_instead;
 mod generate;
 mod naive;
 mod oracle;

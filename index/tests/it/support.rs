@@ -8,8 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use aeterna_index::search::{
-    Cancel, FACET_VALUES, Limits, Match, Output, Ranked, SearchError, SearchRequest,
-    SearchResponse, SkipReason, Visible,
+    Limits, Match, Output, Ranked, SearchError, SearchRequest, SearchResponse, SkipReason, Visible,
 };
 use aeterna_index::{
     ContentId, ContentReader, ContentSource, FileEntry, FileKind, Maintenance, NoProgress,
@@ -162,22 +161,8 @@ pub fn settle(set: &ShardSet) -> (usize, usize) {
 }
 
 pub fn request(query: &str) -> SearchRequest {
-    SearchRequest {
-        query: query.to_owned(),
-        visible: Visible::All,
-        page_size: 50,
-        context_lines: 0,
-        chunks: true,
-        facets: false,
-        facet_values: FACET_VALUES,
-        require_complete: false,
-        explain: false,
-        shards: None,
-        share: 1,
-        cursor: None,
-        cancel: Cancel::default(),
-        limits: Limits { deadline: Duration::from_secs(300), ..Limits::default() },
-    }
+    let limits = Limits { deadline: Duration::from_secs(300), ..Limits::default() };
+    SearchRequest { limits, ..SearchRequest::new(query, Visible::All) }
 }
 
 /// Every result of a query.

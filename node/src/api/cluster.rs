@@ -50,7 +50,7 @@ pub struct ClusterStatus {
     pub unhealthy_shards: Vec<Shard>,
     /// Shards that are being copied to another node.
     pub moves: Vec<Move>,
-    /// What this node restores.
+    /// Shards that nodes bring to their disks, as far as they have told.
     pub restores: Vec<Restore>,
     /// What failed last on this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,8 @@ pub struct ClusterStatus {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Raft {
-    /// What the node is in it: `leader`, `follower`, `candidate`, `learner` or `outside`.
+    /// What the node is in it: `leader`, `follower`, `candidate`, `learner`, `stopped`, or `outside`: it
+    /// then knows by gossip how the group is.
     pub role: String,
     /// Its term.
     pub term: u64,
@@ -138,9 +139,10 @@ pub struct Shard {
     /// Who gets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving_to: Option<String>,
-    /// `serving`, `restoring`, `unavailable` or `unassigned`.
+    /// `serving`, `suspected` (served, by a node that is slow to answer or gone), `restoring`,
+    /// `unavailable` or `unassigned`.
     pub state: String,
-    /// What it waits for, where it is not served.
+    /// What it waits for, where it is not as it should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
     /// Bytes of its index, as far as the owner has told.
@@ -159,14 +161,22 @@ pub struct Move {
     pub to: String,
     /// Bytes of its index.
     pub bytes: u64,
+    /// Bytes of them that are there.
+    #[serde(default)]
+    pub bytes_done: u64,
+    /// Milliseconds until it is there at the speed so far; missing before there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_ms: Option<u64>,
 }
 
-/// A shard that this node brings back.
+/// A shard that a node brings to its disk: as its new owner, or as a copy.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Restore {
     /// Its number.
     pub shard: u32,
+    /// The node.
+    pub node: String,
     /// Bytes that are there.
     pub bytes_done: u64,
     /// Bytes that will be there.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cluster_args::{ClusterArgs, NodeArgs, ShardArgs};
+pub use super::cluster_args::{StorageArgs, StorageCommand, StorageVerifyArgs};
 use crate::config::FlagValue;
 
 const EXAMPLES: &str = "Examples:
@@ -39,6 +40,8 @@ pub enum Command {
     Shard(ShardArgs),
     /// See and change the nodes of a cluster (short for `code-search node`).
     Node(NodeArgs),
+    /// Look after cold storage (short for `code-search storage`).
+    Storage(StorageArgs),
     /// Show the configuration.
     Config(ConfigCommandArgs),
     /// Print a completion script for a shell.
@@ -145,6 +148,8 @@ pub enum CodeSearchCommand {
     Shard(ShardArgs),
     /// See and change the nodes of a cluster.
     Node(NodeArgs),
+    /// Look after cold storage.
+    Storage(StorageArgs),
 }
 
 /// Which server a client command talks to.

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use indicatif::HumanBytes;
 use reqwest::Method;
 
 use super::client::{Client, ClientError};
 use super::cluster_args::ClusterStatusArgs;
-use super::terminal::printable;
+use super::terminal::{aligned, printable};
 use super::{CommandError, Exit};
 use crate::api::cluster::{ClusterStatus, Health, Node, Shard};
 
@@ -95,18 +96,33 @@ pub fn table(status: &ClusterStatus) -> String {
     for reason in &status.reasons {
         let _ = writeln!(text, "  ! {}", printable(reason.as_bytes()));
     }
+    if let Some(failure) = &status.last_failure {
+        let message = printable(failure.message.as_bytes());
+        let _ = writeln!(text, "  last failure, {}: {message}", failure.at);
+    }
     text.push_str(&nodes_table(&status.nodes));
     for restore in &status.restores {
         let _ = writeln!(
             text,
-            "shard {} is being restored: {} of {}",
+            "shard {} comes to {}: {} of {}{}",
             restore.shard,
-            size(restore.bytes_done),
-            size(restore.bytes_total)
+            printable(restore.node.as_bytes()),
+            HumanBytes(restore.bytes_done),
+            HumanBytes(restore.bytes_total),
+            left(restore.remaining_ms)
         );
     }
     for moved in &status.moves {
-        let _ = writeln!(text, "shard {} moves from {} to {}", moved.shard, moved.from, moved.to);
+        let _ = writeln!(
+            text,
+            "shard {} moves from {} to {}: {} of {}{}",
+            moved.shard,
+            printable(moved.from.as_bytes()),
+            printable(moved.to.as_bytes()),
+            HumanBytes(moved.bytes_done),
+            HumanBytes(moved.bytes),
+            left(moved.remaining_ms)
+        );
     }
     if !status.unhealthy_shards.is_empty() {
         let listed = status.unhealthy_shards.len().min(LISTED_SHARDS);
@@ -132,7 +148,7 @@ pub fn nodes_table(nodes: &[Node]) -> String {
             node.shards_owned.to_string(),
             node.shards_serving.to_string(),
             node.heartbeat_age_ms.map_or_else(|| "never".to_owned(), heartbeat),
-            size(node.disk_free),
+            disk_free(node),
             printable(node.http.as_bytes()),
         ]
     }));
@@ -151,25 +167,20 @@ pub fn shards_table(shards: &[Shard]) -> String {
             shard.epoch.to_string(),
             name(&shard.owner),
             name(&shard.pin),
-            size(shard.bytes),
+            HumanBytes(shard.bytes).to_string(),
             printable(shard.waits_for.as_deref().unwrap_or("").as_bytes()),
         ]
     }));
     aligned(&rows)
 }
 
-/// Rows with columns of one width each.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let width =
-        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    rows.iter().fold(String::new(), |mut text, row| {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-        text
-    })
+fn left(remaining_ms: Option<u64>) -> String {
+    remaining_ms.map_or_else(String::new, |left| format!(", {} s left", left.div_ceil(1_000)))
+}
+
+/// Of a node that has not told of its disk nothing is known.
+fn disk_free(node: &Node) -> String {
+    if node.disk_total == 0 { "-".to_owned() } else { HumanBytes(node.disk_free).to_string() }
 }
 
 /// Heartbeats younger than this are not worth a number.
@@ -177,36 +188,4 @@ const FRESH_MS: u64 = 2_000;
 
 fn heartbeat(age_ms: u64) -> String {
     if age_ms < FRESH_MS { "ok".to_owned() } else { format!("{} s ago", age_ms / 1000) }
-}
-
-/// Bytes for a person.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_for_people() {
-        for (bytes, text) in
-            [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (2_000_000_000, "2.0 GB")]
-        {
-            assert_eq!(size(bytes), text);
-        }
-    }
-
-    #[test]
-    fn columns_line_up() {
-        let rows = [["A".to_owned(), "B".to_owned()], ["longer".to_owned(), "x".to_owned()]];
-        assert_eq!(aligned(&rows), "A       B\nlonger  x\n");
-    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::ServerArgs;
+use super::args::{ConfigArgs, ServerArgs};
 
 /// `aeterna cluster`.
 #[derive(Debug, Args)]
@@ -21,6 +21,30 @@ pub enum ClusterCommand {
     Dev(ClusterDevArgs),
     /// Show how the cluster is. Exit status: 0 healthy, 1 degraded, 2 unavailable.
     Status(ClusterStatusArgs),
+    /// Make the group that agrees on the shards' owners anew, when most of its voters are lost for ever.
+    Recover(ClusterRecoverArgs),
+}
+
+/// `aeterna cluster recover`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "To be run where the node runs, with its configuration, while the node is stopped. The disk of a
+node that voted is best; any other will do, an empty one too. docs/cluster.md says what may be lost.
+
+Examples:
+  aeterna cluster recover --config node.toml --dry-run   what would be done
+  aeterna cluster recover --config node.toml             do it; then start this node and the others"
+)]
+pub struct ClusterRecoverArgs {
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Only tell what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `aeterna cluster dev`.
@@ -38,7 +62,7 @@ pub struct ClusterDevArgs {
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
     /// Shards of a new cluster.
-    #[arg(long, value_name = "SHARDS", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "SHARDS", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=i64::from(aeterna_cluster::shard_map::MAX_SHARDS)))]
     pub shards: u32,
     /// Any setting, for every node; `aeterna config show` lists them.
     #[arg(long, value_name = "KEY=VALUE", value_parser = super::args::key_and_value)]
@@ -137,4 +161,42 @@ pub enum NodeCommand {
         /// Its name.
         node: String,
     },
+}
+
+/// `aeterna code-search storage`.
+#[derive(Debug, Args)]
+pub struct StorageArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: StorageCommand,
+}
+
+/// What `aeterna code-search storage` can do.
+#[derive(Debug, Subcommand)]
+pub enum StorageCommand {
+    /// Check that cold storage has all that it should have. Exit status: 0 it has, 1 something is missing or
+    /// damaged, 2 it could not be told.
+    Verify(StorageVerifyArgs),
+}
+
+/// `aeterna code-search storage verify`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Reads cold storage itself, with the configuration of a node, whether nodes run or not; \
+changes nothing.
+
+Examples:
+  aeterna code-search storage verify --config /etc/aeterna.toml
+  aeterna code-search storage verify --full --set cold_storage.path=/tmp/cluster/cold"
+)]
+pub struct StorageVerifyArgs {
+    /// Read every file and compare its checksum, not only its size.
+    #[arg(long)]
+    pub full: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }

@@ -1,6 +1,6 @@
 //! `aeterna cluster dev`: real node processes on loopback, one SQLite file, one folder of cold storage.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
 
 use super::client::Client;
 use super::cluster::{ask, redraw, table};
 use super::cluster_args::ClusterDevArgs;
 use super::{CommandError, Exit};
+use crate::files::write_durably;
 use crate::serve::{SERVER_FILE, ServerFacts};
 
 /// How long a node may take until it answers.
@@ -24,8 +26,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// Time that nodes get to hand over and end, before they are ended.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of a key made for a cluster, before they are written in hexadecimal.
-const KEY_BYTES: usize = 32;
 
 /// What is told of a node when it runs.
 #[derive(Serialize, Deserialize)]
@@ -92,21 +92,12 @@ fn in_folder(folder: &Path, error: &io::Error) -> CommandError {
 
 /// The cluster's key, made when the folder is first used.
 fn key_file(folder: &Path) -> io::Result<PathBuf> {
-    use std::os::unix::fs::OpenOptionsExt;
-
     let path = folder.join("cluster.key");
-    if path.exists() {
-        return Ok(path);
+    if !path.exists() {
+        // Each has 122 random bits.
+        let key = format!("{}{}\n", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        write_durably(&path, key.as_bytes())?;
     }
-    let mut random = [0; KEY_BYTES];
-    io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut random)?;
-    let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let partial = folder.join("cluster.key.partial");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    fs::rename(&partial, &path)?;
     Ok(path)
 }
 

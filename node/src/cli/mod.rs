@@ -7,9 +7,11 @@ mod cluster_args;
 mod dev;
 mod print;
 pub mod progress;
+mod recover;
 pub mod repos;
 mod search;
 mod shards;
+mod storage;
 pub mod terminal;
 
 use std::io::{self, Write};
@@ -19,7 +21,7 @@ use clap::{CommandFactory, Parser};
 
 use self::args::{
     Cli, CodeSearchArgs, CodeSearchCommand, Command, ConfigCommand, ConfigCommandArgs, RepoArgs,
-    SearchArgs,
+    SearchArgs, StorageArgs,
 };
 use self::client::ClientError;
 use self::cluster_args::{ClusterArgs, ClusterCommand, NodeArgs, ShardArgs};
@@ -134,6 +136,10 @@ fn run(cli: Cli) -> Result<Exit, CommandError> {
         | Command::CodeSearch(CodeSearchArgs { command: CodeSearchCommand::Node(args) }) => {
             client_command(ClientCommand::Node(args))
         }
+        Command::Storage(args)
+        | Command::CodeSearch(CodeSearchArgs { command: CodeSearchCommand::Storage(args) }) => {
+            client_command(ClientCommand::Storage(args))
+        }
         Command::Config(args) => show_config(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -151,6 +157,7 @@ enum ClientCommand {
     Cluster(ClusterArgs),
     Shard(ShardArgs),
     Node(NodeArgs),
+    Storage(StorageArgs),
 }
 
 fn client_command(command: ClientCommand) -> Result<Exit, CommandError> {
@@ -165,8 +172,12 @@ fn client_command(command: ClientCommand) -> Result<Exit, CommandError> {
             ClientCommand::Cluster(ClusterArgs { command: ClusterCommand::Status(args) }) => {
                 cluster::status(&args).await
             }
+            ClientCommand::Cluster(ClusterArgs { command: ClusterCommand::Recover(args) }) => {
+                recover::run(&args).await
+            }
             ClientCommand::Shard(args) => shards::shard(&args).await,
             ClientCommand::Node(args) => shards::node(&args).await,
+            ClientCommand::Storage(args) => storage::run(&args).await,
         }
     })
 }

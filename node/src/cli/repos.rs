@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::args::{RepoArgs, RepoCommand};
 use super::client::Client;
 use super::progress::{Follower, Outcome, outcome};
-use super::terminal::printable;
+use super::terminal::{aligned, printable};
 use super::{CommandError, Exit};
 use crate::api::repos::{AddRequest, EventList, NotIndexedList, Repository, RepositoryList};
 
@@ -290,16 +290,8 @@ fn table(repositories: &[Repository]) -> io::Result<()> {
         return rows.iter().try_for_each(|row| writeln!(out, "{}", row.join("\t")));
     }
     let heading = ["NAME", "STATE", "FILES", "INDEXED", "URL"].map(str::to_owned);
-    let width = |column: usize| {
-        rows.iter().chain([&heading]).map(|row| row[column].chars().count()).max().unwrap_or(0)
-    };
-    let widths: [usize; 4] = std::array::from_fn(width);
-    for row in [&heading].into_iter().chain(&rows) {
-        for (column, width) in widths.iter().enumerate() {
-            write!(out, "{:width$}  ", row[column])?;
-        }
-        writeln!(out, "{}", row[4])?;
-    }
+    let rows: Vec<_> = [heading].into_iter().chain(rows).collect();
+    out.write_all(aligned(&rows).as_bytes())?;
     Ok(())
 }
 

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
+use indicatif::HumanBytes;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::cluster::{nodes_table, shards_table, size};
+use super::cluster::{nodes_table, shards_table};
 use super::cluster_args::{NodeArgs, NodeCommand, ShardArgs, ShardCommand};
 use super::{CommandError, Exit};
 use crate::api::cluster::{NodeList, Rebalance, Shard, ShardList};
@@ -108,14 +109,14 @@ fn moved(shard: &Shard) -> String {
 
 fn rebalance(plan: &Rebalance) -> String {
     let what = if plan.dry_run { "would move" } else { "move" };
-    let mut text = format!("{} shards {what}, {}\n", plan.moves.len(), size(plan.bytes));
+    let mut text = format!("{} shards {what}, {}\n", plan.moves.len(), HumanBytes(plan.bytes));
     for moved in &plan.moves {
         text.push_str(&format!(
             "  shard {}: {} to {}, {}\n",
             moved.shard,
             moved.from,
             moved.to,
-            size(moved.bytes)
+            HumanBytes(moved.bytes)
         ));
     }
     for node in &plan.nodes {
@@ -123,9 +124,9 @@ fn rebalance(plan: &Rebalance) -> String {
             "{}: {} shards, {} before; {} shards, {} after\n",
             node.name,
             node.shards_before,
-            size(node.bytes_before),
+            HumanBytes(node.bytes_before),
             node.shards_after,
-            size(node.bytes_after)
+            HumanBytes(node.bytes_after)
         ));
     }
     text

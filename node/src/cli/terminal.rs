@@ -19,6 +19,20 @@ pub fn use_colors(choice: ColorChoice) -> bool {
     }
 }
 
+/// Rows with columns of one width each, but for the last one; a line for each row.
+pub fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    rows.iter().fold(String::new(), |mut text, row| {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+        text
+    })
+}
+
 /// `text` in `style`, or plain.
 pub fn paint(out: &mut impl Write, style: Style, colors: bool, text: &[u8]) -> io::Result<()> {
     if colors {
@@ -79,6 +93,12 @@ pub fn one_line(bytes: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [["A".to_owned(), "B".to_owned()], ["longer".to_owned(), "x".to_owned()]];
+        assert_eq!(aligned(&rows), "A       B\nlonger  x\n");
+    }
 
     #[test]
     fn nothing_that_steers_a_terminal_gets_through() {

@@ -8,8 +8,8 @@ use aeterna_cluster::name::NodeName;
 use aeterna_index::RepositoryId;
 use aeterna_proto as proto;
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{RawPathParams, Request, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{FromRequest, MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -17,9 +17,9 @@ use tonic::{Code, Status};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::{Cluster, Place};
+use super::{Cluster, Place, REFRESH};
 use crate::http::AppState;
-use crate::http::context::REQUEST_ID;
+use crate::http::context::{REQUEST_ID, current_id};
 use crate::http::problem::Problem;
 use crate::http::repos::find;
 
@@ -27,8 +27,6 @@ use crate::http::repos::find;
 pub const MAX_FORWARDED: usize = 64 << 20;
 /// Time that a forwarded operation may take.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Time to get a newer shard map before the second attempt.
-const REFRESH: Duration = Duration::from_secs(5);
 /// Headers that belong to one connection (RFC 9110, 7.6.1), or are made anew.
 const HOP_HEADERS: [HeaderName; 6] = [
     header::CONNECTION,
@@ -80,9 +78,8 @@ pub async fn to_owner(
     if request.extensions().get::<Forwarded>().is_some() {
         return next.run(request).await;
     }
-    let what = parameters.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned());
-    let Some(what) = what else { return next.run(request).await };
-    let repository = match find(&state, &what).await {
+    let what = parameters.iter().find(|(name, _)| *name == "id").map(|(_, value)| value);
+    let repository = match find(&state, what.unwrap_or_default()).await {
         Ok(repository) => repository,
         Err(problem) => return problem.into_response(),
     };
@@ -101,8 +98,8 @@ pub async fn to_owner(
 
 /// What is known of a repository is in the catalog too, but for the progress of its work.
 fn is_answered_by_the_catalog(request: &Request) -> bool {
-    let shows = request.uri().path().strip_prefix("/api/v1/repos/");
-    request.method() == Method::GET && shows.is_some_and(|rest| !rest.contains('/'))
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    request.method() == Method::GET && route == Some("/api/v1/repos/{id}")
 }
 
 /// Forwards a request to the node where a repository is; with `new`, the request adds it. Where
@@ -116,11 +113,11 @@ pub async fn forward(
     new: Option<RepositoryId>,
 ) -> Result<Response, (Problem, Request)> {
     let (parts, body) = request.into_parts();
-    let limit = usize::try_from(state.config.max_body_bytes).unwrap_or(usize::MAX);
-    let body = match to_bytes(body, limit).await {
+    let body = Request::from_parts(parts.clone(), body);
+    // By the limits that every body has.
+    let body = match Bytes::from_request(body, state).await {
         Ok(body) => body,
-        // The layers outside have bounded it by size and time: they say what is wrong with it.
-        Err(_) => return Ok(StatusCode::PAYLOAD_TOO_LARGE.into_response()),
+        Err(rejection) => return Ok(rejection.into_response()),
     };
     let started = Instant::now();
     let mut place = place;
@@ -130,7 +127,7 @@ pub async fn forward(
             Place::Here | Place::Nowhere(_) => break,
         };
         let message = proto::ForwardRequest {
-            request_id: text_of(&parts.headers, &REQUEST_ID),
+            request_id: current_id(),
             shard: Some(shard),
             method: parts.method.as_str().to_owned(),
             uri: parts.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned(),
@@ -187,10 +184,6 @@ fn unavailable(node: &NodeName, shard: u32, status: &Status) -> Problem {
         "{node}, which owns the repository's shard {shard}, does not answer ({}); if it stays away, another node takes over: try again in a moment",
         status.message()
     ))
-}
-
-fn text_of(headers: &HeaderMap, name: &HeaderName) -> String {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 fn headers_of(headers: &HeaderMap) -> Vec<proto::Header> {

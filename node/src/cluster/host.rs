@@ -1,7 +1,6 @@
 //! The shards on this node's disk, for the cluster's supervisor.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use aeterna_cluster::name::{Epoch, ShardId};
@@ -15,29 +14,12 @@ use super::metrics::ClusterMetrics;
 pub struct Host {
     manager: Arc<RepoManager>,
     metrics: Arc<ClusterMetrics>,
-    started: Arc<Mutex<HashMap<u32, Instant>>>,
-}
-
-/// When each restore that runs began.
-#[derive(Clone, Debug, Default)]
-pub struct Starts(Arc<Mutex<HashMap<u32, Instant>>>);
-
-impl Starts {
-    /// When the restore of a shard began, while it runs.
-    pub fn of(&self, shard: u32) -> Option<Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&shard).copied()
-    }
 }
 
 impl Host {
     /// Over this manager.
     pub fn new(manager: Arc<RepoManager>, metrics: Arc<ClusterMetrics>) -> Self {
-        Self { manager, metrics, started: Arc::default() }
-    }
-
-    /// When restores began.
-    pub fn starts(&self) -> Starts {
-        Starts(Arc::clone(&self.started))
+        Self { manager, metrics }
     }
 }
 
@@ -61,10 +43,8 @@ fn source(source: ShardSource) -> &'static str {
 impl ShardHost for Host {
     async fn activate(&self, shard: ShardId, epoch: Epoch) -> Result<(), HostError> {
         let begun = Instant::now();
-        self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(shard.0, begun);
         let quiet = Arc::new(|_, _| {});
         let activated = self.manager.activate_shard(shard.0, epoch.0, quiet).await;
-        self.started.lock().unwrap_or_else(PoisonError::into_inner).remove(&shard.0);
         match activated {
             Ok(activated) => {
                 self.metrics.restored(source(activated.source), activated.bytes, begun.elapsed());

@@ -1,8 +1,8 @@
 //! The parts of the cluster started, kept running, and stopped.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use aeterna_cluster::consensus::{Consensus, ConsensusConfig};
@@ -15,16 +15,20 @@ use aeterna_cluster::supervisor::{
 };
 use aeterna_proto::node_server::NodeServer;
 use aeterna_repo::RepoManager;
-use tokio_stream::wrappers::TcpListenerStream;
+use aeterna_repo::catalog::NodeStatus;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use super::facts::TELL_EVERY;
 use super::host::Host;
 use super::metrics::ClusterMetrics;
 use super::service::NodeService;
-use super::{Cluster, GOSSIP_EVERY, GOSSIP_GRACE, Opening, StartError, generation};
+use super::{
+    Calls, Cluster, GOSSIP_EVERY, GOSSIP_GRACE, Opening, RAFT_FOLDER, StartError, generation,
+};
 use crate::config::Config;
+use crate::gather::{Busy, Hedging};
 use crate::http::AppState;
 use crate::stop::Stop;
 
@@ -44,7 +48,7 @@ impl Opening {
         http: SocketAddr,
         manager: Arc<RepoManager>,
         metrics: Arc<ClusterMetrics>,
-    ) -> Result<Arc<Cluster>, StartError> {
+    ) -> Result<(Arc<Cluster>, Calls), StartError> {
         let listening = self.listener.local_addr();
         let listening = listening
             .map_err(|source| StartError::Listen { address: config.cluster_listen.0, source })?;
@@ -64,13 +68,16 @@ impl Opening {
             |error: aeterna_cluster::peers::PeersError| StartError::Calls(error.to_string());
         let peers = Peers::new(&peers_config).map_err(calls)?;
         let guard = Guard::new(&peers_config).map_err(calls)?;
-        let consensus = ConsensusConfig::new(
-            self.folder.join("raft"),
-            id,
-            self.shards(),
-            self.name.clone(),
-            grpc.to_string(),
-        );
+        let consensus = ConsensusConfig {
+            incarnation: self.claimed.incarnation,
+            ..ConsensusConfig::new(
+                self.folder.join(RAFT_FOLDER),
+                id,
+                self.shards(),
+                self.name.clone(),
+                grpc.to_string(),
+            )
+        };
         let consensus = Arc::new(Consensus::open(consensus, Arc::clone(&peers) as _).await?);
         if self.claimed.is_founder {
             consensus.initialize().await?;
@@ -86,10 +93,11 @@ impl Opening {
             ..Facts::default()
         };
         let heartbeat_timeout = Duration::from_secs(config.heartbeat_timeout_seconds);
+        let generation = generation();
         let gossip_config = GossipConfig {
             cluster: id,
             name: self.name.clone(),
-            generation: generation(),
+            generation,
             listen: gossip,
             advertise,
             join: config.cluster_join.0.clone(),
@@ -109,7 +117,6 @@ impl Opening {
             Arc::clone(&peers) as _,
         );
         let host = Host::new(Arc::clone(&manager), Arc::clone(&metrics));
-        let starts = host.starts();
         let restores = usize::try_from(config.concurrent_restores).unwrap_or(usize::MAX);
         let copies = usize::try_from(config.cluster_replicas).unwrap_or(1);
         let rules = Rules { heartbeat_timeout, copies, ..Rules::default() };
@@ -142,13 +149,18 @@ impl Opening {
             router,
             supervisor,
             disk_high_percent: config.disk_high_percent,
+            disk_critical_percent: config.disk_critical_percent,
+            generation,
+            cold: self.cold,
+            copies,
             metrics,
-            starts,
-            tls: self.tls,
-            calls: Some(self.listener).into(),
+            hedging: Hedging::new(
+                Duration::from_millis(config.hedge_after_ms),
+                config.hedge_percent,
+            ),
+            busy: Busy::default(),
         });
-        tokio::spawn(tell(Arc::downgrade(&cluster)));
-        Ok(cluster)
+        Ok((cluster, Calls { listener: self.listener, tls: self.tls }))
     }
 
     /// Where others reach what listens on an address.
@@ -161,16 +173,6 @@ impl Opening {
     }
 }
 
-/// Tells the others what changes of this node, for as long as it is there.
-async fn tell(cluster: Weak<Cluster>) {
-    while let Some(cluster) = cluster.upgrade() {
-        let facts = cluster.facts();
-        cluster.membership.update(facts).await;
-        drop(cluster);
-        tokio::time::sleep(TELL_EVERY).await;
-    }
-}
-
 impl Cluster {
     /// Answers other nodes until `ended` is cancelled. Returns at once; a later failure stops the node.
     ///
@@ -178,27 +180,26 @@ impl Cluster {
     /// When the certificates cannot be used.
     pub fn serve(
         self: &Arc<Self>,
+        calls: Calls,
         state: &Arc<AppState>,
         router: axum::Router,
         ended: CancellationToken,
     ) -> Result<(), StartError> {
-        let listener = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let Some(listener) = listener else { return Ok(()) };
-        let service = NodeService::new(Arc::clone(self), state, router);
+        let service = NodeService::new(Arc::clone(self), Arc::clone(state), router);
         let service = NodeServer::new(service)
             .max_decoding_message_size(aeterna_cluster::peers::MAX_DATA_BYTES)
             .max_encoding_message_size(aeterna_cluster::peers::MAX_DATA_BYTES);
         let mut server = Server::builder();
-        if let Some(tls) = &self.tls {
+        if let Some(tls) = &calls.tls {
             let wrong = |error: tonic::transport::Error| StartError::Calls(error.to_string());
             server = server.tls_config(tls.server()).map_err(wrong)?;
         }
         let serving = server
             .concurrency_limit_per_connection(CONCURRENT_CALLS)
-            .tcp_nodelay(true)
             .add_service(self.guard.wrap(service))
             .serve_with_incoming_shutdown(
-                TcpListenerStream::new(listener),
+                // What the server is told of it itself is for listeners that it makes itself.
+                TcpIncoming::from(calls.listener).with_nodelay(Some(true)),
                 ended.cancelled_owned(),
             );
         let stop = state.stop.clone();
@@ -211,31 +212,77 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops the node when another one has taken its name, or gossip has ended.
-    pub fn watch(self: &Arc<Self>, stop: Stop) {
-        let mut superseded = self.membership.superseded();
-        let membership = Arc::clone(&self.membership);
-        let name = self.name.clone();
-        tokio::spawn(async move {
+    /// Tells the others what changes of this node until it has left; stops it when a part of it has
+    /// failed that it cannot be a member without, or when another one has taken its name.
+    pub fn run(self: &Arc<Self>, stop: Stop) {
+        let (cluster, asked) = (Arc::clone(self), stop.asked.clone());
+        let running = tokio::spawn(async move {
             tokio::select! {
-                seen = superseded.wait_for(|superseded| *superseded) => {
-                    if seen.is_ok() {
-                        tracing::error!(%name, "another node with this name has started later; this one stops");
-                    }
+                reason = cluster.fails() => {
+                    tracing::error!(node = %cluster.name, "{reason}; the node stops");
+                    stop.asked.cancel();
                 }
-                error = membership.failed() => {
-                    tracing::error!(%error, "the node cannot be a member of the cluster any more and stops");
-                }
-                () = stop.asked.cancelled() => return,
+                () = cluster.tell() => {}
+                () = cluster.registers() => {}
+                () = stop.drained.cancelled() => {}
             }
-            stop.asked.cancel();
         });
+        tokio::spawn(async move {
+            if let Err(error) = running.await {
+                tracing::error!(%error, "the node tells nobody of itself any more; it stops");
+                asked.cancel();
+            }
+        });
+    }
+
+    /// Why this node cannot go on, once it cannot.
+    async fn fails(&self) -> String {
+        let mut superseded = self.membership.superseded();
+        let mut consensus = self.consensus.watch_status();
+        tokio::select! {
+            Ok(_) = superseded.wait_for(|superseded| *superseded) => {
+                "another node with this name has started later".to_owned()
+            }
+            error = self.membership.failed() => error.to_string(),
+            Ok(status) = consensus.wait_for(|status| status.stopped.is_some()) => {
+                let why = status.stopped.clone().unwrap_or_default();
+                format!("the shard map's log has stopped: {why}")
+            }
+            name = self.supervisor.failed() => format!("{name} failed"),
+            () = self.belongs_to_the_past() => {
+                "the Raft group was made anew by `aeterna cluster recover`, and this node is one of \
+                 the group before: start it again, and it joins the new one".to_owned()
+            }
+        }
+    }
+
+    /// Waits until a map shows that the Raft group that this disk took part in is no more.
+    async fn belongs_to_the_past(&self) {
+        let mut maps = self.router.watch();
+        loop {
+            let incarnation = maps.borrow_and_update().incarnation();
+            if incarnation > self.consensus.incarnation() && self.consensus.has_a_past() {
+                return;
+            }
+            if maps.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Tells the others what changes of this node.
+    async fn tell(&self) {
+        loop {
+            self.membership.update(self.facts()).await;
+            tokio::time::sleep(TELL_EVERY).await;
+        }
     }
 
     /// Hands over what this node owns, within the time.
     pub async fn drain(&self, deadline: Duration) {
         self.draining.store(true, Ordering::Release);
         self.membership.update(self.facts()).await;
+        self.register(NodeStatus::Draining).await;
         let drained = self.supervisor.drain(deadline).await;
         tracing::info!(
             handed_over = drained.handed_over.len(),
@@ -243,6 +290,7 @@ impl Cluster {
             closed = drained.closed,
             "drained"
         );
+        self.register(NodeStatus::Stopped).await;
     }
 
     /// Leaves the gossip, and stops this node's part of the Raft group.

@@ -1,7 +1,9 @@
 //! Metrics of the cluster.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aeterna_repo::cold_storage::{ColdCounts, ColdOutcome};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -34,15 +36,29 @@ struct ReasonLabels {
     reason: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DirectionLabels {
+    direction: &'static str,
+}
+
 /// What is counted and measured of the cluster.
 #[derive(Debug)]
 pub struct ClusterMetrics {
     forwards: Family<OutcomeLabels, Counter>,
     scatter_width: Histogram,
     parts: Family<OutcomeLabels, Counter>,
+    hedges: Family<OutcomeLabels, Counter>,
+    resumed: Counter,
+    parts_running: Gauge,
     restores: Family<SourceLabels, Counter>,
     restored_bytes: Family<SourceLabels, Counter>,
-    restore_duration: Histogram,
+    restore_duration: Family<SourceLabels, Histogram>,
     restore_failures: Counter,
     shards: Family<StateLabels, Gauge>,
     nodes: Family<StateLabels, Gauge>,
@@ -52,9 +68,18 @@ pub struct ClusterMetrics {
     lag: Gauge,
     map_version: Gauge,
     not_uploaded: Gauge,
+    oldest_upload: Gauge<f64, std::sync::atomic::AtomicU64>,
+    cold_operations: Family<OperationLabels, Counter>,
+    cold_bytes: Family<DirectionLabels, Counter>,
+    cold_retries: Counter,
     replicas: Gauge,
     oldest_replica: Gauge<f64, std::sync::atomic::AtomicU64>,
     refused_packets: Family<ReasonLabels, Gauge>,
+    refused_calls: Family<ReasonLabels, Gauge>,
+}
+
+fn restore_histogram() -> Histogram {
+    Histogram::new(RESTORE_BUCKETS)
 }
 
 impl Default for ClusterMetrics {
@@ -63,9 +88,12 @@ impl Default for ClusterMetrics {
             forwards: Family::default(),
             scatter_width: Histogram::new(WIDTH_BUCKETS),
             parts: Family::default(),
+            hedges: Family::default(),
+            resumed: Counter::default(),
+            parts_running: Gauge::default(),
             restores: Family::default(),
             restored_bytes: Family::default(),
-            restore_duration: Histogram::new(RESTORE_BUCKETS),
+            restore_duration: Family::new_with_constructor(restore_histogram),
             restore_failures: Counter::default(),
             shards: Family::default(),
             nodes: Family::default(),
@@ -75,10 +103,25 @@ impl Default for ClusterMetrics {
             lag: Gauge::default(),
             map_version: Gauge::default(),
             not_uploaded: Gauge::default(),
+            oldest_upload: Gauge::default(),
+            cold_operations: Family::default(),
+            cold_bytes: Family::default(),
+            cold_retries: Counter::default(),
             replicas: Gauge::default(),
             oldest_replica: Gauge::default(),
             refused_packets: Family::default(),
+            refused_calls: Family::default(),
         }
+    }
+}
+
+/// A part of another node's search that runs.
+#[derive(Debug)]
+pub struct PartRunning(Gauge);
+
+impl Drop for PartRunning {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -101,12 +144,18 @@ pub struct ClusterGauges {
     pub map_version: u64,
     /// Shards with a commit that cold storage lacks.
     pub not_uploaded: u64,
+    /// The longest time that cold storage has lacked a commit of one of them.
+    pub oldest_upload: Duration,
+    /// What was asked of cold storage.
+    pub cold: ColdCounts,
     /// Copies of other nodes' shards.
     pub replicas: u64,
     /// Of these, the longest time since one was last known to be up to date.
     pub oldest_replica: Duration,
     /// Gossip packets that were refused, by reason.
     pub refused_packets: Vec<(String, u64)>,
+    /// Calls of other nodes that were refused, by reason.
+    pub refused_calls: Vec<(String, u64)>,
 }
 
 impl ClusterMetrics {
@@ -128,6 +177,21 @@ impl ClusterMetrics {
             self.parts.clone(),
         );
         to.register(
+            "code_search_parts_running",
+            "Parts of other nodes' searches that run on this node",
+            self.parts_running.clone(),
+        );
+        to.register(
+            "code_search_hedges",
+            "Slow nodes whose part of a search was asked of others too, by how that ended",
+            self.hedges.clone(),
+        );
+        to.register(
+            "code_search_search_parts_resumed",
+            "Times that a node was asked for more of a page than it had sent at first",
+            self.resumed.clone(),
+        );
+        to.register(
             "code_search_restores",
             "Shards brought back, by where from",
             self.restores.clone(),
@@ -140,7 +204,7 @@ impl ClusterMetrics {
         );
         to.register_with_unit(
             "code_search_restore_duration",
-            "Time to bring a shard back",
+            "Time to bring a shard back, by where from",
             Unit::Seconds,
             self.restore_duration.clone(),
         );
@@ -186,6 +250,7 @@ impl ClusterMetrics {
             "Shards of this node with a commit that cold storage lacks",
             self.not_uploaded.clone(),
         );
+        self.register_cold(to);
         to.register(
             "code_search_replicas",
             "Copies that this node has of other nodes' shards",
@@ -201,6 +266,36 @@ impl ClusterMetrics {
             "code_search_gossip_refused",
             "Gossip packets that were refused",
             self.refused_packets.clone(),
+        );
+        to.register(
+            "code_search_calls_refused",
+            "Calls of other nodes that were refused",
+            self.refused_calls.clone(),
+        );
+    }
+
+    fn register_cold(&self, to: &mut Registry) {
+        to.register_with_unit(
+            "code_search_oldest_upload",
+            "Longest time that cold storage has lacked a commit of this node's shards",
+            Unit::Seconds,
+            self.oldest_upload.clone(),
+        );
+        to.register(
+            "code_search_cold_storage_operations",
+            "What was asked of cold storage, by how it ended",
+            self.cold_operations.clone(),
+        );
+        to.register_with_unit(
+            "code_search_cold_storage",
+            "Bytes of objects that were sent to cold storage (up) and fetched from it (down)",
+            Unit::Bytes,
+            self.cold_bytes.clone(),
+        );
+        to.register(
+            "code_search_cold_storage_retries",
+            "Attempts at cold storage that failed and were followed by another",
+            self.cold_retries.clone(),
         );
     }
 
@@ -224,12 +319,28 @@ impl ClusterMetrics {
         self.parts.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
+    /// Counts a part of another node's search as running, until what is returned is dropped.
+    pub fn part_running(&self) -> PartRunning {
+        self.parts_running.inc();
+        PartRunning(self.parts_running.clone())
+    }
+
+    /// Counts a slow node whose part was asked of others too, or could not be as that was done too often.
+    pub fn hedged(&self, outcome: &'static str) {
+        self.hedges.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts a node that is asked for more of a page than it had sent at first.
+    pub fn resumed(&self) {
+        self.resumed.inc();
+    }
+
     /// Counts a shard that was brought back.
     pub fn restored(&self, source: &'static str, bytes: u64, elapsed: Duration) {
         let labels = SourceLabels { source };
         self.restores.get_or_create(&labels).inc();
         self.restored_bytes.get_or_create(&labels).inc_by(bytes);
-        self.restore_duration.observe(elapsed.as_secs_f64());
+        self.restore_duration.get_or_create(&labels).observe(elapsed.as_secs_f64());
     }
 
     /// Counts an attempt to bring a shard back that failed.
@@ -246,9 +357,14 @@ impl ClusterMetrics {
         for (state, count) in &now.nodes {
             set(&self.nodes.get_or_create(&StateLabels { state }), *count);
         }
-        for (reason, count) in &now.refused_packets {
-            let labels = ReasonLabels { reason: reason.clone() };
-            set(&self.refused_packets.get_or_create(&labels), *count);
+        for (refused, counts) in [
+            (&self.refused_packets, &now.refused_packets),
+            (&self.refused_calls, &now.refused_calls),
+        ] {
+            for (reason, count) in counts {
+                let labels = ReasonLabels { reason: reason.clone() };
+                set(&refused.get_or_create(&labels), *count);
+            }
         }
         self.oldest_heartbeat.set(now.oldest_heartbeat.as_secs_f64());
         set(&self.term, now.term);
@@ -256,7 +372,26 @@ impl ClusterMetrics {
         set(&self.lag, now.lag);
         set(&self.map_version, now.map_version);
         set(&self.not_uploaded, now.not_uploaded);
+        self.oldest_upload.set(now.oldest_upload.as_secs_f64());
+        self.set_cold(&now.cold);
         set(&self.replicas, now.replicas);
         self.oldest_replica.set(now.oldest_replica.as_secs_f64());
+    }
+
+    fn set_cold(&self, counts: &ColdCounts) {
+        let store = |counter: &Counter, value| counter.inner().store(value, Ordering::Relaxed);
+        let mut retries = 0;
+        for (action, outcome, count) in &counts.calls {
+            if *outcome == ColdOutcome::Retried {
+                retries += count;
+                continue;
+            }
+            let labels = OperationLabels { operation: action.as_str(), outcome: outcome.as_str() };
+            store(&self.cold_operations.get_or_create(&labels), *count);
+        }
+        store(&self.cold_retries, retries);
+        for (direction, bytes) in [("up", counts.sent), ("down", counts.fetched)] {
+            store(&self.cold_bytes.get_or_create(&DirectionLabels { direction }), bytes);
+        }
     }
 }

@@ -10,14 +10,16 @@ mod host;
 mod join;
 pub mod metrics;
 mod operations;
+pub mod recover;
+mod registry;
 mod service;
 mod start;
 mod status;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aeterna_cluster::consensus::Consensus;
@@ -37,21 +39,27 @@ use tonic::Status;
 use uuid::Uuid;
 
 pub use self::forward::{Forwarded, NewId, add_at_owner, to_owner};
-use self::host::Starts;
 use self::metrics::ClusterMetrics;
-pub use self::start::StartError;
+pub use self::start::{StartError, cold_config};
 use crate::api::cluster::Failure;
 use crate::api::time_of;
 use crate::config::Config;
+use crate::gather::{Busy, Hedging};
 
 /// Folder of the cluster's files in the data folder.
 const FOLDER: &str = "cluster";
+/// Folder of the Raft group's files in that.
+const RAFT_FOLDER: &str = "raft";
 /// How often nodes gossip.
 const GOSSIP_EVERY: Duration = Duration::from_millis(500);
 /// How long dead nodes are remembered by gossip.
 const GOSSIP_GRACE: Duration = Duration::from_secs(600);
 /// Ids that are tried for a new repository until one falls on a shard that is served.
 const ID_TRIES: usize = 64;
+/// Without a look for a newer shard map for so long the process was paused, or is overloaded.
+const ATTENTION: Duration = Duration::from_secs(2);
+/// Time to get a newer shard map.
+const REFRESH: Duration = Duration::from_secs(5);
 /// Metadata of a refusal that says which version of the map the node has.
 const MAP_VERSION: &str = "aeterna-map-version";
 
@@ -80,7 +88,8 @@ impl Opening {
         if keys.is_none() && !listen.ip().is_loopback() {
             return Err(StartError::NoKey(listen));
         }
-        let cold = Arc::new(ColdStorage::open(start::cold_config(config)?)?);
+        let cold =
+            Arc::new(ColdStorage::open_with(start::cold_config(config)?, config.cold_limits())?);
         let folder = config.data.join(FOLDER);
         let claimed = start::claim(&folder, &cold, &name, config).await?;
         let listener = TcpListener::bind(listen)
@@ -116,10 +125,20 @@ pub struct Cluster {
     router: Arc<Router>,
     supervisor: Supervisor,
     disk_high_percent: u64,
+    disk_critical_percent: u64,
+    generation: u64,
+    cold: Arc<ColdStorage>,
+    /// How many nodes are to hold each shard.
+    copies: usize,
     metrics: Arc<ClusterMetrics>,
-    starts: Starts,
+    hedging: Hedging,
+    busy: Busy,
+}
+
+/// Where calls of other nodes come to, before they are answered.
+pub struct Calls {
+    listener: TcpListener,
     tls: Option<PeerTls>,
-    calls: Mutex<Option<TcpListener>>,
 }
 
 /// Where a repository is.
@@ -176,6 +195,16 @@ impl Cluster {
         &self.metrics
     }
 
+    /// When a slow node is not waited for alone.
+    pub fn hedging(&self) -> &Hedging {
+        &self.hedging
+    }
+
+    /// Nodes that are not asked for a while.
+    pub fn busy(&self) -> &Busy {
+        &self.busy
+    }
+
     /// What answers the calls that the cluster itself makes.
     fn answers(&self) -> Answers {
         Answers {
@@ -191,6 +220,16 @@ impl Cluster {
     /// When what gossip says is no address.
     pub fn client(&self, node: &NodeName, address: &str) -> Result<NodeClient, Status> {
         self.peers.node(node, address).map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    /// Gets the newest shard map where nobody has looked for one for long: after a pause of the process
+    /// what it knows may be old, and others may own what it owned.
+    pub async fn be_attentive(&self) {
+        if self.router.unattended_for() > ATTENTION
+            && let Err(error) = self.router.refresh(self.map().version() + 1, REFRESH).await
+        {
+            tracing::debug!(%error, "no newer shard map after a pause");
+        }
     }
 
     fn is_draining(&self) -> bool {
@@ -227,8 +266,8 @@ impl Cluster {
 
     /// An id for a new repository, on a shard that is served if there is one.
     pub fn place_for_new(&self) -> (RepositoryId, Place) {
-        let mut last = None;
-        for _ in 0..ID_TRIES {
+        let mut tries = ID_TRIES;
+        loop {
             let id = RepositoryId(Uuid::now_v7());
             let place = self.place_of(id);
             let is_served = match &place {
@@ -236,14 +275,11 @@ impl Cluster {
                 Place::There { node, shard, .. } => self.says_it_serves(node, shard.shard),
                 Place::Nowhere(_) => false,
             };
-            if is_served {
+            tries -= 1;
+            if is_served || tries == 0 {
                 return (id, place);
             }
-            last = Some((id, place));
         }
-        last.unwrap_or_else(|| {
-            (RepositoryId(Uuid::now_v7()), Place::Nowhere("no shard is served".to_owned()))
-        })
     }
 
     fn says_it_serves(&self, node: &NodeName, shard: u32) -> bool {

@@ -46,9 +46,17 @@ impl Cluster {
     /// Has shards moved from nodes that hold too much, unless it is only asked what would move.
     ///
     /// # Errors
-    /// When nobody leads.
+    /// When nobody leads, or shards are not served: what they weigh is not known, and they come first.
     pub async fn rebalance(&self, dry_run: bool) -> Result<Rebalance, Problem> {
         let before = self.shards().shards;
+        let is_served = |shard: &&Shard| matches!(shard.state.as_str(), "serving" | "suspected");
+        let waiting = before.len() - before.iter().filter(is_served).count();
+        if waiting > 0 && !dry_run {
+            let detail = format!(
+                "{waiting} shards are not served yet; balance the nodes when they are (`aeterna cluster status` shows what they wait for)"
+            );
+            return Err(Problem::new(StatusCode::CONFLICT, "shards-restoring", detail));
+        }
         let balance = match dry_run {
             true => self.supervisor.plan_rebalance(),
             false => {
@@ -60,7 +68,8 @@ impl Cluster {
             let shard = before.get(change.shard.0 as usize)?;
             let from = shard.owner.clone().filter(|from| from != change.owner.as_str())?;
             let (shard, bytes) = (change.shard.0, shard.bytes);
-            Some(Move { shard, from, to: change.owner.to_string(), bytes })
+            let to = change.owner.to_string();
+            Some(Move { shard, from, to, bytes, bytes_done: 0, remaining_ms: None })
         });
         let nodes = balance.before.iter().map(|(name, before)| {
             let after = balance.after.get(name).copied().unwrap_or_default();
@@ -84,9 +93,15 @@ impl Cluster {
     /// Has a node hand over what it owns.
     ///
     /// # Errors
-    /// When there is no such node, or nobody leads.
+    /// When there is no such node, no other one could take its shards, or nobody leads.
     pub async fn drain_node(&self, name: &str) -> Result<(), Problem> {
         let node = self.member(name)?;
+        if !self.others_take_shards(&node) {
+            let detail = format!(
+                "no other node could take what {node} owns; start another one, or stop this one without draining it"
+            );
+            return Err(Problem::new(StatusCode::CONFLICT, "nobody-takes-over", detail));
+        }
         self.change(Command::Leave { node }).await
     }
 
@@ -101,6 +116,16 @@ impl Cluster {
             return Err(Problem::new(StatusCode::CONFLICT, "node-alive", detail));
         }
         self.change(Command::Remove { node }).await
+    }
+
+    fn others_take_shards(&self, node: &NodeName) -> bool {
+        let peers = self.membership.peers();
+        let peers = peers.borrow();
+        self.map().members().iter().any(|(name, member)| {
+            let peer = peers.get(name);
+            let takes = peer.is_some_and(|peer| peer.alive() && !peer.facts.draining);
+            name != node && !member.leaving && takes
+        })
     }
 
     fn member(&self, name: &str) -> Result<NodeName, Problem> {

@@ -1,7 +1,7 @@
 //! From nothing to a member of the cluster: who the cluster is, who this disk is, and what it serves.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,14 +10,19 @@ use aeterna_cluster::gossip::GossipError;
 use aeterna_cluster::gossip::seal::{ClusterKey, ClusterKeys};
 use aeterna_cluster::name::{BadNodeName, NodeName};
 use aeterna_cluster::peers::PeerTls;
-use aeterna_repo::cold_storage::{ClusterClaim, ColdError, ColdStorage, ColdStorageConfig};
+use aeterna_repo::cold_storage::{
+    ClusterClaim, ColdError, ColdStorage, ColdStorageConfig, Recovery,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::config::{ColdProvider, Config};
+use crate::files::write_durably;
 
 /// The cluster's identity as this disk knows it.
 const CLAIM_FILE: &str = "claim.json";
+/// Who made the Raft group anew last, as this disk knows it.
+const RECOVERY_FILE: &str = "recovery.json";
 /// What tells this disk from others when the cluster is claimed.
 const TOKEN_FILE: &str = "token";
 /// Wait between attempts at cold storage before the cluster is known.
@@ -91,6 +96,11 @@ pub enum StartError {
         /// What the configuration says.
         wanted: u32,
     },
+    /// Without the group's map the node would begin with an empty one.
+    #[error(
+        "on this disk the Raft group was being made anew, and that was not finished: run `aeterna cluster recover` again, and then start the node"
+    )]
+    Unfinished,
     /// The setting is missing.
     #[error("cold storage of this kind needs `{0}`")]
     Setting(&'static str),
@@ -174,10 +184,78 @@ pub fn name(config: &Config) -> Result<NodeName, StartError> {
     Ok(config.node_name.parse()?)
 }
 
-/// The cluster as it was claimed, and whether by this disk.
+/// What this disk knows of the cluster: its files.
+pub struct Known {
+    /// The cluster as it was claimed.
+    pub claim: ClusterClaim,
+    /// Who made the Raft group anew last, if it ever was.
+    pub recovery: Option<Recovery>,
+}
+
+impl Known {
+    fn read(folder: &Path) -> Result<Option<Self>, StartError> {
+        let Some(claim) = read_json(&folder.join(CLAIM_FILE))? else { return Ok(None) };
+        Ok(Some(Self { claim, recovery: read_json(&folder.join(RECOVERY_FILE))? }))
+    }
+
+    /// Writes what is known to the disk.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn write(&self, folder: &Path) -> Result<(), StartError> {
+        let path = folder.join(CLAIM_FILE);
+        write_durably(&path, &crate::http::json(&self.claim)).map_err(file_error(&path))?;
+        let Some(recovery) = &self.recovery else { return Ok(()) };
+        let path = folder.join(RECOVERY_FILE);
+        write_durably(&path, &crate::http::json(recovery)).map_err(file_error(&path))
+    }
+
+    fn incarnation(&self) -> u32 {
+        self.recovery.as_ref().map_or(0, |recovery| recovery.number)
+    }
+
+    /// Takes in what cold storage says of recoveries; where it does not answer, the disk's word holds.
+    async fn learn_recovery(
+        &mut self,
+        cold: &ColdStorage,
+        folder: &Path,
+        token: u64,
+    ) -> Result<(), StartError> {
+        match cold.newest_recovery().await {
+            Ok(Some(newest)) if newest.number > self.incarnation() => {
+                if newest.founder == token {
+                    return Err(StartError::Unfinished);
+                }
+                self.recovery = Some(newest);
+                self.write(folder)
+            }
+            Ok(_) => Ok(()),
+            // As with the claim: it must not keep a node down.
+            Err(error) => {
+                tracing::warn!(%error, "cold storage does not say whether the Raft group was made anew");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StartError> {
+    match fs::read(path) {
+        Ok(text) => {
+            let read = serde_json::from_slice(&text);
+            read.map(Some).map_err(|error| file_error(path)(error.into()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(file_error(path)(error)),
+    }
+}
+
+/// The cluster as it was claimed, and what this disk has to do with it.
 pub struct Claimed {
     /// What was claimed.
     pub claim: ClusterClaim,
+    /// How often the Raft group was made anew.
+    pub incarnation: u32,
     /// Whether this disk is to begin the Raft group.
     pub is_founder: bool,
 }
@@ -192,26 +270,18 @@ pub async fn claim(
 ) -> Result<Claimed, StartError> {
     fs::create_dir_all(folder).map_err(file_error(folder))?;
     let token = token(folder)?;
-    let path = folder.join(CLAIM_FILE);
-    let known: Option<ClusterClaim> = match fs::read(&path) {
-        Ok(text) => {
-            Some(serde_json::from_slice(&text).map_err(|error| file_error(&path)(error.into()))?)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(file_error(&path)(error)),
-    };
-    let shards = u32::try_from(config.cluster_shards).unwrap_or(u32::MAX);
-    let claim = match known {
+    let mut known = match Known::read(folder)? {
         Some(known) => {
             // Cold storage that does not answer now must not keep a node down.
             match cold.read_claim().await {
-                Ok(Some(there)) if there.cluster != known.cluster => {
-                    return Err(StartError::OtherCluster {
-                        disk: known.cluster,
-                        cold: there.cluster,
-                    });
+                Ok(Some(there)) => same_cluster(&known.claim, &there)?,
+                // A bucket that was emptied, or a new one: nobody else is to claim it.
+                Ok(None) => {
+                    tracing::warn!(
+                        "cold storage is nobody's; it is claimed again for this cluster"
+                    );
+                    same_cluster(&known.claim, &claim_patiently(cold, &known.claim).await?)?;
                 }
-                Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cold storage does not answer; the node starts without it")
                 }
@@ -221,20 +291,58 @@ pub async fn claim(
         None => {
             let mine = ClusterClaim {
                 cluster: Uuid::new_v4(),
-                shards,
+                shards: wanted_shards(config),
                 founder: token,
                 founder_name: name.to_string(),
                 made_at: OffsetDateTime::now_utc(),
             };
-            let claim = claim_patiently(cold, &mine).await?;
-            write(folder, CLAIM_FILE, &crate::http::json(&claim))?;
-            claim
+            let known = Known { claim: claim_patiently(cold, &mine).await?, recovery: None };
+            known.write(folder)?;
+            known
         }
     };
-    if claim.shards != shards {
-        return Err(StartError::Shards { has: claim.shards, wanted: shards });
+    same_shards(&known.claim, config)?;
+    known.learn_recovery(cold, folder, token).await?;
+    let incarnation = known.incarnation();
+    // A group that was made anew has its map: nobody begins with an empty one.
+    let is_founder = known.claim.founder == token && incarnation == 0;
+    Ok(Claimed { claim: known.claim, incarnation, is_founder })
+}
+
+/// The cluster that cold storage is of, if there is one; it must be the disk's.
+///
+/// # Errors
+/// As [`claim`], and when cold storage does not answer.
+pub async fn known_cluster(
+    folder: &Path,
+    cold: &ColdStorage,
+    config: &Config,
+) -> Result<Option<ClusterClaim>, StartError> {
+    fs::create_dir_all(folder).map_err(file_error(folder))?;
+    let Some(there) = cold.read_claim().await? else { return Ok(None) };
+    if let Some(known) = Known::read(folder)? {
+        same_cluster(&known.claim, &there)?;
     }
-    Ok(Claimed { is_founder: claim.founder == token, claim })
+    same_shards(&there, config)?;
+    Ok(Some(there))
+}
+
+fn same_cluster(disk: &ClusterClaim, cold: &ClusterClaim) -> Result<(), StartError> {
+    match (disk.cluster, cold.cluster) {
+        (disk, cold) if disk != cold => Err(StartError::OtherCluster { disk, cold }),
+        _ => Ok(()),
+    }
+}
+
+fn same_shards(claim: &ClusterClaim, config: &Config) -> Result<(), StartError> {
+    match wanted_shards(config) {
+        wanted if wanted != claim.shards => Err(StartError::Shards { has: claim.shards, wanted }),
+        _ => Ok(()),
+    }
+}
+
+fn wanted_shards(config: &Config) -> u32 {
+    u32::try_from(config.cluster_shards).unwrap_or(u32::MAX)
 }
 
 /// Waits for cold storage that does not answer yet: it may be started together with the nodes.
@@ -254,7 +362,7 @@ async fn claim_patiently(
 }
 
 /// What tells this disk from all others; made once.
-fn token(folder: &Path) -> Result<u64, StartError> {
+pub fn token(folder: &Path) -> Result<u64, StartError> {
     let path = folder.join(TOKEN_FILE);
     match fs::read_to_string(&path) {
         Ok(text) => {
@@ -263,22 +371,10 @@ fn token(folder: &Path) -> Result<u64, StartError> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let token = Uuid::new_v4().as_u64_pair().0;
-            write(folder, TOKEN_FILE, format!("{token:016x}\n").as_bytes())?;
+            let text = format!("{token:016x}\n");
+            write_durably(&path, text.as_bytes()).map_err(file_error(&path))?;
             Ok(token)
         }
         Err(error) => Err(file_error(&path)(error)),
     }
-}
-
-/// Writes a file whole or not at all.
-fn write(folder: &Path, name: &str, content: &[u8]) -> Result<(), StartError> {
-    let (path, partial) = (folder.join(name), folder.join(format!("{name}.partial")));
-    let written = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&partial, &path)?;
-        File::open(folder)?.sync_all()
-    };
-    written().map_err(file_error(&path))
 }

@@ -4,30 +4,44 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aeterna_cluster::gossip::{Liveness, Peer};
-use aeterna_cluster::name::NodeName;
+use aeterna_cluster::name::{NodeName, ShardId};
+use aeterna_cluster::peers::Refusal;
 use aeterna_cluster::shard_map::{self, ShardMap};
-use aeterna_repo::{HeldShard, ShardState};
+use aeterna_repo::{DiskSpace, HeldShard};
 use axum::http::StatusCode;
 
 use super::Cluster;
+use super::facts::leads;
 use super::metrics::ClusterGauges;
 use crate::api::cluster::{ClusterStatus, Health, Move, Node, Raft, Restore, Shard, ShardList};
 use crate::http::problem::Problem;
+
+/// What the map gives a node.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    owned: u32,
+    replicated: u32,
+}
 
 /// What the view of the cluster is made of, at one moment.
 struct View {
     map: std::sync::Arc<ShardMap>,
     peers: std::sync::Arc<BTreeMap<NodeName, Peer>>,
-    voters: BTreeSet<NodeName>,
+    voters: BTreeSet<String>,
+    /// The node that looks.
+    me: NodeName,
+    /// How many nodes are to hold each shard.
+    copies: usize,
 }
 
 impl Cluster {
     fn view(&self) -> View {
-        let status = self.consensus.status();
         View {
             map: self.map(),
             peers: self.membership.peers().borrow().clone(),
-            voters: status.voters.values().map(|node| node.name.clone()).collect(),
+            voters: self.raft().voters.into_iter().collect(),
+            me: self.name().clone(),
+            copies: self.copies,
         }
     }
 
@@ -38,7 +52,7 @@ impl Cluster {
         let nodes = view.nodes();
         let shards: Vec<Shard> = view.shards();
         let unhealthy: Vec<Shard> =
-            shards.iter().filter(|shard| shard.state != "serving").cloned().collect();
+            shards.iter().filter(|shard| shard.waits_for.is_some()).cloned().collect();
         let (status, reasons) = self.health(&nodes, &unhealthy, shards.len(), &raft);
         ClusterStatus {
             cluster_id: self.id().to_string(),
@@ -49,9 +63,9 @@ impl Cluster {
             raft,
             shards: u32::try_from(shards.len()).unwrap_or(u32::MAX),
             nodes,
-            moves: shards.iter().filter_map(moving).collect(),
+            moves: shards.iter().filter_map(|shard| view.moving(shard)).collect(),
             unhealthy_shards: unhealthy,
-            restores: self.restores(),
+            restores: view.restores(),
             last_failure: self.last_failure(),
         }
     }
@@ -85,33 +99,22 @@ impl Cluster {
     }
 
     fn raft(&self) -> Raft {
+        if !self.consensus.has_a_past() {
+            return outside(&self.membership.peers().borrow());
+        }
         let status = self.consensus.status();
+        // One that led and whom no majority answers any more leads nobody.
+        let is_alone = status.is_leader() && !leads(&status);
+        let leader = status.leader_node.filter(|_| !is_alone);
         Raft {
             role: format!("{:?}", status.role).to_ascii_lowercase(),
             term: status.term,
-            leader: status.leader_node.map(|node| node.name.to_string()),
+            leader: leader.map(|node| node.name.to_string()),
             voters: status.voters.values().map(|node| node.name.to_string()).collect(),
             last_log: status.last_log.unwrap_or(0),
             committed: status.committed.unwrap_or(0),
             applied: status.applied.unwrap_or(0),
         }
-    }
-
-    fn restores(&self) -> Vec<Restore> {
-        let restoring = self.manager.shard_states().into_iter().filter_map(|held| {
-            let ShardState::Restoring { done, total } = held.state else { return None };
-            let elapsed = self.starts.of(held.shard).map(|begun| begun.elapsed().as_millis());
-            let left = u128::from(total.saturating_sub(done));
-            let remaining =
-                elapsed.filter(|_| done > 0).map(|elapsed| elapsed * left / u128::from(done));
-            Some(Restore {
-                shard: held.shard,
-                bytes_done: done,
-                bytes_total: total,
-                remaining_ms: remaining.and_then(|left| u64::try_from(left).ok()),
-            })
-        });
-        restoring.collect()
     }
 
     /// What is scraped.
@@ -130,6 +133,10 @@ impl Cluster {
         };
         ClusterGauges {
             not_uploaded: held.iter().filter(is_ahead).count() as u64,
+            oldest_upload: Duration::from_millis(
+                held.iter().filter_map(|held| held.upload_waits_ms).max().unwrap_or(0),
+            ),
+            cold: self.cold.counts(),
             replicas: copies().count() as u64,
             oldest_replica: Duration::from_millis(
                 copies().map(|copy| copy.behind_ms).max().unwrap_or(0),
@@ -145,12 +152,16 @@ impl Cluster {
             applied: raft.applied.unwrap_or(0),
             lag: raft.last_log.unwrap_or(0).saturating_sub(raft.applied.unwrap_or(0)),
             map_version: view.map.version(),
+            refused_calls: Refusal::ALL
+                .into_iter()
+                .map(|reason| (word(reason), self.guard.refused(reason)))
+                .collect(),
             refused_packets: self
                 .membership
                 .counters()
                 .refused
                 .into_iter()
-                .map(|(reason, count)| (format!("{reason:?}").to_ascii_lowercase(), count))
+                .map(|(reason, count)| (word(reason), count))
                 .collect(),
         }
     }
@@ -161,17 +172,48 @@ impl Cluster {
     }
 }
 
-const SHARD_STATES: [&str; 4] = ["serving", "restoring", "unavailable", "unassigned"];
+/// The Raft group as those in it tell of it, for a node that is not.
+fn outside(peers: &BTreeMap<NodeName, Peer>) -> Raft {
+    let alive = || peers.iter().filter(|(_, peer)| peer.alive());
+    let term = alive().map(|(_, peer)| peer.facts.group.term).max().unwrap_or(0);
+    let leader = alive().find(|(_, peer)| peer.facts.group.leads && peer.facts.group.term == term);
+    let voters = peers.iter().filter(|(_, peer)| peer.facts.group.votes);
+    Raft {
+        role: "outside".to_owned(),
+        term,
+        leader: leader.map(|(name, _)| name.to_string()),
+        voters: voters.map(|(name, _)| name.to_string()).collect(),
+        last_log: 0,
+        committed: alive().map(|(_, peer)| peer.facts.group.committed).max().unwrap_or(0),
+        applied: 0,
+    }
+}
+
+/// A reason as a label.
+fn word(reason: impl std::fmt::Debug) -> String {
+    format!("{reason:?}").to_ascii_lowercase()
+}
+
+const SHARD_STATES: [&str; 5] = ["serving", "suspected", "restoring", "unavailable", "unassigned"];
 const NODE_STATES: [&str; 6] = ["alive", "suspected", "joining", "draining", "left", "dead"];
 
 impl View {
     fn nodes(&self) -> Vec<Node> {
-        let mut names: BTreeSet<&NodeName> = self.map.members().keys().collect();
-        names.extend(self.peers.keys());
-        names.into_iter().map(|name| self.node(name)).collect()
+        let members = self.map.members().keys();
+        let mut counts: BTreeMap<&NodeName, Counts> =
+            members.chain(self.peers.keys()).map(|name| (name, Counts::default())).collect();
+        for shard in self.map.shards() {
+            if let Some(owner) = &shard.owner {
+                counts.entry(owner).or_default().owned += 1;
+            }
+            for replica in &shard.replicas {
+                counts.entry(replica).or_default().replicated += 1;
+            }
+        }
+        counts.into_iter().map(|(name, counts)| self.node(name, counts)).collect()
     }
 
-    fn node(&self, name: &NodeName) -> Node {
+    fn node(&self, name: &NodeName, counts: Counts) -> Node {
         let peer = self.peers.get(name);
         let facts = peer.map(|peer| (*peer.facts).clone()).unwrap_or_default();
         let leaving = self.map.members().get(name).is_some_and(|member| member.leaving);
@@ -182,10 +224,6 @@ impl View {
             Some((Liveness::Alive, _)) if facts.draining || leaving => "draining",
             Some((Liveness::Alive, true)) => "suspected",
             Some((Liveness::Alive, false)) => "alive",
-        };
-        let count = |holds: &dyn Fn(&shard_map::Shard) -> bool| {
-            let held = self.map.shards().iter().filter(|shard| holds(shard)).count();
-            u32::try_from(held).unwrap_or(u32::MAX)
         };
         Node {
             name: name.to_string(),
@@ -201,10 +239,10 @@ impl View {
             load_permille: facts.load_permille,
             disk_total: facts.disk_total,
             disk_free: facts.disk_free,
-            shards_owned: count(&|shard| shard.owner.as_ref() == Some(name)),
-            shards_replicated: count(&|shard| shard.replicas.contains(name)),
+            shards_owned: counts.owned,
+            shards_replicated: counts.replicated,
             shards_serving: if matches!(state, "dead" | "left") { 0 } else { facts.shards_serving },
-            voter: self.voters.contains(name),
+            voter: self.voters.contains(name.as_str()),
         }
     }
 
@@ -215,7 +253,7 @@ impl View {
     fn shard(&self, number: u32, shard: &shard_map::Shard) -> Shard {
         let owner = shard.owner.as_ref();
         let peer = owner.and_then(|owner| self.peers.get(owner)).filter(|peer| !peer.gone());
-        let id = aeterna_cluster::name::ShardId(number);
+        let id = ShardId(number);
         let bytes = peer.and_then(|peer| peer.facts.shard_bytes.get(&id)).copied();
         let (state, waits_for) = match (owner, peer, bytes) {
             (None, _, _) => ("unassigned", Some("a leader that gives it an owner".to_owned())),
@@ -223,7 +261,10 @@ impl View {
                 ("unavailable", Some(format!("{owner} is dead; another node is to take over")))
             }
             (Some(owner), Some(_), None) => ("restoring", Some(format!("{owner} to open it"))),
-            (Some(_), Some(_), Some(_)) => ("serving", None),
+            (Some(owner), Some(peer), Some(_)) if peer.suspected && *owner != self.me => {
+                ("suspected", Some(format!("{owner}, which is slow to answer or gone")))
+            }
+            (Some(_), Some(_), Some(_)) => ("serving", self.missing_copies(shard)),
         };
         let text = |name: &Option<NodeName>| name.as_ref().map(NodeName::to_string);
         Shard {
@@ -240,13 +281,44 @@ impl View {
     }
 }
 
-fn moving(shard: &Shard) -> Option<Move> {
-    Some(Move {
-        shard: shard.shard,
-        from: shard.owner.clone()?,
-        to: shard.moving_to.clone()?,
-        bytes: shard.bytes,
-    })
+impl View {
+    /// Why a shard has fewer copies than it should have, if it has.
+    fn missing_copies(&self, shard: &shard_map::Shard) -> Option<String> {
+        let missing = self.copies.saturating_sub(1 + shard.replicas.len());
+        (missing > 0).then(|| format!("nodes for {missing} more copies"))
+    }
+
+    /// What its receiver has told of a shard that is moved.
+    fn moving(&self, shard: &Shard) -> Option<Move> {
+        let (from, to) = (shard.owner.clone()?, shard.moving_to.clone()?);
+        let id = ShardId(shard.shard);
+        let is_copied = self.map.shard(id).is_some_and(|shard| shard.copied);
+        let told = to.parse::<NodeName>().ok().and_then(|to| self.peers.get(&to));
+        let told = told.and_then(|peer| peer.facts.restores.get(&id)).copied().unwrap_or_default();
+        Some(Move {
+            shard: shard.shard,
+            from,
+            to,
+            bytes: shard.bytes,
+            bytes_done: if is_copied { shard.bytes } else { told.done },
+            remaining_ms: if is_copied { Some(0) } else { told.remaining_ms() },
+        })
+    }
+
+    /// What nodes have told of shards that they bring to their disks.
+    fn restores(&self) -> Vec<Restore> {
+        let present = self.peers.iter().filter(|(_, peer)| !peer.gone());
+        let restores = present.flat_map(|(name, peer)| {
+            peer.facts.restores.iter().map(|(shard, told)| Restore {
+                shard: shard.0,
+                node: name.to_string(),
+                bytes_done: told.done,
+                bytes_total: told.total,
+                remaining_ms: told.remaining_ms(),
+            })
+        });
+        restores.collect()
+    }
 }
 
 impl Cluster {
@@ -260,31 +332,48 @@ impl Cluster {
     ) -> (Health, Vec<String>) {
         let mut reasons = Vec::new();
         let mut health = Health::Green;
-        if !unhealthy.is_empty() {
+        let of = |states: &[&str]| {
+            let is_so = |shard: &&Shard| states.contains(&shard.state.as_str());
+            unhealthy.iter().filter(is_so).count()
+        };
+        let not_served = of(&["restoring", "unavailable", "unassigned"]);
+        if not_served > 0 {
             health = Health::Red;
-            reasons.push(format!("{} of {shards} shards are not served", unhealthy.len()));
+            reasons.push(format!("{not_served} of {shards} shards are not served"));
         }
         let mut yellow = |reason: String| {
             health = health.max(Health::Yellow);
             reasons.push(reason);
         };
+        for (state, what) in [
+            ("suspected", "are owned by nodes that are slow to answer or gone"),
+            ("serving", "have fewer copies than `cluster.replicas` says"),
+        ] {
+            match of(&[state]) {
+                0 => {}
+                count => yellow(format!("{count} of {shards} shards {what}")),
+            }
+        }
         if raft.leader.is_none() {
             yellow(
                 "nobody that this node knows of leads: no shard changes its owner meanwhile"
                     .to_owned(),
             );
         }
-        let full = |node: &&Node| {
-            let used = node.disk_total.saturating_sub(node.disk_free);
-            u128::from(used) * 100
-                > u128::from(node.disk_total) * u128::from(self.disk_high_percent)
-        };
+        let used =
+            |node: &Node| DiskSpace { total: node.disk_total, free: node.disk_free }.used_percent();
+        let critical = |node: &&Node| used(node) >= self.disk_critical_percent;
+        let full = |node: &&Node| used(node) >= self.disk_high_percent && !critical(node);
         let state = |state: &'static str| move |node: &&Node| node.state == state;
-        let kinds: [(&str, Vec<&Node>); 4] = [
+        let kinds: [(&str, Vec<&Node>); 5] = [
             ("dead", nodes.iter().filter(state("dead")).collect()),
             ("slow to answer", nodes.iter().filter(state("suspected")).collect()),
             ("about to stop", nodes.iter().filter(state("draining")).collect()),
-            ("out of disk space and gets no more shards", nodes.iter().filter(full).collect()),
+            ("short of disk space: it gets no more shards", nodes.iter().filter(full).collect()),
+            (
+                "out of disk space: it neither fetches nor indexes, and gets no more shards",
+                nodes.iter().filter(critical).collect(),
+            ),
         ];
         for (what, of) in kinds {
             if !of.is_empty() {
@@ -292,6 +381,32 @@ impl Cluster {
                 yellow(format!("{}: {what}", names.join(", ")));
             }
         }
+        self.uploads_waiting().into_iter().chain(self.cold_trouble()).for_each(yellow);
         (health, reasons)
+    }
+
+    /// What this node cannot bring to cold storage.
+    fn uploads_waiting(&self) -> Option<String> {
+        let held = self.manager.shard_states();
+        let failing = || held.iter().filter(|held| held.upload_error.is_some());
+        let shard = failing().max_by_key(|held| held.upload_waits_ms)?;
+        let error = shard.upload_error.as_deref().unwrap_or_default();
+        Some(format!(
+            "{} shards of {} wait to be uploaded, shard {} for {} s: {error}",
+            failing().count(),
+            self.name,
+            shard.shard,
+            shard.upload_waits_ms.unwrap_or(0) / 1000,
+        ))
+    }
+
+    /// What cold storage does not do for this node.
+    fn cold_trouble(&self) -> Option<String> {
+        let trouble = self.cold.trouble()?;
+        let (verb, seconds) = (trouble.action.verb(), trouble.lasts.as_secs());
+        Some(format!(
+            "cold storage fails {} in {verb}, for {seconds} s: {}",
+            self.name, trouble.reason
+        ))
     }
 }

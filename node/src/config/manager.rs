@@ -1,8 +1,12 @@
 //! The configuration as the manager of repositories takes it.
 
+use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_repo::{DatabaseUrl, ManagerConfig};
+use aeterna_repo::cold_storage::{ColdLimits, ColdStorage};
+use aeterna_repo::{ClusterShards, DatabaseUrl, ManagerConfig};
+use uuid::Uuid;
 
 use super::Config;
 
@@ -15,6 +19,7 @@ impl Config {
         config.database_connections = narrow(self.database_connections);
         config.shards = narrow(self.shards);
         config.workers = size(self.workers);
+        config.disk_critical_percent = self.disk_critical_percent;
         config.max_revisions = size(self.max_revisions);
         config.history_commits = self.history_commits;
         config.retry.attempts = narrow(self.attempts);
@@ -34,6 +39,25 @@ impl Config {
         git.max_files = size(self.max_files);
         git.max_file_bytes = self.max_file_response_bytes;
         config
+    }
+
+    /// What a node of this cluster needs to hold shards.
+    pub fn cluster_shards(&self, id: Uuid, shards: u32, cold: Arc<ColdStorage>) -> ClusterShards {
+        ClusterShards {
+            follow_every: Duration::from_millis(self.follow_every_ms),
+            ..ClusterShards::new(id, shards, cold)
+        }
+    }
+
+    /// How much is asked of cold storage at a time.
+    pub fn cold_limits(&self) -> ColdLimits {
+        let rate = |kib: u64| NonZeroU64::new(kib.saturating_mul(1024));
+        ColdLimits {
+            call_timeout: Duration::from_secs(self.cold_call_timeout_seconds),
+            upload_rate: rate(self.cold_upload_kib),
+            download_rate: rate(self.cold_download_kib),
+            ..ColdLimits::default()
+        }
     }
 }
 

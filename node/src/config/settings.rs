@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use aeterna_cluster::shard_map::MAX_SHARDS;
+
 use super::values::{
     Bounds, ColdProvider, DatabaseUrl, JoinList, ListenAddress, LogFilter, LogFormat,
     OptionalAddress, OptionalText, Setting,
@@ -97,7 +99,7 @@ settings! {
     /// Name that is in every node's certificate. Default: the node's address.
     cluster_tls_name: OptionalText = OptionalText::default(), "cluster.tls_name", "AETERNA_CLUSTER_TLS_NAME", None;
     /// Shards of a new cluster; fixed when the cluster is made.
-    cluster_shards: u64 = 256, "cluster.shards", "AETERNA_CLUSTER_SHARDS", Some((1, 65_536));
+    cluster_shards: u64 = 256, "cluster.shards", "AETERNA_CLUSTER_SHARDS", Some((1, MAX_SHARDS as u64));
     /// Nodes that hold a shard, its owner included: with more than one, searches miss nothing when a node
     /// dies. The leader goes by its own setting: give every node the same.
     cluster_replicas: u64 = 1, "cluster.replicas", "AETERNA_CLUSTER_REPLICAS", Some((1, 3));
@@ -109,8 +111,16 @@ settings! {
     heartbeat_timeout_seconds: u64 = 10, "cluster.heartbeat_timeout_seconds", "AETERNA_CLUSTER_HEARTBEAT_TIMEOUT_SECONDS", Some((2, 3600));
     /// Percent of its disk that are in use when a node gets no more shards.
     disk_high_percent: u64 = 90, "cluster.disk_high_percent", "AETERNA_CLUSTER_DISK_HIGH_PERCENT", Some((1, 100));
+    /// Milliseconds between two looks for what the owner of a copied shard has uploaded. A shard that
+    /// nothing is uploaded of is looked at less often, down to every fifth time.
+    follow_every_ms: u64 = 1000, "cluster.follow_every_ms", "AETERNA_CLUSTER_FOLLOW_EVERY_MS", Some((100, 60_000));
     /// Milliseconds without a sign of life after which a search goes on without another node.
     peer_timeout_ms: u64 = 2000, "cluster.peer_timeout_ms", "AETERNA_CLUSTER_PEER_TIMEOUT_MS", Some((100, 600_000));
+    /// Milliseconds without results after which a node can be slow: another that holds the same shards is
+    /// asked too, if it takes much longer than is usual.
+    hedge_after_ms: u64 = 50, "cluster.hedge_after_ms", "AETERNA_CLUSTER_HEDGE_AFTER_MS", Some((1, 600_000));
+    /// Percent of the calls for searches that may be made twice as a node is slow; 0 for none.
+    hedge_percent: u64 = 10, "cluster.hedge_percent", "AETERNA_CLUSTER_HEDGE_PERCENT", Some((0, 100));
     /// Shards that a node restores at once.
     concurrent_restores: u64 = 8, "cluster.concurrent_restores", "AETERNA_CLUSTER_CONCURRENT_RESTORES", Some((1, 256));
 
@@ -127,6 +137,12 @@ settings! {
     cold_endpoint: OptionalText = OptionalText::default(), "cold_storage.endpoint", "COLD_STORAGE_ENDPOINT", None;
     /// Region of the bucket.
     cold_region: OptionalText = OptionalText::default(), "cold_storage.region", "COLD_STORAGE_REGION", None;
+    /// KiB a second that a node sends to cold storage at most; 0 sends as fast as it goes.
+    cold_upload_kib: u64 = 0, "cold_storage.upload_kib_per_second", "AETERNA_COLD_STORAGE_UPLOAD_KIB_PER_SECOND", Some((0, 1 << 32));
+    /// KiB a second that a node fetches from cold storage at most; 0 fetches as fast as it goes.
+    cold_download_kib: u64 = 0, "cold_storage.download_kib_per_second", "AETERNA_COLD_STORAGE_DOWNLOAD_KIB_PER_SECOND", Some((0, 1 << 32));
+    /// Seconds that one call of cold storage may take; a call moves 8 MiB at most.
+    cold_call_timeout_seconds: u64 = 30, "cold_storage.call_timeout_seconds", "AETERNA_COLD_STORAGE_CALL_TIMEOUT_SECONDS", Some((1, 3600));
 
     /// Log lines: `human`, `json`, or `auto` (human on a terminal).
     log_format: LogFormat = LogFormat::Auto, "log.format", "AETERNA_LOG_FORMAT", None;
@@ -161,6 +177,8 @@ settings! {
     max_context_lines: u64 = 100, "search.max_context_lines", "AETERNA_SEARCH_MAX_CONTEXT_LINES", Some((0, 10_000));
     /// Searches that run at once; further ones are answered with 429.
     concurrent_searches: u64 = 64, "search.concurrent_searches", "AETERNA_SEARCH_CONCURRENT_SEARCHES", Some((1, 4096));
+    /// Parts of other nodes' searches that run at once; further ones are refused.
+    concurrent_parts: u64 = 128, "search.concurrent_parts", "AETERNA_SEARCH_CONCURRENT_PARTS", Some((1, 4096));
     /// Seconds after which a search answers with what it has, unless it has `timeout:`.
     search_timeout_seconds: u64 = 10, "search.timeout_seconds", "AETERNA_SEARCH_TIMEOUT_SECONDS", Some((1, 3600));
     /// Seconds that `timeout:` can ask for at most.
@@ -172,6 +190,9 @@ settings! {
     workers: u64 = 2, "indexing.workers", "AETERNA_INDEXING_WORKERS", Some((1, 256));
     /// Threads of one indexing; 0 is one a processor.
     indexing_threads: u64 = 0, "indexing.threads", "AETERNA_INDEXING_THREADS", Some((0, 1024));
+    /// Percent of its disk that are in use when a node neither fetches nor indexes until there is room
+    /// again. Searches and removals go on.
+    disk_critical_percent: u64 = 98, "indexing.disk_critical_percent", "AETERNA_INDEXING_DISK_CRITICAL_PERCENT", Some((1, 100));
     /// Bytes of a file beyond which its content is left out of the index.
     max_file_bytes: u64 = 256 * MIB, "indexing.max_file_bytes", "AETERNA_INDEXING_MAX_FILE_BYTES", Some((KIB, 64 * GIB));
 

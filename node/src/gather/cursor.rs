@@ -21,6 +21,9 @@ pub struct ClusterCursor {
     /// Shards that an earlier page was without.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<u32>,
+    /// Results of earlier pages that come again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<u128>,
 }
 
 /// A place in one node's part.
@@ -63,7 +66,12 @@ mod tests {
     fn cursors_come_back_and_others_do_not() {
         let place =
             Place { node: "a-1".parse().unwrap(), shards: vec![(3, 9)], cursor: "00ff".to_owned() };
-        let cursor = ClusterCursor { request: u64::MAX, parts: vec![place], missing: vec![7] };
+        let cursor = ClusterCursor {
+            request: u64::MAX,
+            parts: vec![place],
+            missing: vec![7],
+            repeats: vec![u128::MAX, 1],
+        };
         let text = cursor.encode();
         assert_eq!(ClusterCursor::decode(&text), Some(cursor));
         for bad in ["", "c1.", "c1.AAAA", "c2.x", &text[3..], &text[..text.len() - 2], "c1.é"] {

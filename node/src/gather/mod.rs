@@ -1,9 +1,13 @@
 //! A search over all nodes: each searches its shards, and their answers are merged in rank order.
 //!
-//! A node that does not answer costs its shards, which the answer names, and nothing else: it is
-//! waited for only as long as it says that it is still at it.
+//! A node that does not answer is waited for only as long as it says that it is still at it. Others that
+//! hold its shards are asked then, whatever of it was handed on; where there are none it costs its
+//! shards, which the answer names, and nothing else.
 
+mod asking;
+mod busy;
 mod cursor;
+mod hedging;
 mod held;
 mod part;
 mod plan;
@@ -13,14 +17,19 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aeterna_cluster::name::NodeName;
 use aeterna_index::search::{
     Cancel, Ending, Gather, Output, Progress, Ranked, SearchError, SearchRequest, SearchResponse,
     SkipReason, Skipped, Step, cursor_at, page_of,
 };
 use tokio::runtime::Handle;
 
+use self::asking::Asking;
+pub use self::busy::Busy;
 use self::cursor::{ClusterCursor, Place};
-pub use self::part::{Parts, Wanted, start as start_part};
+pub use self::hedging::Hedging;
+use self::held::{Away, told};
+pub use self::part::{Running, Wanted, start as start_part};
 use self::plan::{Ask, Asked, named};
 pub use self::remote::encoded;
 use crate::cluster::Cluster;
@@ -29,20 +38,37 @@ use crate::http::problem::Problem;
 
 /// Documents that are handed on at once.
 const BATCH: usize = 64;
+/// Bytes of results that are handed on at once; one may be larger.
+const BATCH_BYTES: usize = 256 << 10;
 /// What a node may take longer than the search's own deadline, for its lines and its way here.
 const DEADLINE_SLACK: Duration = Duration::from_secs(2);
 
 /// What a node sends of its part.
 #[derive(Debug)]
 pub enum Part {
+    /// What the node searches, and what it does not; before all others.
+    Begin(Begin),
     /// Results, in the node's order.
     Ranked(Vec<Ranked>),
     /// That it is still at it, and how far; not how far where that is not known.
     Progress(Option<Progress>),
+    /// That it has sent what is likely to suffice, and waits until more is wanted; what its end is otherwise.
+    Paused(Box<Ending>),
     /// The end.
     End(Box<Ending>),
     /// That it cannot answer.
     Failed(Failed),
+}
+
+/// What a node says before it sends results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// Version of its shard map.
+    pub map_version: u64,
+    /// Those of the shards that it was asked for and does not search.
+    pub away: Vec<Away>,
+    /// What it searches, as a cursor of the beginning.
+    pub pinned: String,
 }
 
 /// Why a node has no part in the answer.
@@ -57,8 +83,16 @@ pub enum Failed {
 }
 
 impl Failed {
-    fn skipped(&self, ask: &Ask) -> Skipped {
-        let node = &ask.node;
+    /// As it is counted.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Silent => "silent",
+            Self::Broken(_) => "broken",
+        }
+    }
+
+    fn skipped(&self, node: &NodeName, shards: impl Iterator<Item = u32>) -> Skipped {
         let (reason, message) = match self {
             Self::Silent => (SkipReason::ShardUnavailable, format!("{node} does not answer")),
             Self::Broken(why) => {
@@ -68,7 +102,7 @@ impl Failed {
                 (SkipReason::ShardUnavailable, format!("{node} refuses: {}", problem.detail()))
             }
         };
-        Skipped { reason, message, items: named(ask.shards.keys().copied()) }
+        Skipped { reason, message, items: named(shards) }
     }
 }
 
@@ -83,34 +117,42 @@ pub fn search(
     output: &dyn Output,
 ) -> Result<SearchResponse, Problem> {
     let started = Instant::now();
+    let runtime = Handle::current();
+    runtime.block_on(cluster.be_attentive());
     let asked = Asked::of(cluster, request)?;
     if request.require_complete && !asked.skipped.is_empty() {
         return Err(SearchError::Incomplete(asked.skipped).into());
     }
+    shed(cluster, &asked)?;
     cluster.metrics().scattered(asked.asks.len());
+    let page = page_of(request)?;
     let begins: Vec<_> = asked.asks.iter().map(|ask| ask.begin).collect();
     let mut gathering = Gathering {
         state,
-        runtime: Handle::current(),
+        runtime,
         until: started + request.limits.deadline + DEADLINE_SLACK,
         request,
         asked,
         cluster,
-        gather: Gather::new(&begins, page_of(request)?),
-        parts: Vec::new(),
-        failures: 0,
+        gather: Gather::new(&begins, page),
+        page,
+        asking: Vec::new(),
+        away: Vec::new(),
+        slow_after: cluster.hedging().bound(),
         held_back: Vec::new(),
         room: if request.require_complete { request.limits.held_bytes } else { 0 },
     };
+    gathering.gather.pass_over(gathering.asked.repeats.clone());
     gathering.start();
     gathering.deliver(output)?;
     gathering.wait_for_ends()?;
     if request.cancel.is_cancelled() {
         return Err(SearchError::Cancelled.into());
     }
-    let Gathering { mut gather, asked, held_back, .. } = gathering;
-    for skipped in &asked.skipped {
-        gather.miss(skipped.clone());
+    let Gathering { mut gather, mut asked, held_back, away, .. } = gathering;
+    asked.missing.extend(away.iter().map(|away| away.shard));
+    for skipped in asked.skipped.iter().cloned().chain(told(&away)) {
+        gather.miss(skipped);
     }
     let gathered = gather.finish(started.elapsed());
     let mut response = gathered.response;
@@ -120,8 +162,21 @@ pub fn search(
     if !held_back.is_empty() && output.send(held_back).is_break() {
         return Err(SearchError::Cancelled.into());
     }
-    response.next = gathered.more.then(|| next(&asked, gathered.cursors));
+    response.next = gathered.more.then(|| next(asked, gathered.cursors, gathered.repeats));
     Ok(response)
+}
+
+/// Refuses a search that a node is needed for which has just said that it has too much to do.
+fn shed(cluster: &Arc<Cluster>, asked: &Asked) -> Result<(), Problem> {
+    for ask in &asked.asks {
+        let Some(left) = cluster.busy().left(&ask.node) else { continue };
+        let shards: Vec<u32> = ask.shards.keys().copied().collect();
+        if !plan::instead(cluster, ask, &shards).1.is_empty() {
+            cluster.metrics().part("shed");
+            return Err(Problem::busy_node(ask.node.as_str(), left));
+        }
+    }
+    Ok(())
 }
 
 /// A search that runs on several nodes.
@@ -133,9 +188,14 @@ struct Gathering<'a> {
     asked: Asked,
     cluster: &'a Arc<Cluster>,
     gather: Gather,
-    /// Of each node that was asked; `None` once it has ended. Dropping it ends its search.
-    parts: Vec<Option<Parts>>,
-    failures: usize,
+    /// Results that are wanted in all.
+    page: usize,
+    /// The parts of all nodes that were asked.
+    asking: Vec<Asking>,
+    /// Shards that nobody searches who was asked for them.
+    away: Vec<Away>,
+    /// How long a node may take for its first results before it is slow.
+    slow_after: Option<Duration>,
     /// Results of an answer that is to be complete, until it is known to be.
     held_back: Vec<Ranked>,
     /// Bytes of results that may yet be held back.
@@ -150,25 +210,21 @@ impl Gathering<'_> {
         }
     }
 
-    /// Asks the node with this place among those that are asked.
-    fn ask(&mut self, place: usize) {
-        let _runtime = self.runtime.enter();
-        let ask = &self.asked.asks[place];
-        let request = part_request(self.request, ask, self.asked.asks.len());
-        let patience = Duration::from_millis(self.state.config.peer_timeout_ms);
-        self.parts.push(Some(if ask.node == *self.cluster.name() {
-            start_part(self.state, request, &ask.shards)
-        } else {
-            remote::start(self.cluster, request, ask, self.until, patience)
-        }));
-    }
-
     /// Hands results on in rank order until the page is full or none is left.
     fn deliver(&mut self, output: &dyn Output) -> Result<(), Problem> {
         let mut batch: Vec<Ranked> = Vec::new();
+        let mut bytes = 0;
         loop {
             match self.gather.step() {
-                Step::Take(ranked) => batch.push(ranked),
+                Step::Take(ranked) => {
+                    bytes += ranked.results.iter().map(Vec::len).sum::<usize>();
+                    batch.push(ranked);
+                }
+                Step::Resume(source) => {
+                    self.cluster.metrics().resumed();
+                    self.asking[source].resume();
+                    continue;
+                }
                 Step::Wait(source) => {
                     self.receive(source, Some(output))?;
                     continue;
@@ -177,8 +233,11 @@ impl Gathering<'_> {
                     return Ok(_ = self.send(&mut batch, output));
                 }
             }
-            if batch.len() >= BATCH && self.send(&mut batch, output).is_break() {
-                return Ok(());
+            if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+                bytes = 0;
+                if self.send(&mut batch, output).is_break() {
+                    return Ok(());
+                }
             }
         }
     }
@@ -212,110 +271,30 @@ impl Gathering<'_> {
     fn wait_for_ends(&mut self) -> Result<(), Problem> {
         let mut source = 0;
         // Others may join while one is waited for.
-        while source < self.parts.len() {
-            while self.parts[source].is_some() && !self.request.cancel.is_cancelled() {
-                self.receive(source, None)?;
+        while source < self.asking.len() {
+            while self.asking[source].is_open() && !self.request.cancel.is_cancelled() {
+                if self.gather.end_paused(source) {
+                    self.answered(source);
+                } else {
+                    self.receive(source, None)?;
+                }
             }
             source += 1;
         }
         Ok(())
     }
-
-    /// Takes the next part of a node.
-    fn receive(&mut self, source: usize, output: Option<&dyn Output>) -> Result<(), Problem> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        let Some(parts) = &mut self.parts[source] else { return Ok(()) };
-        let part =
-            self.runtime.block_on(async { tokio::time::timeout(left, parts.parts.recv()).await });
-        let part = match part {
-            _ if self.request.cancel.is_cancelled() => return Err(SearchError::Cancelled.into()),
-            Ok(Some(part)) => part,
-            Ok(None) => Part::Failed(Failed::Broken("it broke off".to_owned())),
-            Err(_) => Part::Failed(Failed::Silent),
-        };
-        match part {
-            Part::Ranked(ranked) => self.gather.push(source, ranked),
-            Part::Progress(None) => {}
-            Part::Progress(Some(progress)) => {
-                let together = self.gather.progress(source, progress);
-                if let Some(output) = output {
-                    output.progress(together);
-                }
-            }
-            Part::End(ending) => {
-                self.cluster.metrics().part("answered");
-                self.gather.end(source, *ending);
-                self.parts[source] = None;
-            }
-            Part::Failed(failed) => self.failed(source, failed)?,
-        }
-        Ok(())
-    }
-
-    fn failed(&mut self, source: usize, failed: Failed) -> Result<(), Problem> {
-        self.parts[source] = None;
-        self.failures += 1;
-        self.cluster.metrics().part(match &failed {
-            Failed::Refused(_) => "refused",
-            Failed::Silent => "silent",
-            Failed::Broken(_) => "broken",
-        });
-        let of_request = match &failed {
-            Failed::Refused(problem) => problem.is_of_request(),
-            Failed::Silent | Failed::Broken(_) => false,
-        };
-        if !of_request && self.replace(source) {
-            return Ok(());
-        }
-        let ask = &self.asked.asks[source];
-        let skipped = failed.skipped(ask);
-        match failed {
-            // Where every node has too much to do, so has the cluster.
-            Failed::Refused(problem)
-                if problem.is_of_request()
-                    || problem.is_busy() && self.failures == self.asked.asks.len() =>
-            {
-                return Err(problem);
-            }
-            _ if self.request.require_complete => {
-                return Err(SearchError::Incomplete(vec![skipped]).into());
-            }
-            _ => {}
-        }
-        tracing::warn!(node = %ask.node, shards = ask.shards.len(), "{}", skipped.message);
-        self.gather.fail(source, skipped);
-        Ok(())
-    }
-}
-
-impl Gathering<'_> {
-    /// Asks others for what a node that failed was to search; returns whether there are such.
-    fn replace(&mut self, source: usize) -> bool {
-        let ask = &self.asked.asks[source];
-        if !ask.may_be_replaced {
-            return false;
-        }
-        let Some(instead) = plan::instead(self.cluster, ask) else { return false };
-        if !self.gather.leave_out(source) {
-            return false;
-        }
-        tracing::info!(node = %ask.node, shards = ask.shards.len(), "others are asked instead");
-        // It has no part in the answer, and nothing is missing for that.
-        self.asked.asks[source].shards.clear();
-        for ask in instead {
-            self.gather.add();
-            self.asked.asks.push(ask);
-            self.ask(self.asked.asks.len() - 1);
-        }
-        true
-    }
 }
 
 /// Cursor of the next page.
-fn next(asked: &Asked, cursors: Vec<Option<(String, aeterna_index::search::Place)>>) -> String {
-    let mut missing = asked.missing.clone();
+fn next(
+    asked: Asked,
+    cursors: Vec<Option<(String, aeterna_index::search::Place)>>,
+    repeats: Vec<u128>,
+) -> String {
+    let mut missing = asked.missing;
     let mut parts = Vec::new();
-    for (ask, cursor) in asked.asks.iter().zip(cursors) {
+    // Those in whose place others are have nothing.
+    for (ask, cursor) in asked.asks.iter().zip(cursors).filter(|(ask, _)| !ask.shards.is_empty()) {
         let cursor = cursor.and_then(|(pinned, at)| cursor_at(&pinned, at.window, at.within));
         match cursor {
             Some(cursor) => {
@@ -326,14 +305,16 @@ fn next(asked: &Asked, cursors: Vec<Option<(String, aeterna_index::search::Place
             None => missing.extend(ask.shards.keys()),
         }
     }
-    ClusterCursor { request: asked.request, parts, missing }.encode()
+    ClusterCursor { request: asked.request, parts, missing, repeats }.encode()
 }
 
-/// What one of so many nodes is asked.
-fn part_request(request: &SearchRequest, ask: &Ask, nodes: usize) -> SearchRequest {
+/// What one of so many nodes is asked, for a page of so many results.
+fn part_request(request: &SearchRequest, ask: &Ask, nodes: usize, page: usize) -> SearchRequest {
     SearchRequest {
         cursor: ask.cursor.clone(),
         share: u32::try_from(nodes).unwrap_or(u32::MAX),
+        // Its part of the page and half as much again: results are seldom spread evenly.
+        first: Some(page.min(page.saturating_mul(3).div_ceil(nodes.max(1) * 2))),
         facet_values: usize::MAX,
         cancel: Cancel::default(),
         ..request.clone()

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use aeterna_cluster::name::{Epoch, NodeName, ShardId};
-use aeterna_cluster::router::Unavailable;
+use aeterna_cluster::name::{NodeName, ShardId};
+use aeterna_cluster::router::{Target, Unavailable};
 use aeterna_index::search::{Place, SearchError, SearchRequest, SkipReason, Skipped, place_of};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -23,10 +23,12 @@ pub struct Asked {
     pub missing: Vec<u32>,
     /// Why.
     pub skipped: Vec<Skipped>,
+    /// Results of the pages before that come again.
+    pub repeats: Vec<u128>,
 }
 
 /// What is asked of a node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ask {
     /// Its name.
     pub node: NodeName,
@@ -38,9 +40,22 @@ pub struct Ask {
     pub cursor: Option<String>,
     /// Where its part begins.
     pub begin: Place,
-    /// Whether others may be asked when it fails: once, and not for the pages after the first, which are
-    /// of what this node found.
-    pub may_be_replaced: bool,
+    /// Nodes that were asked for these shards and did not answer.
+    pub tried: Vec<NodeName>,
+}
+
+impl Ask {
+    /// Of the first page.
+    fn of(target: Target, tried: Vec<NodeName>) -> Self {
+        let Target { name: node, address, .. } = target;
+        let shards = Wanted::new();
+        Self { node, address, shards, cursor: None, begin: Place::default(), tried }
+    }
+
+    /// Nodes that were asked for these shards, this one included.
+    fn all_tried(&self) -> Vec<NodeName> {
+        self.tried.iter().chain([&self.node]).cloned().collect()
+    }
 }
 
 impl Asked {
@@ -64,22 +79,19 @@ impl Asked {
                     items: named(missing.iter().copied()),
                 }],
             };
+            let repeats = cursor.repeats.clone();
             let asks = resumed(cluster, cursor)?;
-            return Ok(Self { request: hash, asks, missing, skipped });
+            return Ok(Self { request: hash, asks, missing, skipped, repeats });
         }
         let plan = cluster.router().plan_search();
         let asks = plan.by_node.iter().map(|(target, shards)| Ask {
-            node: target.name.clone(),
-            address: target.address.clone(),
             shards: shards.iter().map(|(shard, epoch)| (shard.0, epoch.0)).collect(),
-            cursor: None,
-            begin: Place::default(),
-            may_be_replaced: true,
+            ..Ask::of(target.clone(), Vec::new())
         });
         let asks = asks.collect();
         let skipped = unavailable(&plan.unavailable);
         let missing = plan.unavailable.iter().map(|(shard, _)| shard.0).collect();
-        Ok(Self { request: hash, asks, missing, skipped })
+        Ok(Self { request: hash, asks, missing, skipped, repeats: Vec::new() })
     }
 }
 
@@ -99,49 +111,74 @@ fn unavailable(shards: &[(ShardId, Unavailable)]) -> Vec<Skipped> {
     vec![Skipped { reason: SkipReason::ShardUnavailable, message, items }]
 }
 
-/// What a cursor says, as long as the nodes hold the same shards as when it was made.
+/// What a cursor says: of its nodes, or of others that hold the same shards. Whether they have them in the
+/// states that the cursor was made on, they tell.
 fn resumed(cluster: &Arc<Cluster>, cursor: ClusterCursor) -> Result<Vec<Ask>, Problem> {
-    let router = cluster.router();
     let asks = cursor.parts.into_iter().map(|part| {
         let (window, within) = place_of(&part.cursor).ok_or(SearchError::BadCursor)?;
-        let holds = part
-            .shards
-            .iter()
-            .map(|(shard, epoch)| router.holder(ShardId(*shard), Epoch(*epoch), &part.node));
-        let target =
-            holds.collect::<Option<Vec<_>>>().and_then(|targets| targets.into_iter().next());
-        let address = target.ok_or(SearchError::ExpiredCursor)?.address;
-        let shards = part.shards.into_iter().collect();
+        let shards: Vec<u32> = part.shards.iter().map(|(shard, _)| *shard).collect();
+        let holders = holders_of_all(cluster, &shards, &[]);
+        let place = holders.iter().position(|target| target.name == part.node).unwrap_or(0);
+        let target = holders.into_iter().nth(place).ok_or(SearchError::ExpiredCursor)?;
         Ok(Ask {
-            node: part.node,
-            address,
-            shards,
+            shards: with_epochs(cluster, &shards),
             cursor: Some(part.cursor),
             begin: Place { window, within },
-            may_be_replaced: false,
+            ..Ask::of(target, Vec::new())
         })
     });
     asks.collect()
 }
 
-/// Who else can be asked for all that a node was to search; `None` when there is a shard that nobody
-/// else holds.
-pub fn instead(cluster: &Arc<Cluster>, ask: &Ask) -> Option<Vec<Ask>> {
-    let mut asks: Vec<Ask> = Vec::new();
-    for shard in ask.shards.keys() {
-        let (target, epoch) = cluster.router().another(ShardId(*shard), &ask.node)?;
+fn with_epochs(cluster: &Cluster, shards: &[u32]) -> Wanted {
+    let map = cluster.map();
+    let epoch = |shard: u32| map.shard(ShardId(shard)).map_or(0, |shard| shard.epoch.0);
+    shards.iter().map(|shard| (*shard, epoch(*shard))).collect()
+}
+
+/// Nodes that hold every one of these shards.
+fn holders_of_all(cluster: &Cluster, shards: &[u32], tried: &[NodeName]) -> Vec<Target> {
+    let Some((first, others)) = shards.split_first() else { return Vec::new() };
+    let holders = |shard: u32| cluster.router().holders(ShardId(shard)).0;
+    let mut all = holders(*first);
+    all.retain(|target| !tried.contains(&target.name));
+    for shard in others {
+        if all.is_empty() {
+            break;
+        }
+        let these = holders(*shard);
+        all.retain(|target| these.iter().any(|other| other.name == target.name));
+    }
+    all
+}
+
+/// Who else can be asked for what a node does not answer, and the shards that nobody else holds. A page
+/// after the first is what one node has: another has all of it, or nobody.
+pub fn instead(cluster: &Arc<Cluster>, ask: &Ask, shards: &[u32]) -> (Vec<Ask>, Vec<u32>) {
+    let tried = ask.all_tried();
+    if ask.cursor.is_some() {
+        let other = holders_of_all(cluster, shards, &tried).into_iter().next();
+        return match other {
+            Some(Target { name: node, address, .. }) => {
+                let shards = with_epochs(cluster, shards);
+                (vec![Ask { node, address, shards, tried, ..ask.clone() }], Vec::new())
+            }
+            None => (Vec::new(), shards.to_vec()),
+        };
+    }
+    let (mut asks, mut left): (Vec<Ask>, _) = (Vec::new(), Vec::new());
+    for shard in shards {
+        let (holders, epoch) = cluster.router().holders(ShardId(*shard));
+        let other = holders.into_iter().find(|target| !tried.contains(&target.name));
+        let Some(target) = other else {
+            left.push(*shard);
+            continue;
+        };
         let place = asks.iter().position(|other| other.node == target.name).unwrap_or_else(|| {
-            asks.push(Ask {
-                node: target.name,
-                address: target.address,
-                shards: Wanted::new(),
-                cursor: None,
-                begin: Place::default(),
-                may_be_replaced: false,
-            });
+            asks.push(Ask::of(target, tried.clone()));
             asks.len() - 1
         });
         asks[place].shards.insert(*shard, epoch.0);
     }
-    Some(asks)
+    (asks, left)
 }

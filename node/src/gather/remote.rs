@@ -1,6 +1,7 @@
 //! Another node's part of a search, over its streaming call.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aeterna_cluster::peers::NodeClient;
@@ -10,10 +11,12 @@ use aeterna_repo::DEFAULT_TENANT;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Code, Status};
+use uuid::Uuid;
 
+use super::held::Away;
 use super::part::{CancelOnDrop, Parts};
 use super::plan::Ask;
-use super::{Failed, Part};
+use super::{Begin, Failed, Part};
 use crate::cluster::Cluster;
 use crate::http::problem::Problem;
 
@@ -29,14 +32,18 @@ pub fn start(
     patience: Duration,
 ) -> Parts {
     let (sender, parts) = mpsc::channel(PARTS_AHEAD);
-    let cancel = request.cancel.clone();
-    let guard = CancelOnDrop::new(cancel.clone());
+    let (more, wanted_more) = mpsc::channel(1);
+    let guard = CancelOnDrop::new(request.cancel.clone());
     let client = cluster.client(&ask.node, &ask.address);
     let left = until.saturating_duration_since(Instant::now());
-    let message = message(&request, ask);
+    let message = message(&request, ask, left);
+    let heard = Arc::new(AtomicBool::new(false));
+    let hearing =
+        Hearing { cluster: Arc::clone(cluster), heard: Arc::clone(&heard), since: Instant::now() };
     tokio::spawn(async move {
         let asking = async {
-            match ask_node(client, message, (left, patience), &sender).await {
+            let to = (&sender, wanted_more);
+            match ask_node(client, message, (left, patience), &hearing, to).await {
                 Ok(()) => {}
                 Err(failed) => drop(sender.send(Part::Failed(failed)).await),
             }
@@ -47,10 +54,28 @@ pub fn start(
             () = sender.closed() => {}
         }
     });
-    Parts { parts, _guard: guard }
+    Parts { parts, heard, more, _guard: guard }
 }
 
-fn message(request: &SearchRequest, ask: &Ask) -> proto::SearchRequest {
+/// Notes when results came, or the end.
+struct Hearing {
+    cluster: Arc<Cluster>,
+    heard: Arc<AtomicBool>,
+    since: Instant,
+}
+
+impl Hearing {
+    fn of(&self, part: &Part) {
+        if matches!(part, Part::Ranked(_) | Part::Paused(_) | Part::End(_))
+            && !self.heard.swap(true, Ordering::AcqRel)
+        {
+            self.cluster.hedging().answered_after(self.since.elapsed());
+        }
+    }
+}
+
+fn message(request: &SearchRequest, ask: &Ask, left: Duration) -> proto::SearchRequest {
+    let deadline = request.limits.deadline.min(left);
     proto::SearchRequest {
         request_id: crate::http::context::current_id(),
         tenant: DEFAULT_TENANT.to_owned(),
@@ -67,11 +92,13 @@ fn message(request: &SearchRequest, ask: &Ask) -> proto::SearchRequest {
             .map(|(shard, epoch)| proto::ShardAt { shard: *shard, epoch: *epoch })
             .collect(),
         cursor: request.cursor.clone().unwrap_or_default(),
-        deadline_ms: u64::try_from(request.limits.deadline.as_millis()).unwrap_or(u64::MAX),
+        deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
         share: request.share,
         max_results: request.limits.documents as u64,
         held_bytes: request.limits.held_bytes as u64,
         max_matches: request.limits.matches,
+        first: request.first.unwrap_or_default() as u64,
+        search: Uuid::new_v4().as_u64_pair().1,
     }
 }
 
@@ -79,24 +106,41 @@ async fn ask_node(
     client: Result<NodeClient, Status>,
     message: proto::SearchRequest,
     (left, patience): (Duration, Duration),
-    sender: &mpsc::Sender<Part>,
+    hearing: &Hearing,
+    (sender, mut wanted_more): (&mpsc::Sender<Part>, mpsc::Receiver<()>),
 ) -> Result<(), Failed> {
     let mut client = client.map_err(failed)?;
+    let search = message.search;
     let mut request = tonic::Request::new(message);
     request.set_timeout(left);
     let patience = patience.min(left);
     let answered = timeout(patience, client.search(request)).await.map_err(|_| Failed::Silent)?;
     let mut stream = answered.map_err(failed)?.into_inner();
-    while let Some(part) =
-        timeout(patience, stream.message()).await.map_err(|_| Failed::Silent)?.map_err(failed)?
-    {
+    loop {
+        let part = tokio::select! {
+            part = timeout(patience, stream.message()) => part,
+            Some(()) = wanted_more.recv() => {
+                resume(&mut client, search, patience).await?;
+                continue;
+            }
+        };
+        let Some(part) = part.map_err(|_| Failed::Silent)?.map_err(failed)? else { break };
         let part = decoded(part).map_err(|what| Failed::Broken(what.to_owned()))?;
+        hearing.of(&part);
         let ended = matches!(part, Part::End(_));
         if sender.send(part).await.is_err() || ended {
             return Ok(());
         }
     }
     Err(Failed::Broken("it broke off".to_owned()))
+}
+
+async fn resume(client: &mut NodeClient, search: u64, patience: Duration) -> Result<(), Failed> {
+    let mut request = tonic::Request::new(proto::ResumeRequest { search });
+    request.set_timeout(patience);
+    let resumed = timeout(patience, client.resume(request)).await;
+    resumed.map_err(|_| Failed::Silent)?.map_err(failed)?;
+    Ok(())
 }
 
 fn failed(status: Status) -> Failed {
@@ -112,7 +156,9 @@ fn failed(status: Status) -> Failed {
 /// A part as it came over the wire.
 fn decoded(part: proto::SearchPart) -> Result<Part, &'static str> {
     const MALFORMED: &str = "it sent what is no part of an answer";
-    Ok(match part.part.ok_or(MALFORMED)? {
+    // What a later version says beside these is a sign of life.
+    let Some(part) = part.part else { return Ok(Part::Progress(None)) };
+    Ok(match part {
         search_part::Part::Found(found) => {
             let ranked = found.ranked.into_iter().map(|one| {
                 let key = RankKey::decode(&one.key).ok_or(MALFORMED)?;
@@ -121,18 +167,40 @@ fn decoded(part: proto::SearchPart) -> Result<Part, &'static str> {
             });
             Part::Ranked(ranked.collect::<Result<Vec<_>, &'static str>>()?)
         }
+        search_part::Part::Begin(begin) => {
+            let away = begin.away.into_iter();
+            let away = away.map(|away| Away { shard: away.shard, elsewhere: away.elsewhere });
+            let (map_version, pinned) = (begin.map_version, begin.pinned);
+            Part::Begin(Begin { map_version, away: away.collect(), pinned })
+        }
         search_part::Part::Progress(progress) => {
             Part::Progress(progress.known.then_some(Progress {
                 verified: progress.verified,
                 candidates: progress.candidates,
             }))
         }
-        search_part::Part::End(end) => Part::End(Box::new(Ending {
-            summary: serde_json::from_slice(&end.summary).map_err(|_| MALFORMED)?,
-            pinned: end.pinned,
-            next: end.more.then_some(Place { window: end.window, within: end.within }),
-        })),
+        search_part::Part::End(end) => Part::End(Box::new(ending(end).ok_or(MALFORMED)?)),
+        search_part::Part::Paused(end) => Part::Paused(Box::new(ending(end).ok_or(MALFORMED)?)),
     })
+}
+
+fn ending(end: proto::End) -> Option<Ending> {
+    Some(Ending {
+        summary: serde_json::from_slice(&end.summary).ok()?,
+        pinned: end.pinned,
+        next: end.more.then_some(Place { window: end.window, within: end.within }),
+    })
+}
+
+fn encoded_ending(end: &Ending) -> proto::End {
+    let place = end.next.unwrap_or_default();
+    proto::End {
+        summary: crate::http::json(&end.summary).into(),
+        pinned: end.pinned.clone(),
+        more: end.next.is_some(),
+        window: place.window,
+        within: place.within,
+    }
 }
 
 /// A part for the wire.
@@ -149,22 +217,20 @@ pub fn encoded(part: Part) -> Result<proto::SearchPart, Status> {
                 })
                 .collect(),
         }),
+        Part::Begin(Begin { map_version, away, pinned }) => {
+            let away = away.into_iter();
+            let away =
+                away.map(|away| proto::Away { shard: away.shard, elsewhere: away.elsewhere });
+            search_part::Part::Begin(proto::Begin { map_version, away: away.collect(), pinned })
+        }
         Part::Progress(None) => search_part::Part::Progress(proto::Progress::default()),
         Part::Progress(Some(progress)) => search_part::Part::Progress(proto::Progress {
             known: true,
             verified: progress.verified,
             candidates: progress.candidates,
         }),
-        Part::End(end) => {
-            let place = end.next.unwrap_or_default();
-            search_part::Part::End(proto::End {
-                summary: crate::http::json(&end.summary).into(),
-                pinned: end.pinned,
-                more: end.next.is_some(),
-                window: place.window,
-                within: place.within,
-            })
-        }
+        Part::Paused(end) => search_part::Part::Paused(encoded_ending(&end)),
+        Part::End(end) => search_part::Part::End(encoded_ending(&end)),
         Part::Failed(Failed::Refused(problem)) => return Err(problem.into_grpc()),
         Part::Failed(Failed::Silent) => return Err(Status::deadline_exceeded("no answer")),
         Part::Failed(Failed::Broken(what)) => return Err(Status::unavailable(what)),

@@ -34,6 +34,11 @@ pub fn current_id() -> String {
     CURRENT.try_with(Clone::clone).unwrap_or_default()
 }
 
+/// Does a part of the work for a request on another thread.
+pub fn for_request<T>(id: String, work: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(id, work)
+}
+
 /// The outermost layer of every route.
 pub async fn with_context(
     State(state): State<Arc<AppState>>,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aeterna_repo::{DEFAULT_TENANT, ListFilter, RepoManager, State as RepositoryState};
+use aeterna_repo::{DEFAULT_TENANT, DiskSpace, ListFilter, RepoManager, State as RepositoryState};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
@@ -102,6 +102,8 @@ pub async fn metrics(State(state): State<Arc<AppState>>) -> Result<Response, Pro
             .collect(),
         waiting: health.waiting as u64,
         running: health.running as u64,
+        indexing_paused: health.paused.is_some(),
+        disk: DiskSpace::of(&state.config.data).unwrap_or_default(),
         healthy: match &state.cluster {
             Some(cluster) => cluster.alive(),
             None => u64::from(health.catalog && health.failed_tasks.is_empty()),

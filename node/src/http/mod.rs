@@ -51,6 +51,8 @@ pub struct AppState {
     pub address: SocketAddr,
     /// One permit for each search that may run.
     pub searches: Arc<Semaphore>,
+    /// One permit for each part of another node's search that may run.
+    pub parts: Arc<Semaphore>,
     /// How the server is asked to stop.
     pub stop: Stop,
     /// When the server started.
@@ -67,9 +69,14 @@ impl AppState {
         address: SocketAddr,
         stop: Stop,
     ) -> Self {
-        let searches = usize::try_from(config.concurrent_searches).unwrap_or(usize::MAX);
-        let searches = Arc::new(Semaphore::new(searches.min(Semaphore::MAX_PERMITS)));
-        Self { manager, cluster, config, metrics, address, searches, stop, started: Instant::now() }
+        let permits = |most: u64| {
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
+        };
+        let searches = permits(config.concurrent_searches);
+        let parts = permits(config.concurrent_parts);
+        let started = Instant::now();
+        Self { manager, cluster, config, metrics, address, searches, parts, stop, started }
     }
 }
 

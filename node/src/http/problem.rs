@@ -1,5 +1,7 @@
 //! Errors of handlers, and how they become problem documents.
 
+use std::time::Duration;
+
 use aeterna_index::search::SearchError;
 use aeterna_repo::ManagerError;
 use axum::body::Body;
@@ -18,6 +20,9 @@ pub struct Problem {
     body: Box<ProblemBody>,
     retry_after_seconds: Option<u64>,
 }
+
+/// Code of an answer that was to be complete and is not.
+const INCOMPLETE: &str = "incomplete";
 
 /// A problem between nodes.
 #[derive(Serialize, Deserialize)]
@@ -54,11 +59,19 @@ impl Problem {
         problem
     }
 
+    /// 429 for a node that has too much to do, and is not asked for so long.
+    pub fn busy_node(node: &str, left: Duration) -> Self {
+        let detail = format!("{node} has too many searches; try again in a moment");
+        let mut problem = Self::too_many(detail);
+        problem.retry_after_seconds = Some(left.as_secs().max(1));
+        problem
+    }
+
     /// 503 for a search that was to be complete and is not.
     pub fn incomplete(skipped: Vec<Skipped>) -> Self {
         let mut problem = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "incomplete",
+            INCOMPLETE,
             "a part of what may match was left out, and requireComplete=true was asked for; \
              `skipped` says what and why",
         );
@@ -90,13 +103,27 @@ impl Problem {
 
     /// Whether it is wrong with the request itself, wherever that is answered.
     pub fn is_of_request(&self) -> bool {
-        let asked_to_be_complete = self.body.code == "incomplete";
-        self.status.is_client_error() && !self.is_busy() || asked_to_be_complete
+        self.status.is_client_error() && !self.is_busy()
     }
 
     /// Whether there is only too much else to do.
     pub fn is_busy(&self) -> bool {
         self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
+    /// Whether an answer was to be complete and is not, here.
+    pub fn is_incomplete(&self) -> bool {
+        self.body.code == INCOMPLETE
+    }
+
+    /// Whether what was asked for was there once.
+    pub fn is_gone(&self) -> bool {
+        self.status == StatusCode::GONE
+    }
+
+    /// How long whoever asked is to wait.
+    pub fn again_after(&self) -> Duration {
+        Duration::from_secs(self.retry_after_seconds.unwrap_or(1))
     }
 
     /// For another node, which reads it with [`Problem::from_details`].
@@ -281,7 +308,10 @@ fn status_of(code: &str) -> StatusCode {
         "host-unreachable" | "fetch-failed" => StatusCode::BAD_GATEWAY,
         "timed-out" => StatusCode::GATEWAY_TIMEOUT,
         "disk-full" => StatusCode::INSUFFICIENT_STORAGE,
-        "shutting-down" => StatusCode::SERVICE_UNAVAILABLE,
+        // A shard that changes hands, and a database that is away.
+        "shutting-down" | "shard-not-held" | "fenced" | "stale-epoch" | "catalog-unavailable" => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

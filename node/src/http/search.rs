@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aeterna_index::query::{LanguageNames, ParseOptions, parse};
-use aeterna_index::search::{
-    Alert, Cancel, FACET_VALUES, Limits, Output, SearchRequest, SearchResponse,
-};
+use aeterna_index::search::{Alert, Cancel, Limits, Output, SearchRequest, SearchResponse};
 use aeterna_repo::DEFAULT_TENANT;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -18,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::AppState;
 use super::answer::Answer;
 use super::body::{self, Writer};
+use super::context::{current_id, for_request};
 use super::extract::{JsonBody, Parameters};
 use super::problem::Problem;
 use crate::api::problem::ProblemBody;
@@ -122,25 +121,20 @@ pub fn request_of(
     let visible = state.manager.visible(DEFAULT_TENANT);
     let deadline = deadline_of(&parameters.q, config);
     Ok(SearchRequest {
-        query: parameters.q,
-        visible,
         page_size: usize::try_from(page_size).unwrap_or(usize::MAX),
         context_lines: usize::try_from(context_lines).unwrap_or(usize::MAX),
         chunks: parameters.chunks != Some(false),
         facets: parameters.facets == Some(true),
-        facet_values: FACET_VALUES,
         require_complete: parameters.require_complete == Some(true),
         explain: parameters.explain == Some(true),
-        shards: None,
-        share: 1,
         cursor: parameters.cursor,
-        cancel: Cancel::default(),
         limits: Limits {
             deadline,
             documents: usize::try_from(config.max_results).unwrap_or(usize::MAX),
             held_bytes: usize::try_from(config.held_bytes).unwrap_or(usize::MAX),
             ..Limits::default()
         },
+        ..SearchRequest::new(parameters.q, visible)
     })
 }
 
@@ -248,12 +242,12 @@ pub fn start<T: Send + 'static>(
     state.metrics.usage(DEFAULT_TENANT, "search");
     let shared = Arc::clone(state);
     let cancel = request.cancel.clone();
-    let span = tracing::Span::current();
+    let (span, id) = (tracing::Span::current(), current_id());
     let task = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let _running = shared.metrics.search_running();
         let _entered = span.enter();
-        run(&shared, &request)
+        for_request(id, || run(&shared, &request))
     });
     Ok(Started { task, cancel, metrics: Arc::clone(&state.metrics) })
 }

@@ -1,7 +1,9 @@
 //! Metrics for Prometheus.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use aeterna_repo::DiskSpace;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -66,6 +68,10 @@ pub struct RepositoryGauges {
     pub index_documents: u64,
     /// Segments of the index.
     pub index_segments: u64,
+    /// Whether fetching and indexing wait for room on the disk.
+    pub indexing_paused: bool,
+    /// The data folder's disk.
+    pub disk: DiskSpace,
     /// Nodes that can answer searches, as this one sees them.
     pub healthy: u64,
 }
@@ -86,6 +92,8 @@ pub struct Metrics {
     repositories: Family<StateLabels, Gauge>,
     waiting: Gauge,
     running: Gauge,
+    indexing_paused: Gauge,
+    disk_used: Gauge<f64, AtomicU64>,
     index_bytes: Gauge,
     index_documents: Gauge,
     index_segments: Gauge,
@@ -119,6 +127,8 @@ impl Metrics {
             repositories: Family::default(),
             waiting: Gauge::default(),
             running: Gauge::default(),
+            indexing_paused: Gauge::default(),
+            disk_used: Gauge::default(),
             index_bytes: Gauge::default(),
             index_documents: Gauge::default(),
             index_segments: Gauge::default(),
@@ -185,6 +195,17 @@ impl Metrics {
             "code_search_searches_running",
             "Searches that run",
             self.searches_running.clone(),
+        );
+        to.register(
+            "code_search_indexing_paused",
+            "1 while fetching and indexing wait for room on the disk",
+            self.indexing_paused.clone(),
+        );
+        to.register_with_unit(
+            "code_search_disk_used",
+            "Part of the data folder's disk that is in use",
+            Unit::Other("ratio".to_owned()),
+            self.disk_used.clone(),
         );
         to.register_with_unit(
             "code_search_index",
@@ -262,6 +283,9 @@ impl Metrics {
         set(&self.shards_active, now.healthy);
         set(&self.waiting, now.waiting);
         set(&self.running, now.running);
+        set(&self.indexing_paused, u64::from(now.indexing_paused));
+        let used = now.disk.total.saturating_sub(now.disk.free);
+        self.disk_used.set(used as f64 / now.disk.total.max(1) as f64);
         set(&self.index_bytes, now.index_bytes);
         set(&self.index_documents, now.index_documents);
         set(&self.index_segments, now.index_segments);

@@ -76,6 +76,26 @@ impl CatalogError {
         matches!(self, Self::Fenced { .. })
     }
 
+    /// Whether the database cannot be reached now, or takes nobody: trying again may help.
+    pub fn is_unavailable(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        match source {
+            // PostgreSQL, appendix A: 08 is a broken connection, 57P01 to 57P03 a server that stops
+            // or starts, 53300 too many connections.
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                code.len() == 5
+                    && (code.starts_with("08")
+                        || matches!(&*code, "57P01" | "57P02" | "57P03" | "53300"))
+            }),
+            sqlx::Error::Io(_) => !self.is_disk_full(),
+            sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        }
+    }
+
     /// Whether the disk of the database is full.
     pub fn is_disk_full(&self) -> bool {
         // SQLITE_FULL is 13; 53100 is PostgreSQL's disk_full.

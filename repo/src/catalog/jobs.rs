@@ -4,7 +4,7 @@ use aeterna_index::RepositoryId;
 use uuid::Uuid;
 
 use super::rows::unreadable;
-use super::{Catalog, CatalogError, in_transaction, now, on};
+use super::{Catalog, CatalogError, in_transaction, on, request_job};
 
 /// What is to be done with a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,26 +70,7 @@ impl Catalog {
     /// # Errors
     /// When the database fails.
     pub async fn request_job(&self, id: RepositoryId, kind: JobKind) -> Result<(), CatalogError> {
-        in_transaction!(self, "asking for a job", tx => sqlx::query(
-            "INSERT INTO codesearch_jobs \
-             (repository_id, kind, request, requested_at, attempts, next_attempt_at) \
-             VALUES ($1, $2, 1, $3, 0, $3) \
-             ON CONFLICT (repository_id) DO UPDATE SET \
-             kind = CASE \
-               WHEN codesearch_jobs.kind = 'remove' OR excluded.kind = 'remove' THEN 'remove' \
-               WHEN codesearch_jobs.kind = 'reindex' OR excluded.kind = 'reindex' THEN 'reindex' \
-               ELSE 'sync' END, \
-             request = codesearch_jobs.request + 1, requested_at = excluded.requested_at, \
-             attempts = 0, last_error = NULL, last_error_code = NULL, \
-             next_attempt_at = excluded.next_attempt_at",
-        )
-        .bind(id.0)
-        .bind(kind.as_str())
-        .bind(now())
-        .execute(&mut *tx)
-        .await
-        .map(drop)
-        .map_err(CatalogError::database("asking for a job"))?);
+        in_transaction!(self, "asking for a job", tx => request_job!(tx, id.0, kind));
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 mod error;
 mod events;
 mod jobs;
+mod nodes;
 mod repositories;
 mod rows;
 mod shards;
@@ -24,8 +25,10 @@ use time::OffsetDateTime;
 
 pub use error::CatalogError;
 pub use jobs::{Job, JobKind};
+pub use nodes::{NodeFacts, NodeRow, NodeStatus};
 pub use repositories::{FetchedFacts, IndexedFacts, Inserted, NewRepository};
 pub use rows::Record;
+pub(crate) use shards::Changes;
 pub use shards::Fence;
 
 use crate::config::DatabaseUrl;
@@ -33,8 +36,11 @@ use crate::config::DatabaseUrl;
 static SQLITE: Migrator = sqlx::migrate!("../migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("../migrations/postgres");
 
-/// How long a statement waits for another one's lock or for a free connection.
+/// How long a statement of SQLite waits for another one's lock or for a free connection.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a statement of PostgreSQL waits for a connection: shorter than a forwarded request's
+/// deadline, so that the caller hears that the database is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs a block with `$pool` bound to the pool of the database that is used.
 macro_rules! on {
@@ -91,7 +97,61 @@ macro_rules! check_fence {
     };
 }
 
-pub(crate) use {check_fence, in_transaction, on};
+/// Counts a change of a repository among those of its shard, in the transaction that makes it; outside of a
+/// cluster nobody asks. The row of the shard is locked since the fence was checked: who sees a number sees
+/// all that was counted before it.
+macro_rules! count_change {
+    ($catalog:expr, $tx:ident, $id:expr) => {
+        if let Some(fence) = $catalog.fence {
+            let failed = || CatalogError::database("counting a change");
+            let shard = i64::from(fence.shard);
+            sqlx::query(
+                "UPDATE codesearch_shard_epochs SET changes = changes + 1 WHERE shard = $1",
+            )
+            .bind(shard)
+            .execute(&mut *$tx)
+            .await
+            .map_err(failed())?;
+            sqlx::query(
+                "UPDATE codesearch_repositories SET changed = \
+                 (SELECT changes FROM codesearch_shard_epochs WHERE shard = $2) WHERE id = $1",
+            )
+            .bind($id)
+            .bind(shard)
+            .execute(&mut *$tx)
+            .await
+            .map_err(failed())?;
+        }
+    };
+}
+
+/// Asks for a job, in a transaction: what is asked for again is done once, and the most thorough of it.
+macro_rules! request_job {
+    ($tx:ident, $id:expr, $kind:expr) => {
+        sqlx::query(
+            "INSERT INTO codesearch_jobs \
+             (repository_id, kind, request, requested_at, attempts, next_attempt_at) \
+             VALUES ($1, $2, 1, $3, 0, $3) \
+             ON CONFLICT (repository_id) DO UPDATE SET \
+             kind = CASE \
+               WHEN codesearch_jobs.kind = 'remove' OR excluded.kind = 'remove' THEN 'remove' \
+               WHEN codesearch_jobs.kind = 'reindex' OR excluded.kind = 'reindex' THEN 'reindex' \
+               ELSE 'sync' END, \
+             request = codesearch_jobs.request + 1, requested_at = excluded.requested_at, \
+             attempts = 0, last_error = NULL, last_error_code = NULL, \
+             next_attempt_at = excluded.next_attempt_at",
+        )
+        .bind($id)
+        .bind($kind.as_str())
+        .bind($crate::catalog::now())
+        .execute(&mut *$tx)
+        .await
+        .map(drop)
+        .map_err(CatalogError::database("asking for a job"))?
+    };
+}
+
+pub(crate) use {check_fence, count_change, in_transaction, on, request_job};
 
 #[derive(Clone, Debug)]
 enum Pool {
@@ -168,7 +228,7 @@ impl Catalog {
     ) -> Result<Pool, CatalogError> {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(LOCK_TIMEOUT)
+            .acquire_timeout(CONNECT_TIMEOUT)
             .connect_with(options)
             .await
             .map_err(CatalogError::database("opening the database"))?;

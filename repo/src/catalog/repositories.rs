@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::rows::{Record, RepositoryRow, repository_columns};
-use super::{Catalog, CatalogError, in_transaction, now, on};
+use super::{Catalog, CatalogError, JobKind, count_change, in_transaction, now, on, request_job};
 use crate::manager::ListFilter;
 use crate::repository::{Revision, State};
 
@@ -62,32 +62,39 @@ pub struct IndexedFacts {
 }
 
 impl Catalog {
-    /// Adds a repository unless its tenant has one with its URL or name.
+    /// Adds a repository, and a job that indexes it, unless its tenant has one with its URL or name.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn insert(&self, new: &NewRepository) -> Result<Inserted, CatalogError> {
         let branches = serde_json::to_string(&new.branches).unwrap_or_else(|_| "[]".to_owned());
         let at = now();
-        let inserted = in_transaction!(self, "adding a repository", tx => sqlx::query(
-            "INSERT INTO codesearch_repositories \
-             (id, tenant, name, url, url_key, branches, state, created_at, updated_at, shard) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) ON CONFLICT DO NOTHING",
-        )
-        .bind(new.id.0)
-        .bind(&new.tenant)
-        .bind(&new.name)
-        .bind(&new.url)
-        .bind(&new.url_key)
-        .bind(&branches)
-        .bind(new.state.as_str())
-        .bind(at)
-        .bind(self.fence.map(|fence| i64::from(fence.shard)))
-        .execute(&mut *tx)
-        .await
-        .map_err(CatalogError::database("adding a repository"))?
-        .rows_affected()
-            == 1);
+        let inserted = in_transaction!(self, "adding a repository", tx => {
+            let inserted = sqlx::query(
+                "INSERT INTO codesearch_repositories \
+                 (id, tenant, name, url, url_key, branches, state, created_at, updated_at, shard) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) ON CONFLICT DO NOTHING",
+            )
+            .bind(new.id.0)
+            .bind(&new.tenant)
+            .bind(&new.name)
+            .bind(&new.url)
+            .bind(&new.url_key)
+            .bind(&branches)
+            .bind(new.state.as_str())
+            .bind(at)
+            .bind(self.fence.map(|fence| i64::from(fence.shard)))
+            .execute(&mut *tx)
+            .await
+            .map_err(CatalogError::database("adding a repository"))?
+            .rows_affected()
+                == 1;
+            if inserted {
+                count_change!(self, tx, new.id.0);
+                request_job!(tx, new.id.0, JobKind::Sync);
+            }
+            inserted
+        });
         if inserted {
             if let Some(record) = self.record(new.id).await? {
                 return Ok(Inserted::New(record));
@@ -213,33 +220,6 @@ impl Catalog {
         .await);
         let rows = rows.map_err(CatalogError::database("listing repositories"))?;
         self.all_with_revisions(rows).await
-    }
-
-    /// What changes when a repository is added or removed, and seldom otherwise.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub(crate) async fn population(&self) -> Result<(i64, i64, Option<i64>), CatalogError> {
-        let row: Result<(i64, i64, Option<i64>), _> = on!(self, pool => sqlx::query_as(
-            "SELECT COUNT(*), COUNT(removed_at), MAX(created_at) FROM codesearch_repositories",
-        )
-        .fetch_one(pool)
-        .await);
-        row.map_err(CatalogError::database("counting repositories"))
-    }
-
-    /// Every repository that was not removed, with its tenant.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub(crate) async fn present(&self) -> Result<Vec<(RepositoryId, String)>, CatalogError> {
-        let rows: Result<Vec<(Uuid, String)>, _> = on!(self, pool => sqlx::query_as(
-            "SELECT id, tenant FROM codesearch_repositories WHERE removed_at IS NULL",
-        )
-        .fetch_all(pool)
-        .await);
-        let rows = rows.map_err(CatalogError::database("listing repositories"))?;
-        Ok(rows.into_iter().map(|(id, tenant)| (RepositoryId(id), tenant)).collect())
     }
 
     pub(crate) async fn all_with_revisions(
@@ -373,6 +353,7 @@ impl Catalog {
             .execute(&mut *tx)
             .await
             .map_err(failed())?;
+            count_change!(self, tx, id.0);
             sqlx::query("DELETE FROM codesearch_jobs WHERE repository_id = $1 AND request = $2")
                 .bind(id.0)
                 .bind(request)
@@ -385,21 +366,24 @@ impl Catalog {
         Ok(done)
     }
 
-    /// Marks a repository as removed: nothing lists or finds it from now on.
+    /// Marks a repository as removed: nothing lists or finds it from now on, and a job removes it.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn mark_removed(&self, id: RepositoryId) -> Result<(), CatalogError> {
-        in_transaction!(self, "removing a repository", tx => sqlx::query(
-            "UPDATE codesearch_repositories SET removed_at = $2, updated_at = $2 \
-             WHERE id = $1 AND removed_at IS NULL",
-        )
-        .bind(id.0)
-        .bind(now())
-        .execute(&mut *tx)
-        .await
-        .map(drop)
-        .map_err(CatalogError::database("removing a repository"))?);
+        in_transaction!(self, "removing a repository", tx => {
+            sqlx::query(
+                "UPDATE codesearch_repositories SET removed_at = $2, updated_at = $2 \
+                 WHERE id = $1 AND removed_at IS NULL",
+            )
+            .bind(id.0)
+            .bind(now())
+            .execute(&mut *tx)
+            .await
+            .map_err(CatalogError::database("removing a repository"))?;
+            count_change!(self, tx, id.0);
+            request_job!(tx, id.0, JobKind::Remove);
+        });
         Ok(())
     }
 
@@ -408,12 +392,23 @@ impl Catalog {
     /// # Errors
     /// When the database fails.
     pub async fn delete(&self, id: RepositoryId) -> Result<(), CatalogError> {
-        in_transaction!(self, "deleting a repository", tx => sqlx::query("DELETE FROM codesearch_repositories WHERE id = $1")
-            .bind(id.0)
-            .execute(&mut *tx)
-            .await
-            .map(drop)
-            .map_err(CatalogError::database("deleting a repository"))?);
+        let failed = || CatalogError::database("deleting a repository");
+        in_transaction!(self, "deleting a repository", tx => {
+            sqlx::query("DELETE FROM codesearch_repositories WHERE id = $1")
+                .bind(id.0)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed())?;
+            if let Some(fence) = self.fence {
+                sqlx::query(
+                    "UPDATE codesearch_shard_epochs SET deletions = deletions + 1 WHERE shard = $1",
+                )
+                .bind(i64::from(fence.shard))
+                .execute(&mut *tx)
+                .await
+                .map_err(failed())?;
+            }
+        });
         Ok(())
     }
 }

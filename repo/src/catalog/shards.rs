@@ -1,6 +1,8 @@
 //! What a cluster's nodes agree on through the catalog: whose it is, and under which epoch the
 //! repositories of a shard may be changed.
 
+use std::collections::BTreeMap;
+
 use aeterna_index::RepositoryId;
 use uuid::Uuid;
 
@@ -17,6 +19,15 @@ pub struct Fence {
     pub shard: u32,
     /// The epoch that it is owned under.
     pub epoch: u64,
+}
+
+/// How often the repositories of a shard have changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// Grows when one is added, indexed or removed.
+    pub(crate) changes: i64,
+    /// Grows when the row of one goes.
+    pub(crate) deletions: i64,
 }
 
 impl Fence {
@@ -51,6 +62,22 @@ impl Catalog {
             0 => Err(CatalogError::Fenced { shard: fence.shard, epoch: fence.epoch }),
             _ => Ok(()),
         }
+    }
+
+    /// The epoch that each shard's repositories may be changed under; shards that never had an owner
+    /// are left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn epochs(&self) -> Result<BTreeMap<u32, u64>, CatalogError> {
+        let rows: Result<Vec<(i64, i64)>, _> = on!(self, pool => sqlx::query_as(
+            "SELECT shard, epoch FROM codesearch_shard_epochs",
+        )
+        .fetch_all(pool)
+        .await);
+        let rows = rows.map_err(CatalogError::database("reading the epochs of shards"))?;
+        let row = |(shard, epoch)| Some((u32::try_from(shard).ok()?, u64::try_from(epoch).ok()?));
+        Ok(rows.into_iter().filter_map(row).collect())
     }
 
     /// Makes the catalog that of a cluster, and assigns every repository to its shard.
@@ -128,5 +155,42 @@ impl Catalog {
         .await);
         let rows = rows.map_err(CatalogError::database("listing a shard's repositories"))?;
         self.all_with_revisions(rows).await
+    }
+
+    /// The repositories of a shard that were added, indexed or removed since so many changes of it were counted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn changed_since(
+        &self,
+        shard: u32,
+        changes: i64,
+    ) -> Result<Vec<Record>, CatalogError> {
+        let rows: Result<Vec<RepositoryRow>, _> = on!(self, pool => sqlx::query_as(
+            concat!(repository_columns!(), "WHERE r.shard = $1 AND r.changed > $2"),
+        )
+        .bind(i64::from(shard))
+        .bind(changes)
+        .fetch_all(pool)
+        .await);
+        let rows = rows.map_err(CatalogError::database("listing what has changed"))?;
+        self.all_with_revisions(rows).await
+    }
+
+    /// How often the repositories of each shard have changed; shards that never had an owner are left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn changes(&self) -> Result<BTreeMap<u32, Changes>, CatalogError> {
+        let rows: Result<Vec<(i64, i64, i64)>, _> = on!(self, pool => sqlx::query_as(
+            "SELECT shard, changes, deletions FROM codesearch_shard_epochs",
+        )
+        .fetch_all(pool)
+        .await);
+        let rows = rows.map_err(CatalogError::database("counting changes"))?;
+        let row = |(shard, changes, deletions)| {
+            Some((u32::try_from(shard).ok()?, Changes { changes, deletions }))
+        };
+        Ok(rows.into_iter().filter_map(row).collect())
     }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use super::bandwidth::Bandwidth;
 use super::counters::{ColdAction, ColdOutcome, Counters};
@@ -21,21 +23,38 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Characters of the store's reason that are kept: some answer with a whole page.
 const MAX_REASON: usize = 400;
 
+/// A store.
+pub(crate) struct Store {
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    /// The same, where it can continue uploads that were cut off.
+    pub(crate) multipart: Option<Arc<dyn MultipartStore>>,
+}
+
+struct Multipart(Arc<dyn MultipartStore>);
+
+impl std::fmt::Debug for Multipart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Multipart")
+    }
+}
+
 /// The store, and what bounds its use.
 #[derive(Debug)]
 pub(crate) struct Calls {
-    store: Arc<dyn ObjectStore>,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// The same where it can continue uploads that were cut off.
+    multipart: Option<Multipart>,
     /// What every key starts with.
     base: String,
     pub(crate) limits: ColdLimits,
     slots: Arc<Semaphore>,
     pub(crate) counters: Counters,
-    upload: Bandwidth,
+    pub(crate) upload: Bandwidth,
     download: Bandwidth,
 }
 
 /// Why a call did not succeed.
-enum Fault {
+pub(crate) enum Fault {
     Missing,
     Exists,
     Denied(String),
@@ -50,17 +69,14 @@ pub(crate) struct Part {
 }
 
 impl Calls {
-    pub(crate) fn new(
-        store: Arc<dyn ObjectStore>,
-        prefix: &str,
-        limits: ColdLimits,
-    ) -> Result<Self, ColdError> {
+    pub(crate) fn new(store: Store, prefix: &str, limits: ColdLimits) -> Result<Self, ColdError> {
         let base = prefix.trim_matches('/').to_owned();
         Path::parse(&base).map_err(|error| ColdError::Config {
             reason: format!("the prefix {base:?} cannot be used: {error}"),
         })?;
         Ok(Self {
-            store,
+            store: store.objects,
+            multipart: store.multipart.map(Multipart),
             base,
             counters: Counters::default(),
             slots: Arc::new(Semaphore::new(limits.calls.max(1))),
@@ -70,7 +86,11 @@ impl Calls {
         })
     }
 
-    fn path(&self, key: &str) -> Result<Path, ColdError> {
+    pub(crate) fn multipart(&self) -> Option<&dyn MultipartStore> {
+        self.multipart.as_ref().map(|Multipart(store)| &**store)
+    }
+
+    pub(crate) fn path(&self, key: &str) -> Result<Path, ColdError> {
         let full =
             if self.base.is_empty() { key.to_owned() } else { format!("{}/{key}", self.base) };
         Path::parse(full).map_err(|error| ColdError::Damaged {
@@ -79,13 +99,13 @@ impl Calls {
         })
     }
 
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
         self.slots.clone().acquire_owned().await.ok()
     }
 
     /// Calls until it succeeds, fails for good, or all attempts are used.
-    async fn attempts<T, F>(
+    pub(crate) async fn attempts<T, F>(
         &self,
         action: ColdAction,
         key: &str,
@@ -100,30 +120,29 @@ impl Calls {
             let answer = tokio::time::timeout(self.limits.call_timeout, call()).await;
             let reason = match answer {
                 Ok(Ok(value)) => {
-                    self.counters.count(action, ColdOutcome::Answered);
+                    self.counters.answered(action);
                     return Ok(Ok(value));
                 }
                 Ok(Err(error)) => match fault(&error) {
                     Fault::Passing(reason) if reason.contains("NoSuchBucket") => {
-                        let reason =
-                            "the bucket does not exist; make it, or name another".to_owned();
-                        return Err(ColdError::Config { reason });
+                        self.counters.failed(action, ColdOutcome::Failed, &reason);
+                        return Err(no_bucket());
                     }
                     Fault::Passing(reason) => reason,
                     Fault::Denied(reason) => {
-                        self.counters.count(action, ColdOutcome::Denied);
+                        self.counters.failed(action, ColdOutcome::Denied, &reason);
                         let (action, key) = (action.verb(), key.to_owned());
                         return Err(ColdError::Denied { action, key, reason });
                     }
                     told => {
-                        self.counters.count(action, ColdOutcome::Answered);
+                        self.counters.answered(action);
                         return Ok(Err(told));
                     }
                 },
                 Err(_) => format!("no answer within {:?}", self.limits.call_timeout),
             };
             if attempt >= self.limits.attempts.max(1) {
-                self.counters.count(action, ColdOutcome::Failed);
+                self.counters.failed(action, ColdOutcome::Failed, &reason);
                 let (action, key) = (action.verb(), key.to_owned());
                 return Err(ColdError::Unavailable { action, key, reason });
             }
@@ -164,10 +183,31 @@ impl Calls {
         }
     }
 
-    /// A part of an object that must be there.
-    pub(crate) async fn part(&self, key: &str, range: Range<u64>) -> Result<Part, ColdError> {
-        let path = self.path(key)?;
+    /// A part of an object that must be there. Parts that are asked for in order get their turn in
+    /// that order; they come while nobody waits, too.
+    pub(crate) async fn part(
+        self: &Arc<Self>,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<Part, ColdError> {
         let slot = self.slot().await;
+        let (calls, name) = (Arc::clone(self), key.to_owned());
+        let fetching = tokio::spawn(async move { calls.part_in(slot, &name, range).await });
+        let mut fetching = AbortOnDrop(fetching);
+        let fetched = (&mut fetching.0).await;
+        fetched.unwrap_or_else(|error| {
+            let (action, key) = (ColdAction::Read.verb(), key.to_owned());
+            Err(ColdError::Unavailable { action, key, reason: error.to_string() })
+        })
+    }
+
+    async fn part_in(
+        &self,
+        slot: Option<OwnedSemaphorePermit>,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<Part, ColdError> {
+        let path = self.path(key)?;
         self.download.take(range.end - range.start).await;
         let found = self
             .attempts(ColdAction::Read, key, || self.store.get_range(&path, range.clone()))
@@ -207,6 +247,8 @@ impl Calls {
                     return Ok(true);
                 }
                 Err(Fault::Exists) => {}
+                // There is no other way to miss what is to be made.
+                Err(Fault::Missing) => return Err(no_bucket()),
                 Err(other) => return Err(odd(ColdAction::Write, key, &other)),
             }
         }
@@ -216,75 +258,6 @@ impl Calls {
             Ok(there) => Ok(there.as_ref() == Some(&bytes)),
             Err(ColdError::Damaged { .. }) => Ok(false),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Sends a large object in parts; `part` gives each. What was there is replaced as a whole.
-    pub(crate) async fn send<F>(
-        &self,
-        key: &str,
-        size: u64,
-        part: impl Fn(Range<u64>) -> F,
-        sent: impl Fn(u64),
-    ) -> Result<(), ColdError>
-    where
-        F: Future<Output = Result<Bytes, ColdError>>,
-    {
-        let path = self.path(key)?;
-        let action = ColdAction::Write;
-        let opened = self.attempts(action, key, || self.store.put_multipart(&path)).await?;
-        let mut upload = opened.map_err(|other| odd(action, key, &other))?;
-        let timeout = self.limits.call_timeout;
-        let failed = |reason: String| {
-            self.counters.count(action, ColdOutcome::Failed);
-            let (action, key) = (action.verb(), key.to_owned());
-            ColdError::Unavailable { action, key, reason }
-        };
-        let sending = async {
-            let mut parts = tokio::task::JoinSet::new();
-            for range in ranges(size, self.limits.part_bytes) {
-                let slot = self.slot().await;
-                let bytes = part(range.clone()).await?;
-                self.upload.take(bytes.len() as u64).await;
-                let call = upload.put_part(bytes.into());
-                let length = range.end - range.start;
-                parts.spawn(async move {
-                    let answer = tokio::time::timeout(timeout, call).await;
-                    drop(slot);
-                    answer.map(|answer| answer.map(|()| length))
-                });
-                while let Some(ended) = parts.try_join_next() {
-                    sent(self.part_sent(ended, timeout).map_err(failed)?);
-                }
-            }
-            while let Some(ended) = parts.join_next().await {
-                sent(self.part_sent(ended, timeout).map_err(failed)?);
-            }
-            match tokio::time::timeout(timeout, upload.complete()).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(failed(reason(&error))),
-                Err(_) => Err(failed(format!("no answer within {timeout:?}"))),
-            }
-        };
-        let done = sending.await;
-        if done.is_err() {
-            // Parts of an upload that is given up cost until they are removed.
-            let _ = tokio::time::timeout(timeout, upload.abort()).await;
-        }
-        done
-    }
-
-    /// Bytes of a part, once it was sent.
-    fn part_sent(&self, ended: PartAnswer, timeout: Duration) -> Result<u64, String> {
-        match ended {
-            Ok(Ok(Ok(length))) => {
-                self.counters.count(ColdAction::Write, ColdOutcome::Answered);
-                self.counters.sent(length);
-                Ok(length)
-            }
-            Ok(Ok(Err(error))) => Err(reason(&error)),
-            Ok(Err(_)) => Err(format!("no answer within {timeout:?}")),
-            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -356,14 +329,20 @@ impl Calls {
     }
 }
 
+/// A task that nobody needs once this is dropped.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// The parts of a file.
 pub(crate) fn ranges(size: u64, part: u64) -> impl Iterator<Item = Range<u64>> {
     let part = part.max(1);
     (0..size.div_ceil(part)).map(move |number| number * part..(number * part + part).min(size))
 }
-
-type PartAnswer =
-    Result<Result<object_store::Result<u64>, tokio::time::error::Elapsed>, tokio::task::JoinError>;
 
 fn fault(error: &object_store::Error) -> Fault {
     use object_store::Error;
@@ -373,12 +352,36 @@ fn fault(error: &object_store::Error) -> Fault {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             Fault::Denied(reason(error))
         }
-        _ => Fault::Passing(reason(error)),
+        _ => {
+            let text = error.to_string();
+            match REFUSALS.iter().any(|code| text.contains(code)) {
+                true => Fault::Denied(reason(error)),
+                false => Fault::Passing(reason(error)),
+            }
+        }
     }
 }
 
+/// Codes of S3 that say that the caller is not let, though not all of them come with status 401 or 403:
+/// asking again at once gives the same.
+const REFUSALS: [&str; 9] = [
+    "403 Forbidden",
+    "401 Unauthorized",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "TokenRefreshRequired",
+    "InvalidToken",
+    "InvalidAccessKeyId",
+    "RequestTimeTooSkewed",
+    "AuthorizationHeaderMalformed",
+];
+
+fn no_bucket() -> ColdError {
+    ColdError::Config { reason: "the bucket does not exist; make it, or name another".to_owned() }
+}
+
 /// An answer that makes no sense for what was asked.
-fn odd(action: ColdAction, key: &str, fault: &Fault) -> ColdError {
+pub(crate) fn odd(action: ColdAction, key: &str, fault: &Fault) -> ColdError {
     let reason = match fault {
         Fault::Missing => "it is not there",
         Fault::Exists => "it is there already",
@@ -388,9 +391,16 @@ fn odd(action: ColdAction, key: &str, fault: &Fault) -> ColdError {
     ColdError::Unavailable { action, key, reason: reason.to_owned() }
 }
 
-/// The store's words, on one line and not too many.
-fn reason(error: &object_store::Error) -> String {
-    let text = error.to_string();
+/// The store's words, on one line and not too many: what an answer in XML says, where there is one.
+pub(crate) fn reason(error: &object_store::Error) -> String {
+    let mut text = error.to_string();
+    let tag = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
+    };
+    if let Some(code) = tag("Code") {
+        text = format!("{code}: {}", tag("Message").unwrap_or_default());
+    }
     let mut words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((at, _)) = words.char_indices().nth(MAX_REASON) {
         words.truncate(at);

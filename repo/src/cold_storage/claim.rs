@@ -1,17 +1,12 @@
 //! Which cluster a cold storage belongs to: claimed once, by a conditional put, so that of several
 //! nodes that start at the same time exactly one founds the cluster.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::layout::CLAIM;
 use super::{ColdError, ColdStorage};
-
-const FORMAT: u32 = 1;
-/// Bytes of a claim that are read at most.
-const MAX_BYTES: u64 = 64 << 10;
 
 /// The cluster that a cold storage belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,29 +24,16 @@ pub struct ClusterClaim {
     pub made_at: OffsetDateTime,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Written {
-    format: u32,
-    #[serde(flatten)]
-    claim: ClusterClaim,
-}
-
 impl ColdStorage {
     /// Claims this cold storage for a cluster, unless it is claimed; returns the claim that holds.
     ///
     /// # Errors
     /// When the store fails, or holds a claim that cannot be read.
     pub async fn claim(&self, mine: &ClusterClaim) -> Result<ClusterClaim, ColdError> {
-        if let Some(theirs) = self.read_claim().await? {
-            return Ok(theirs);
+        match self.read_claim().await? {
+            Some(theirs) => Ok(theirs),
+            None => checked(self.write_once(CLAIM, mine).await?),
         }
-        let written = Written { format: FORMAT, claim: mine.clone() };
-        let mut bytes = serde_json::to_vec_pretty(&written).map_err(|e| damaged(&e))?;
-        bytes.push(b'\n');
-        self.calls.create(CLAIM, Bytes::from(bytes)).await?;
-        // Whoever wrote it: what is there holds.
-        let there = self.read_claim().await?;
-        there.ok_or_else(|| ColdError::Missing { key: CLAIM.to_owned() })
     }
 
     /// The claim, if there is one.
@@ -59,25 +41,27 @@ impl ColdStorage {
     /// # Errors
     /// As [`ColdStorage::claim`].
     pub async fn read_claim(&self) -> Result<Option<ClusterClaim>, ColdError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
+        self.document(CLAIM).await?.map(checked).transpose()
+    }
+
+    /// Fails when this cold storage is claimed for another cluster.
+    ///
+    /// # Errors
+    /// [`ColdError::OtherCluster`], or as [`ColdStorage::claim`].
+    pub async fn check_claim(&self, ours: Uuid) -> Result<(), ColdError> {
+        match self.read_claim().await? {
+            Some(claim) if claim.cluster != ours => {
+                Err(ColdError::OtherCluster { ours, theirs: claim.cluster })
+            }
+            _ => Ok(()),
         }
-        let Some(bytes) = self.calls.read(CLAIM, MAX_BYTES).await? else { return Ok(None) };
-        let Format { format } = serde_json::from_slice(&bytes).map_err(|e| damaged(&e))?;
-        if format > FORMAT {
-            let key = CLAIM.to_owned();
-            return Err(ColdError::Format { key, found: format, known: FORMAT });
-        }
-        let written: Written = serde_json::from_slice(&bytes).map_err(|e| damaged(&e))?;
-        if written.claim.shards == 0 {
-            let detail = "it says that the cluster has no shards".to_owned();
-            return Err(ColdError::Damaged { key: CLAIM.to_owned(), detail });
-        }
-        Ok(Some(written.claim))
     }
 }
 
-fn damaged(error: &serde_json::Error) -> ColdError {
-    ColdError::Damaged { key: CLAIM.to_owned(), detail: error.to_string() }
+fn checked(claim: ClusterClaim) -> Result<ClusterClaim, ColdError> {
+    if claim.shards == 0 {
+        let detail = "it says that the cluster has no shards".to_owned();
+        return Err(ColdError::Damaged { key: CLAIM.to_owned(), detail });
+    }
+    Ok(claim)
 }

@@ -42,16 +42,26 @@ pub enum ColdStorageConfig {
 
 impl fmt::Debug for ColdStorageConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local { folder } => write!(f, "Local({})", folder.display()),
-            Self::S3 { bucket, prefix, endpoint, access, .. } => {
-                let endpoint = endpoint
-                    .as_deref()
-                    .map_or_else(|| "Amazon".to_owned(), crate::secrets::mask_password);
-                let access = if access.is_some() { "given" } else { "from the environment" };
-                write!(f, "S3({bucket}/{prefix} at {endpoint}, credentials {access})")
+        let access = matches!(self, Self::S3 { access: Some(_), .. });
+        write!(f, "{self}{}", if access { ", with credentials" } else { "" })
+    }
+}
+
+/// Where it is, for a person; without secrets.
+impl fmt::Display for ColdStorageConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bucket, prefix, place) = match self {
+            Self::Local { folder } => return write!(f, "the folder {}", folder.display()),
+            Self::S3 { bucket, prefix, endpoint: None, .. } => (bucket, prefix, "S3".to_owned()),
+            Self::S3 { bucket, prefix, endpoint: Some(endpoint), .. } => {
+                (bucket, prefix, crate::secrets::mask_password(endpoint))
             }
-            Self::Gcs { bucket, prefix, .. } => write!(f, "Gcs({bucket}/{prefix})"),
+            Self::Gcs { bucket, prefix, .. } => (bucket, prefix, "Google Cloud Storage".to_owned()),
+        };
+        write!(f, "the bucket {bucket} on {place}")?;
+        match prefix.is_empty() {
+            true => Ok(()),
+            false => write!(f, ", under {prefix}"),
         }
     }
 }
@@ -111,6 +121,6 @@ mod tests {
         };
         let shown = format!("{config:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("AKIA0"), "{shown}");
-        assert!(shown.contains("code/a"), "{shown}");
+        assert_eq!(config.to_string(), "the bucket code on http://user:***@host:1, under a");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use uuid::Uuid;
+
 use super::{Place, Position};
 
 /// An error of cold storage. Keys are in it, credentials never.
@@ -61,6 +63,17 @@ pub enum ColdError {
         /// Newest format that is known.
         known: u32,
     },
+    /// The store belongs to another cluster.
+    #[error(
+        "cold storage belongs to cluster {theirs}, and this node to {ours}: give each cluster a bucket or a \
+         prefix of its own"
+    )]
+    OtherCluster {
+        /// The node's cluster.
+        ours: Uuid,
+        /// The cluster that has claimed the store.
+        theirs: Uuid,
+    },
     /// Someone else owns the shard now: nothing more may be written for it.
     #[error(
         "shard {shard} is no longer written under epoch {epoch}: {by} is there, by another writer; \
@@ -114,6 +127,7 @@ impl ColdError {
             Self::Missing { .. } => "cold-storage-missing",
             Self::Damaged { .. } => "cold-storage-damaged",
             Self::Format { .. } => "cold-storage-format",
+            Self::OtherCluster { .. } => "cold-storage-other-cluster",
             Self::Fenced { .. } | Self::Outdated { .. } => "fenced",
             Self::Io { .. } if self.is_disk_full() => "disk-full",
             Self::Io { .. } => "storage-failed",

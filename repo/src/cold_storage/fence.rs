@@ -1,5 +1,7 @@
 //! Taking a shard over, so that its former owner can write nothing more that counts.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -8,6 +10,8 @@ use super::{ColdError, ColdManifest, ColdStorage};
 
 /// Times that taking over starts again because another writer came in between.
 const TRIES: u32 = 5;
+/// Manifests that are read one after another before what they tell is used.
+const MANIFESTS_AT_ONCE: usize = 64;
 
 /// The right to write for a shard, until someone else takes it over.
 #[derive(Clone, Debug)]
@@ -21,6 +25,18 @@ pub struct ShardFence {
     pub(crate) position: Position,
     /// What the shard holds in cold storage; `None` when nothing was uploaded yet.
     pub content: Option<ColdManifest>,
+    /// Whether files may be there that no manifest names: an upload was cut off.
+    pub(crate) may_have_sent: bool,
+    /// Where it is kept which parts of large files were sent.
+    pub(crate) ledger: Option<PathBuf>,
+}
+
+impl ShardFence {
+    /// Keeps in a file which parts of large files were sent: an upload that is cut off, also by the end of
+    /// the process, continues with the others.
+    pub fn keep_parts_in(&mut self, file: PathBuf) {
+        self.ledger = Some(file);
+    }
 }
 
 impl ColdStorage {
@@ -59,6 +75,8 @@ impl ColdStorage {
             writer,
             position: Position { epoch, sequence: 0 },
             content: None,
+            may_have_sent: true,
+            ledger: None,
         };
         if let Some(top) = self.positions(shard.into(), None).await?.last() {
             if top.epoch > epoch {
@@ -91,6 +109,10 @@ impl ColdStorage {
     /// # Errors
     /// [`ColdError::Fenced`], or when the store fails.
     pub async fn check_fence(&self, fence: &ShardFence) -> Result<(), ColdError> {
+        #[cfg(feature = "mistakes")]
+        if super::mistakes::former_owners_upload() {
+            return Ok(());
+        }
         let later = self.positions(fence.shard.into(), Some(fence.position)).await?;
         match later.last() {
             Some(by) => Err(ColdError::Fenced { shard: fence.shard, epoch: fence.epoch, by: *by }),
@@ -132,6 +154,33 @@ impl ColdStorage {
     ) -> Result<(Option<Position>, Option<ColdManifest>), ColdError> {
         let positions = self.positions(shard.into(), above).await?;
         Ok((positions.last().copied(), self.newest_of(shard.into(), &positions).await?))
+    }
+
+    /// What the writer of the manifest at a position has written after it: the last one, and the newest
+    /// content among them. Nothing is listed; what another owner has written is not found.
+    ///
+    /// # Errors
+    /// As [`ColdStorage::newest`].
+    pub(crate) async fn following(
+        &self,
+        shard: u32,
+        after: Position,
+    ) -> Result<(Option<Position>, Option<ColdManifest>), ColdError> {
+        let (mut at, mut last, mut content) = (after.next(), None, None);
+        for _ in 0..MANIFESTS_AT_ONCE {
+            match self.read_manifest(shard.into(), at).await {
+                Ok(manifest) if manifest.files.is_some() => content = Some(manifest),
+                Ok(_) => {}
+                Err(ColdError::Missing { .. }) => break,
+                Err(error) if error.is_lost() => {
+                    tracing::error!(shard, %error, "a manifest is lost; a later one is waited for");
+                }
+                Err(error) => return Err(error),
+            }
+            last = Some(at);
+            at = at.next();
+        }
+        Ok((last, content))
     }
 
     /// Those that are damaged or gone are passed over: older content is better than none.

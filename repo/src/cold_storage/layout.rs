@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cluster.json                                            the cluster's claim
+//! recoveries/{number:08x}.json                            who made the Raft group anew
 //! shards/0003/manifests/{epoch:016x}-{sequence:016x}.json what the shard held then
 //! shards/0003/files/{epoch:016x}/{name}.{hash:.16}        a file, never changed
 //! mirrors/{repository id}/…                               the same for a repository's mirror
@@ -15,6 +16,9 @@ use uuid::Uuid;
 
 /// Key of the cluster's claim.
 pub(crate) const CLAIM: &str = "cluster.json";
+
+/// Folder of the recoveries.
+pub(crate) const RECOVERIES: &str = "recoveries";
 
 /// Folder of everything about shards.
 pub(crate) const SHARDS: &str = "shards";
@@ -69,6 +73,11 @@ impl From<u32> for Place {
     }
 }
 
+/// Key of a recovery.
+pub(crate) fn recovery(number: u32) -> String {
+    format!("{RECOVERIES}/{number:08x}.json")
+}
+
 /// Folder of the manifests of a place.
 pub(crate) fn manifests(place: Place) -> String {
     format!("{place}/manifests")
@@ -95,11 +104,16 @@ pub(crate) fn files(place: Place) -> String {
     format!("{place}/files")
 }
 
+/// Folder of the files that were written under an epoch.
+pub(crate) fn files_of(place: Place, epoch: u64) -> String {
+    format!("{}/{epoch:016x}", files(place))
+}
+
 /// Key of a file. Its hash is part of it: whatever an attempt that was cut off has left there is
 /// the same bytes.
 pub(crate) fn file(place: Place, epoch: u64, name: &str, sha256: &str) -> String {
     let hash = sha256.get(..16).unwrap_or(sha256);
-    format!("{}/{epoch:016x}/{name}.{hash}", files(place))
+    format!("{}/{name}.{hash}", files_of(place, epoch))
 }
 
 /// The epoch that a file's key tells; `None` for other objects.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::layout::{Place, Position};
 use super::manifest::{ColdFile, ColdManifest};
-use super::upload::Local;
+use super::upload::{Local, SentBefore, Target};
 use super::{ColdError, ColdStorage};
 
 /// Times that a position is looked for because another writer took it.
@@ -38,7 +38,8 @@ impl ColdStorage {
     ) -> Result<ColdManifest, ColdError> {
         let place = Place::Mirror(id);
         let mut all = kept;
-        all.extend(self.upload_files(place, epoch, files, &|_| {}).await?);
+        let into = Target { place, epoch, before: &SentBefore::default() };
+        all.extend(self.upload_files(into, files, &|_| {}).await?);
         for _ in 0..TRIES {
             let top = self.positions(place, None).await?.pop();
             let at = match top.filter(|top| top.epoch >= epoch) {

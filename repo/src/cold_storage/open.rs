@@ -8,9 +8,11 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
+use object_store::multipart::MultipartStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use serde::Deserialize;
 
+use super::calls::Store;
 use super::{ColdError, ColdLimits, ColdStorageConfig};
 
 /// Time that connecting may take.
@@ -22,7 +24,7 @@ const REQUEST_RETRIES: usize = 2;
 pub(crate) fn store(
     config: &ColdStorageConfig,
     limits: &ColdLimits,
-) -> Result<(Arc<dyn ObjectStore>, String), ColdError> {
+) -> Result<(Store, String), ColdError> {
     let client = ClientOptions::new()
         .with_timeout(limits.call_timeout)
         .with_connect_timeout(CONNECT_TIMEOUT.min(limits.call_timeout));
@@ -35,7 +37,8 @@ pub(crate) fn store(
         ColdStorageConfig::Local { folder } => {
             fs::create_dir_all(folder).map_err(ColdError::io("cannot create", folder))?;
             let store = LocalFileSystem::new_with_prefix(folder).map_err(refused)?;
-            Ok((Arc::new(store.with_fsync(true)), String::new()))
+            let objects = Arc::new(store.with_fsync(true));
+            Ok((Store { objects, multipart: None }, String::new()))
         }
         ColdStorageConfig::S3 { bucket, prefix, endpoint, region, allow_http, access } => {
             let mut builder = match access {
@@ -55,7 +58,7 @@ pub(crate) fn store(
             if let Some(region) = region {
                 builder = builder.with_region(region);
             }
-            Ok((Arc::new(builder.build().map_err(refused)?), prefix.clone()))
+            Ok((resumable(builder.build().map_err(refused)?), prefix.clone()))
         }
         ColdStorageConfig::Gcs { bucket, prefix, service_account } => {
             let (builder, is_loopback) = match service_account {
@@ -70,9 +73,14 @@ pub(crate) fn store(
                 .with_bucket_name(bucket)
                 .with_client_options(client.with_allow_http(is_loopback))
                 .with_retry(retry);
-            Ok((Arc::new(builder.build().map_err(refused)?), prefix.clone()))
+            Ok((resumable(builder.build().map_err(refused)?), prefix.clone()))
         }
     }
+}
+
+fn resumable(store: impl ObjectStore + MultipartStore) -> Store {
+    let store = Arc::new(store);
+    Store { objects: store.clone(), multipart: Some(store) }
 }
 
 /// Whether a key file names a server of this machine, such as one for tests: that may be `http://`.

@@ -35,14 +35,17 @@ impl ColdStorage {
         into: &Path,
         progress: ColdProgress,
     ) -> Result<(), ColdError> {
-        self.restore_files(manifest, into, progress, None).await
+        self.restore_files(manifest, into, progress, None).await?;
+        let (manifest, into) = (manifest.clone(), into.to_owned());
+        blocking(move || sync_files(&manifest, &into)).await
     }
 
-    /// As [`ColdStorage::restore`], but goes on without files that are lost; returns their keys.
+    /// As [`ColdStorage::restore`], but goes on without files that are lost, and returns their keys;
+    /// and leaves it to the caller to make the files durable (`sync_files`).
     ///
     /// # Errors
     /// What failed, but for [`ColdError::is_lost`].
-    pub async fn restore_available(
+    pub(crate) async fn restore_available(
         &self,
         manifest: &ColdManifest,
         into: &Path,
@@ -82,11 +85,10 @@ impl ColdStorage {
         futures_util::stream::iter(fetching)
             .buffer_unordered(self.calls.limits.files.max(1))
             .try_collect::<()>()
-            .await?;
-        let folder = into.to_owned();
-        blocking(move || sync_folder(&folder)).await
+            .await
     }
 
+    /// Fetches a file. It is whole then, and not durable.
     pub(crate) async fn restore_file(
         &self,
         file: &ColdFile,
@@ -103,13 +105,19 @@ impl ColdStorage {
         .await?;
         let fetching = ranges(file.bytes, self.calls.limits.part_bytes).map(|range| async move {
             let wanted = range.end - range.start;
-            match self.calls.part(&file.key, range).await {
-                Ok(part) => Ok((part, wanted)),
-                Err(error) => Err(self.cause(file, error).await),
-            }
+            let part = self.calls.part(&file.key, range).await;
+            part.map(|part| (part, wanted))
         });
         let mut parts = futures_util::stream::iter(fetching).buffered(PARTS);
-        while let Some((part, wanted)) = parts.try_next().await? {
+        while let Some(fetched) = parts.next().await {
+            let (part, wanted) = match fetched {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    // Parts that are there count among the calls under way, which the next one waits for.
+                    drop(parts);
+                    return Err(self.cause(file, error).await);
+                }
+            };
             if part.bytes.len() as u64 != wanted {
                 return Err(damaged(format!("it has fewer than its {} bytes", file.bytes)));
             }
@@ -117,12 +125,7 @@ impl ColdStorage {
             told(wanted);
         }
         drop(parts);
-        let (path, sum) = (path.to_owned(), file.sha256.clone());
-        let fits = blocking(move || {
-            writing.file.sync_all().map_err(ColdError::io("cannot sync", path))?;
-            Ok(hex(writing.context.finish().as_ref()) == sum)
-        })
-        .await?;
+        let fits = hex(writing.context.finish().as_ref()) == file.sha256;
         if fits { Ok(()) } else { Err(damaged("its checksum does not fit".to_owned())) }
     }
 }
@@ -149,6 +152,20 @@ async fn write(mut writing: Writing, part: Part, path: &Path) -> Result<Writing,
         Ok(writing)
     })
     .await
+}
+
+/// Makes the files of a manifest durable that are in a folder; some may be gone from there by now.
+pub(crate) fn sync_files(manifest: &ColdManifest, folder: &Path) -> Result<(), ColdError> {
+    for (name, _) in manifest.files() {
+        let path = folder.join(name);
+        match File::open(&path).and_then(|file| file.sync_all()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ColdError::io("cannot sync", path)(error));
+            }
+            _ => {}
+        }
+    }
+    sync_folder(folder)
 }
 
 /// Makes names in a folder durable.

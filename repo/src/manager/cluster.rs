@@ -1,7 +1,7 @@
 //! The shards that a node of a cluster holds, and how each is.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use serde::Serialize;
 use tokio::sync::{Mutex as Turn, Notify, watch};
 
 use super::inner::{Inner, lock};
-use super::replicas::{Copied, Following};
+use super::replicas::{Compared, Copied, Following};
 use crate::ManagerError;
 use crate::catalog::{Catalog, Fence};
-use crate::cold_storage::ShardFence;
+use crate::cold_storage::{ColdError, ColdManifest, ShardFence};
 use crate::config::ClusterShards;
 
 /// Generation of an index that nothing was uploaded of.
@@ -62,6 +62,8 @@ pub struct HeldShard {
     pub generation: u64,
     /// Generation that cold storage has; `None` when it has nothing of it.
     pub uploaded_generation: Option<u64>,
+    /// For how long cold storage has lacked a part of it, in milliseconds; `None` while it lacks nothing.
+    pub upload_waits_ms: Option<u64>,
     /// Why the last upload failed; `None` after one that did not.
     pub upload_error: Option<String>,
     /// Of a copy, also while this node becomes its owner: what it is equal to.
@@ -111,6 +113,10 @@ pub(crate) struct Held {
     pub(crate) epoch: u64,
     state: Mutex<ShardState>,
     uploaded: AtomicU64,
+    /// Since when cold storage lacks what was committed.
+    ahead_since: Mutex<Option<Instant>>,
+    /// What was restored and may not be durable yet.
+    unsynced: Mutex<Option<ColdManifest>>,
     /// Why uploads fail, how often in a row, and when the next is due.
     failing: Mutex<Option<Failing>>,
     /// What uploads are made under; taken for as long as one runs.
@@ -138,6 +144,8 @@ impl Held {
             epoch,
             state: Mutex::new(ShardState::Restoring { done: 0, total: 0 }),
             uploaded: AtomicU64::new(NEVER),
+            ahead_since: Mutex::default(),
+            unsynced: Mutex::default(),
             failing: Mutex::default(),
             fence: Turn::default(),
             ended: watch::Sender::new(false),
@@ -161,6 +169,10 @@ impl Held {
 
     pub(crate) fn copied(&self) -> Option<Copied> {
         lock(&self.copied).clone()
+    }
+
+    pub(crate) fn with_copied<T>(&self, look: impl FnOnce(&Copied) -> T) -> Option<T> {
+        lock(&self.copied).as_ref().map(look)
     }
 
     pub(crate) fn set_copied(&self, copied: Option<Copied>) {
@@ -195,9 +207,33 @@ impl Held {
         Some(self.uploaded.load(Ordering::Acquire)).filter(|generation| *generation != NEVER)
     }
 
+    /// Keeps since when cold storage lacks what was committed.
+    pub(crate) fn set_ahead(&self, is_ahead: bool) {
+        let mut since = lock(&self.ahead_since);
+        *since = is_ahead.then(|| since.unwrap_or_else(Instant::now));
+    }
+
+    fn upload_waits(&self) -> Option<Duration> {
+        lock(&self.ahead_since).map(|since| since.elapsed())
+    }
+
     pub(crate) fn set_uploaded(&self, generation: Option<u64>) {
         self.uploaded.store(generation.unwrap_or(NEVER), Ordering::Release);
         *lock(&self.failing) = None;
+    }
+
+    /// What was restored and has to become durable before anything is uploaded: a manifest says that
+    /// this disk has all that it builds on.
+    pub(crate) fn unsynced(&self) -> Option<ColdManifest> {
+        lock(&self.unsynced).clone()
+    }
+
+    pub(crate) fn is_unsynced(&self) -> bool {
+        lock(&self.unsynced).is_some()
+    }
+
+    pub(crate) fn set_unsynced(&self, content: Option<ColdManifest>) {
+        *lock(&self.unsynced) = content;
     }
 
     /// Keeps why an upload failed, and has the next wait longer.
@@ -211,7 +247,7 @@ impl Held {
     }
 
     /// Whether a failure was so short ago that an upload has to wait.
-    pub(crate) fn upload_waits(&self) -> bool {
+    pub(crate) fn upload_rests(&self) -> bool {
         lock(&self.failing).as_ref().is_some_and(|failing| failing.again > Instant::now())
     }
 
@@ -245,18 +281,33 @@ impl Held {
 pub(crate) struct Cluster {
     pub(crate) config: ClusterShards,
     held: Mutex<BTreeMap<u32, Arc<Held>>>,
+    /// Whether cold storage was seen to be this cluster's.
+    is_ours: AtomicBool,
     /// Taken while a shard is activated or released.
     turns: Mutex<HashMap<u32, Arc<Turn<()>>>>,
     /// Wakes the task that uploads.
     pub(crate) upload: Notify,
     /// Wakes the task that keeps copies up with their owners.
     pub(crate) follow: Notify,
+    /// What of the catalog copies were last compared with.
+    pub(crate) compared: Turn<Compared>,
 }
 
 impl Cluster {
     pub(crate) fn new(config: ClusterShards) -> Self {
-        let (held, turns) = Default::default();
-        Self { config, held, turns, upload: Notify::new(), follow: Notify::new() }
+        let (held, turns, is_ours, compared) = Default::default();
+        let (upload, follow) = Default::default();
+        Self { config, held, is_ours, turns, upload, follow, compared }
+    }
+
+    /// Fails when cold storage is another cluster's: its shards have the same numbers as ours. Asked once,
+    /// as a claim never changes.
+    pub(crate) async fn check_claim(&self) -> Result<(), ColdError> {
+        if !self.is_ours.load(Ordering::Acquire) {
+            self.config.cold.check_claim(self.config.cluster).await?;
+            self.is_ours.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     pub(crate) fn turn(&self, shard: u32) -> Arc<Turn<()>> {
@@ -341,9 +392,12 @@ impl Inner {
                 shard: held.shard,
                 epoch: held.epoch,
                 state: held.state(),
-                bytes: open.as_ref().map_or(0, |shard| shard.stats().bytes),
+                bytes: open.as_ref().map_or(0, |shard| shard.bytes()),
                 generation: open.as_ref().map_or(0, |shard| shard.generation()),
                 uploaded_generation: held.uploaded(),
+                upload_waits_ms: held
+                    .upload_waits()
+                    .map(|waits| u64::try_from(waits.as_millis()).unwrap_or(u64::MAX)),
                 upload_error: held.upload_error(),
                 following: held.copied().map(|copied| copied.following()),
             }

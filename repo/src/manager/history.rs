@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::inner::{Inner, lock};
 use crate::ManagerError;
+use crate::catalog::JobKind;
 use crate::git::{File, GitError, LastChanges, Mirror, ObjectDb, Trees, Wanted, last_changes};
 use crate::repository::EventKind;
 
@@ -32,7 +33,7 @@ pub(crate) fn run(inner: &Arc<Inner>, runtime: &Handle) {
             }
             continue;
         };
-        match (Reading { inner, id }).run() {
+        match (Reading { inner, runtime, id }).run() {
             Ok(Some(summary)) => {
                 runtime.block_on(inner.event(id, EventKind::HistoryReady, &summary));
                 if let Err(error) = runtime.block_on(inner.publish(id)) {
@@ -62,6 +63,7 @@ fn next(inner: &Inner) -> Option<RepositoryId> {
 /// One reading of a repository's last changes.
 struct Reading<'a> {
     inner: &'a Inner,
+    runtime: &'a Handle,
     id: RepositoryId,
 }
 
@@ -75,6 +77,13 @@ impl Reading<'_> {
         };
         let Some(mirror) = Mirror::open(&self.inner.mirror_path(self.id))? else { return Ok(None) };
         let objects = mirror.objects(self.inner.config.git.delta_cache_bytes)?;
+        let mut reader = objects.reader();
+        if ids(commits.values()).iter().any(|commit| reader.header(commit).is_err()) {
+            // The mirror came back from cold storage, which had less of it than of the index. The job
+            // has this read again.
+            self.runtime.block_on(self.inner.request(self.id, JobKind::Sync))?;
+            return Ok(None);
+        }
         // What is known of files that are no longer there goes when it is more than of those that are.
         let most = shard.documents(self.id).saturating_mul(2).saturating_add(SMALL);
         let before = shard.history(self.id).filter(|before| before.len() as u64 <= most);

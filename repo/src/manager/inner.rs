@@ -26,6 +26,10 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct Running {
     /// Set to make it stop.
     pub(crate) cancel: Arc<AtomicBool>,
+    /// Whether it takes room on the disk.
+    pub(crate) fills_disk: bool,
+    /// Whether it was made to stop because the disk is nearly full.
+    pub(crate) crowded_out: bool,
     progress: Option<Progress>,
     told: Instant,
 }
@@ -63,8 +67,12 @@ pub(crate) struct Inner {
     watchers: Mutex<HashMap<RepositoryId, watch::Sender<Repository>>>,
     visible: RwLock<HashMap<String, Arc<HashSet<RepositoryId>>>>,
     pub(crate) pause: Mutex<Option<Pause>>,
+    /// Set while a disk is nearly full.
+    pub(crate) crowded: Mutex<Option<Pause>>,
     pub(crate) failed_tasks: Mutex<Vec<String>>,
     pub(crate) stopping: AtomicBool,
+    /// Wakes who waits for nothing but the end.
+    pub(crate) stopped: Notify,
     /// Wakes the scheduler.
     pub(crate) wake: Notify,
     /// Told of the end of each job.
@@ -81,6 +89,25 @@ pub(crate) struct Inner {
     pub(crate) mirrors: Signal,
     /// Repositories whose symbols are not searchable yet.
     pub(crate) symbols_pending: Mutex<HashSet<RepositoryId>>,
+    /// Names of repositories of which the index here is not what the catalog says was indexed, as their shard's
+    /// last owner died before it had uploaded that; until they are indexed again.
+    pub(crate) outdated: Mutex<HashMap<RepositoryId, String>>,
+}
+
+/// Has searches see a repository of a tenant, or not; returns whether that changes anything.
+fn change_visible(
+    visible: &mut HashMap<String, Arc<HashSet<RepositoryId>>>,
+    tenant: &str,
+    (id, is_visible): (RepositoryId, bool),
+) -> bool {
+    let ids = visible.entry(tenant.to_owned()).or_default();
+    // Searches that run have the set: it is copied only when it changes.
+    let changes = ids.contains(&id) != is_visible;
+    if changes {
+        let ids = Arc::make_mut(ids);
+        _ = if is_visible { ids.insert(id) } else { ids.remove(&id) };
+    }
+    changes
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -99,8 +126,10 @@ impl Inner {
             watchers: Mutex::default(),
             visible: RwLock::default(),
             pause: Mutex::default(),
+            crowded: Mutex::default(),
             failed_tasks: Mutex::default(),
             stopping: AtomicBool::new(false),
+            stopped: Notify::new(),
             wake: Notify::new(),
             ended: Notify::new(),
             maintain: Signal::default(),
@@ -109,6 +138,7 @@ impl Inner {
             mirrors_pending: Mutex::default(),
             mirrors: Signal::default(),
             symbols_pending: Mutex::default(),
+            outdated: Mutex::default(),
         }
     }
 
@@ -122,6 +152,7 @@ impl Inner {
         for running in lock(&self.running).values() {
             running.cancel.store(true, Ordering::Release);
         }
+        self.stopped.notify_one();
         self.wake.notify_one();
         self.maintain.raise();
         self.history.raise();
@@ -135,10 +166,7 @@ impl Inner {
     /// The shards that are open and written here.
     pub(crate) fn own_shards(&self) -> Vec<Arc<Shard>> {
         let mut shards = self.index.shards();
-        if let Some(cluster) = &self.cluster {
-            let serves = |number| cluster.held(number).is_some_and(|held| held.is_serving());
-            shards.retain(|shard| serves(shard.number()));
-        }
+        shards.retain(|shard| self.writes(shard.number()));
         shards
     }
 
@@ -154,15 +182,17 @@ impl Inner {
         self.config.base_path.join(id.to_string())
     }
 
-    /// Takes a repository for a job; `None` when a job of it runs already.
-    pub(crate) fn begin(&self, id: RepositoryId) -> Option<Arc<AtomicBool>> {
+    /// Takes a repository for a job; `None` when a job of it runs already. One that fills the disk is
+    /// stopped while there is little room.
+    pub(crate) fn begin(&self, id: RepositoryId, fills_disk: bool) -> Option<Arc<AtomicBool>> {
         let mut running = lock(&self.running);
         if running.contains_key(&id) {
             return None;
         }
         let cancel = Arc::new(AtomicBool::new(self.stopping()));
         let told = Instant::now();
-        running.insert(id, Running { cancel: cancel.clone(), progress: None, told });
+        let (shared, progress, crowded_out) = (cancel.clone(), None, false);
+        running.insert(id, Running { cancel: shared, fills_disk, crowded_out, progress, told });
         Some(cancel)
     }
 
@@ -318,16 +348,15 @@ impl Inner {
         Visible::Only(visible.get(tenant).cloned().unwrap_or_default())
     }
 
-    pub(crate) fn show(&self, tenant: &str, id: RepositoryId) {
-        self.change_visible(tenant, |ids| {
-            ids.insert(id);
-        });
+    /// Has searches see a repository; returns whether they did not.
+    pub(crate) fn show(&self, tenant: &str, id: RepositoryId) -> bool {
+        let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
+        change_visible(&mut visible, tenant, (id, true))
     }
 
     pub(crate) fn hide(&self, tenant: &str, id: RepositoryId) {
-        self.change_visible(tenant, |ids| {
-            ids.remove(&id);
-        });
+        let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
+        change_visible(&mut visible, tenant, (id, false));
     }
 
     /// Hides every repository of a shard, and forgets what was still to be done with them.
@@ -339,45 +368,51 @@ impl Inner {
         }
         drop(visible);
         lock(&self.symbols_pending).retain(other);
+        lock(&self.outdated).retain(|id, _| other(id));
         lock(&self.history_pending).retain(other);
         lock(&self.mirrors_pending).retain(|id, _| other(id));
         lock(&self.watchers).retain(|id, _| other(id));
     }
 
-    /// Makes these the repositories of some shards that searches may see, as long as `still` says of
-    /// a shard that it is to be so.
-    pub(crate) fn set_visible(
-        &self,
-        still: impl Fn(u32) -> bool,
-        present: &[(RepositoryId, String)],
-    ) {
+    /// Has searches see these repositories of a shard, but for removed ones, and no others of it, if `still`
+    /// says that it is to be so.
+    pub(crate) fn show_only(&self, shard: u32, still: impl Fn() -> bool, records: &[Record]) {
         let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
-        let shards: HashSet<u32> = (0..self.index.count()).filter(|shard| still(*shard)).collect();
-        let is_of_them = |id: &RepositoryId| shards.contains(&self.index.number_of(*id));
-        let mut wanted: HashMap<&String, HashSet<RepositoryId>> = HashMap::new();
-        for (id, tenant) in present.iter().filter(|(id, _)| is_of_them(id)) {
-            wanted.entry(tenant).or_default().insert(*id);
+        if !still() {
+            return;
+        }
+        let mut wanted: HashMap<&str, HashSet<RepositoryId>> = HashMap::new();
+        let mut present = HashSet::new();
+        for Record { repository, .. } in records.iter().filter(|record| !record.removed) {
+            wanted.entry(&repository.tenant).or_default().insert(repository.id);
+            present.insert(repository.id);
         }
         for tenant in wanted.keys() {
-            visible.entry((*tenant).clone()).or_default();
+            visible.entry((*tenant).to_owned()).or_default();
         }
+        let is_of_it = |id: &RepositoryId| self.index.number_of(*id) == shard;
         for (tenant, ids) in visible.iter_mut() {
-            let wanted = wanted.remove(tenant).unwrap_or_default();
-            let known = ids.iter().filter(|id| is_of_them(id));
+            let wanted = wanted.remove(tenant.as_str()).unwrap_or_default();
+            let known = ids.iter().filter(|id| is_of_it(id));
             // Searches that run have the set: it is copied only when it changes.
             if known.clone().count() != wanted.len() || !known.clone().all(|id| wanted.contains(id))
             {
                 let ids = Arc::make_mut(ids);
-                ids.retain(|id| !is_of_them(id));
+                ids.retain(|id| !is_of_it(id));
                 ids.extend(wanted);
             }
         }
+        lock(&self.outdated).retain(|id, _| !is_of_it(id) || present.contains(id));
     }
 
-    fn change_visible(&self, tenant: &str, change: impl FnOnce(&mut HashSet<RepositoryId>)) {
+    /// Has searches see these repositories unless they were removed, if `still` says that it is to be so.
+    pub(crate) fn show_as_recorded(&self, still: impl Fn() -> bool, records: &[Record]) {
         let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
-        let ids = visible.entry(tenant.to_owned()).or_default();
-        change(Arc::make_mut(ids));
+        if still() {
+            for Record { repository, removed } in records {
+                change_visible(&mut visible, &repository.tenant, (repository.id, !removed));
+            }
+        }
     }
 
     /// Starts no jobs for a while.
@@ -390,6 +425,9 @@ impl Inner {
 
     /// The pause, unless its time is over.
     pub(crate) fn paused(&self) -> Option<Pause> {
+        if let Some(crowded) = self.crowded() {
+            return Some(crowded);
+        }
         let mut pause = lock(&self.pause);
         if pause.as_ref().is_some_and(|pause| pause.until <= OffsetDateTime::now_utc()) {
             *pause = None;

@@ -10,11 +10,14 @@ use super::blocking;
 use super::indexing::{self, Indexing};
 use super::inner::{Inner, lock};
 use super::mirrors::{MirrorWork, Mirrors};
+use super::reconcile;
 use crate::ManagerError;
 use crate::catalog::{FetchedFacts, IndexedFacts, Job, JobKind, Record, now};
 use crate::git::{self, FetchContext, Fetched, Mirror, MirrorPlace, RemoteUrl};
 use crate::repository::{EventKind, State};
 
+/// Code of a job that was stopped because the disk is nearly full.
+const NEARLY_FULL: &str = "disk-nearly-full";
 /// Wait after a failure could not even be recorded: the job is still due then.
 const UNRECORDED_WAIT: Duration = Duration::from_secs(1);
 
@@ -53,9 +56,15 @@ async fn index(
     cancel: &Arc<AtomicBool>,
 ) -> Result<(), ManagerError> {
     let id = job.repository;
-    let Some(record) = inner.catalog.record(id).await? else { return Ok(()) };
+    let Some(mut record) = inner.catalog.record(id).await? else { return Ok(()) };
+    // Whoever added it may not have heard that it is in the catalog.
+    if !record.removed && inner.show(&record.repository.tenant, id) {
+        // A removal that is decided meanwhile hides it afterwards, or is seen here.
+        let Some(now) = inner.catalog.record(id).await? else { return Ok(()) };
+        record = now;
+    }
     if record.removed {
-        // A removal that was cut off right after it was decided.
+        inner.hide(&record.repository.tenant, id);
         return Ok(inner.catalog_of(id)?.request_job(id, JobKind::Remove).await?);
     }
     inner.set_state(id, State::Cloning).await?;
@@ -64,12 +73,14 @@ async fn index(
         Ok(fetched) => Arc::new(fetched),
         Err(error) => {
             index_mirror(inner, id, cancel).await?;
+            reconcile::check_outdated(inner, &record)?;
             return Err(error);
         }
     };
     crate::failpoint!("job-fetched");
     record_fetch(inner, id, &fetched).await?;
     index_fetched(inner, job, &fetched, cancel).await?;
+    lock(&inner.outdated).remove(&id);
     // The old commits were needed to compare with; now nothing reads what the source repacked.
     if let Err(error) = blocking::run("prune", move || Ok(fetched.prune()?)).await {
         tracing::warn!(repository = %id, %error, "old packs of a mirror stay");
@@ -255,6 +266,10 @@ fn summary(outcome: &indexing::Outcome) -> String {
 }
 
 async fn remove(inner: &Arc<Inner>, id: RepositoryId) -> Result<(), ManagerError> {
+    // As when it was indexed: whoever removed it may not have heard that it is.
+    if let Some(record) = inner.catalog.record(id).await? {
+        inner.hide(&record.repository.tenant, id);
+    }
     let shared = inner.clone();
     blocking::run("remove", move || {
         crate::failpoint!("remove-index");
@@ -272,6 +287,7 @@ async fn remove(inner: &Arc<Inner>, id: RepositoryId) -> Result<(), ManagerError
     crate::failpoint!("remove-row");
     inner.catalog_of(id)?.delete(id).await?;
     lock(&inner.symbols_pending).remove(&id);
+    lock(&inner.outdated).remove(&id);
     inner.forget_watchers(id);
     inner.maintain.raise();
     Ok(())
@@ -288,16 +304,23 @@ async fn failed(
     if error.is_fenced() {
         return Err(error);
     }
-    if cancel.load(Ordering::Acquire) || !inner.runs(id) {
+    let crowded = lock(&inner.running).get(&id).is_some_and(|running| running.crowded_out);
+    let crowded = inner.crowded().filter(|_| crowded && !inner.stopping());
+    if crowded.is_none() && cancel.load(Ordering::Acquire) || !inner.runs(id) {
         // Stopped on purpose: the job stays due, for the next start, the shard's next owner, or as
         // the removal it became.
         return Ok(());
     }
-    let message = error.to_string();
-    let code = error.code();
+    let waits_for_room = crowded.is_some() || error.is_disk_full();
+    let (code, message) = match crowded {
+        Some(pause) => (NEARLY_FULL, pause.reason),
+        None => (error.code(), error.to_string()),
+    };
     tracing::warn!(repository = %id, code, %error, "a job failed");
-    let (attempts, next) = if error.is_disk_full() {
-        inner.pause(message.clone());
+    let (attempts, next) = if waits_for_room {
+        if code != NEARLY_FULL {
+            inner.pause(message.clone());
+        }
         let until = now() + duration_millis(inner.config.disk_full_pause);
         (job.attempts, Some(until))
     } else {
@@ -312,7 +335,7 @@ async fn failed(
     if job.kind != JobKind::Remove {
         catalog.set_state(id, State::Error).await?;
     }
-    let kind = if error.is_disk_full() { EventKind::Paused } else { EventKind::Failed };
+    let kind = if waits_for_room { EventKind::Paused } else { EventKind::Failed };
     let again = next.map(|next| format!("; tried again at {}", rfc3339(next)));
     inner.event(id, kind, &format!("{message}{}", again.unwrap_or_default())).await;
     inner.publish(id).await

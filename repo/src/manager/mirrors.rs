@@ -79,6 +79,9 @@ pub(crate) fn run(inner: &Arc<Inner>, runtime: &Handle) {
             MirrorWork::Restore => mirrors.bring_back(),
         };
         match done {
+            Err(ManagerError::Git(GitError::Cancelled)) if inner.crowded().is_some() => {
+                failed.insert(id, work);
+            }
             Ok(()) | Err(ManagerError::Git(GitError::Cancelled)) => {}
             Err(error) if error.is_fenced() => {}
             Err(error) => {
@@ -99,8 +102,12 @@ impl Inner {
     }
 }
 
-/// Takes the next work on a mirror whose shard is served: it waits until its shard is.
+/// Takes the next work on a mirror whose shard is served: it waits until its shard is, and until there is
+/// room on the disk.
 fn next(inner: &Inner) -> Option<(RepositoryId, MirrorWork)> {
+    if inner.paused().is_some() {
+        return None;
+    }
     let mut pending = lock(&inner.mirrors_pending);
     let id = *pending.keys().find(|id| inner.runs(**id))?;
     pending.remove_entry(&id)
@@ -278,7 +285,7 @@ impl Mirrors<'_> {
 
     /// Restores a mirror that is not here, or has it fetched where cold storage does not help.
     fn bring_back(&self) -> Result<(), ManagerError> {
-        let Some(cancel) = self.inner.begin(self.id) else {
+        let Some(cancel) = self.inner.begin(self.id, true) else {
             // A job that runs brings it back itself.
             return Ok(());
         };

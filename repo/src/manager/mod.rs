@@ -20,6 +20,7 @@ mod scheduler;
 mod shards;
 mod types;
 mod uploads;
+mod watermark;
 
 use std::fs;
 use std::path::Path;
@@ -93,6 +94,7 @@ impl RepoManager {
             start_task("scheduler", &inner, scheduler::run(inner.clone())),
             start_task("uploads", &inner, uploads::run(inner.clone())),
             start_task("replicas", &inner, replicas::run(inner.clone())),
+            start_task("watermark", &inner, watermark::run(inner.clone())),
         ];
         Ok(Arc::new(Self { inner, tasks: Mutex::new(tasks), threads: Mutex::new(threads) }))
     }
@@ -109,7 +111,7 @@ impl RepoManager {
     /// which shard it belongs to, and so which node has to be asked.
     ///
     /// # Errors
-    /// As [`RepoManager::add`], and when the shard is not held here ([`ManagerError::not_held`]).
+    /// As [`RepoManager::add`], and when the shard is not held here (`shard-not-held`).
     pub async fn add_as(
         &self,
         id: RepositoryId,
@@ -134,7 +136,11 @@ impl RepoManager {
         };
         let wanted = new.name.clone();
         for number in 2..=NAME_TRIES {
-            match catalog.insert(&new).await? {
+            let inserted = catalog.insert(&new).await;
+            // Also where it is not known whether it is in the catalog: its job is, too, if it is.
+            self.inner.wake.notify_one();
+            crate::failpoint!("add-unheard");
+            match inserted? {
                 Inserted::New(record) => return self.added(record).await,
                 Inserted::SameUrl(record) => {
                     check_branches(&record.repository, &new.branches)?;
@@ -155,8 +161,7 @@ impl RepoManager {
         self.inner.show(&record.repository.tenant, id);
         let message = format!("added from {}", record.repository.url);
         self.inner.event(id, EventKind::Added, &message).await;
-        crate::failpoint!("add-job");
-        self.inner.request(id, JobKind::Sync).await?;
+        self.inner.publish(id).await?;
         let repository = self.complete(record).await?;
         Ok(Added { repository, created: true })
     }
@@ -257,11 +262,14 @@ impl RepoManager {
         self.check_running()?;
         self.inner.check_held(id)?;
         let record = self.existing(id).await?;
-        self.inner.catalog_of(id)?.mark_removed(id).await?;
+        let marked = self.inner.catalog_of(id)?.mark_removed(id).await;
+        // As after an addition.
+        self.inner.wake.notify_one();
+        crate::failpoint!("remove-unheard");
+        marked?;
         self.inner.hide(&record.repository.tenant, id);
         self.inner.cancel(id);
-        crate::failpoint!("remove-job");
-        self.inner.request(id, JobKind::Remove).await
+        self.inner.publish(id).await
     }
 
     /// The newest events of a repository, newest first.
@@ -346,6 +354,11 @@ impl RepoManager {
         // What changed between reading and watching.
         self.inner.publish(id).await?;
         Ok(receiver)
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
     }
 
     /// The search index.

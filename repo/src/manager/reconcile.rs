@@ -11,12 +11,12 @@ use aeterna_index::{IndexError, RepositoryId, Shard};
 use uuid::Uuid;
 
 use super::blocking;
-use super::inner::Inner;
+use super::inner::{Inner, lock};
 use super::mirrors::MirrorWork;
 use crate::ManagerError;
 use crate::catalog::{Catalog, JobKind, Record};
 use crate::git;
-use crate::repository::{EventKind, State};
+use crate::repository::{EventKind, Repository, State};
 
 /// Brings everything together; jobs that are needed for it are in the catalog afterwards.
 pub(crate) async fn reconcile(inner: &Inner) -> Result<(), ManagerError> {
@@ -106,6 +106,48 @@ async fn repositories(
     Ok(())
 }
 
+/// How the index is not as the catalog says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Difference {
+    /// It does not hold the repository.
+    Missing,
+    /// It holds other commits of it.
+    Other,
+}
+
+fn difference(inner: &Inner, repository: &Repository) -> Result<Option<Difference>, ManagerError> {
+    let recorded = repository.revisions.iter();
+    let recorded: BTreeMap<String, String> =
+        recorded.map(|revision| (revision.name.clone(), revision.commit.clone())).collect();
+    Ok(match inner.index.shard_of(repository.id)?.revisions(repository.id) {
+        None => repository.indexed_at.is_some().then_some(Difference::Missing),
+        Some(indexed) => (indexed != recorded).then_some(Difference::Other),
+    })
+}
+
+/// Says of a repository that it is older here than what was indexed of it, where it is.
+pub(crate) fn note_outdated(inner: &Inner, record: &Record) -> Result<(), ManagerError> {
+    let is_other = !record.removed && difference(inner, &record.repository)?.is_some();
+    set_outdated(inner, &record.repository, is_other);
+    Ok(())
+}
+
+fn set_outdated(inner: &Inner, repository: &Repository, is_outdated: bool) {
+    let mut outdated = lock(&inner.outdated);
+    match is_outdated {
+        true => drop(outdated.insert(repository.id, repository.name.clone())),
+        false => drop(outdated.remove(&repository.id)),
+    }
+}
+
+/// Says no longer of a repository that it is older than it was, once it is not.
+pub(crate) fn check_outdated(inner: &Inner, record: &Record) -> Result<(), ManagerError> {
+    if record.removed || difference(inner, &record.repository)?.is_none() {
+        set_outdated(inner, &record.repository, false);
+    }
+    Ok(())
+}
+
 async fn repository(
     inner: &Inner,
     catalog: &Catalog,
@@ -120,8 +162,17 @@ async fn repository(
         return Ok(catalog.request_job(id, JobKind::Remove).await?);
     }
     inner.show(&repository.tenant, id);
+    let difference = difference(inner, repository)?;
+    let is_idle = matches!(
+        repository.state,
+        State::Requested | State::Pending | State::Archived | State::Rejected
+    );
+    if inner.cluster.is_some() {
+        // Searches say so until the job below, or the one that is planned, is done.
+        set_outdated(inner, repository, !is_idle && difference.is_some());
+    }
     match repository.state {
-        State::Requested | State::Pending | State::Archived | State::Rejected => return Ok(()),
+        _ if is_idle => return Ok(()),
         State::Cloning | State::Indexing => {
             let message = format!("a restart cut its {} off; it continues", repository.state);
             inner.event(id, EventKind::Recovered, &message).await;
@@ -133,22 +184,16 @@ async fn repository(
         State::Approved if !planned => {
             return Ok(catalog.request_job(id, JobKind::Sync).await?);
         }
-        State::Approved | State::Ready | State::Error => {}
+        _ => {}
     }
-    let shard = inner.index.shard_of(id)?;
-    let indexed = shard.revisions(id);
-    let recorded: BTreeMap<String, String> = repository
-        .revisions
-        .iter()
-        .map(|revision| (revision.name.clone(), revision.commit.clone()))
-        .collect();
-    let missing = repository.indexed_at.is_some() && indexed.is_none();
-    let other = indexed.is_some_and(|indexed| indexed != recorded);
-    if !planned && (missing || other) {
-        let (kind, message) = if missing {
-            (JobKind::Reindex, "the index does not hold it; it is indexed again")
-        } else {
-            (JobKind::Sync, "the index holds other commits than the catalog says; it is synced")
+    if let Some(difference) = difference.filter(|_| !planned) {
+        let (kind, message) = match difference {
+            Difference::Missing => {
+                (JobKind::Reindex, "the index does not hold it; it is indexed again")
+            }
+            Difference::Other => {
+                (JobKind::Sync, "the index holds other commits than the catalog says; it is synced")
+            }
         };
         inner.event(id, EventKind::Recovered, message).await;
         catalog.request_job(id, kind).await?;
@@ -159,8 +204,8 @@ async fn repository(
         inner.work_on_mirror(id, work);
     }
     inner.read_history(id);
-    if shard.symbols_pending(id) {
-        super::inner::lock(&inner.symbols_pending).insert(id);
+    if inner.index.shard_of(id)?.symbols_pending(id) {
+        lock(&inner.symbols_pending).insert(id);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! files that both have are links to the same file, only the others are fetched. Then the folders are
 //! exchanged and the shard is opened anew, while searches go on with the files that they have.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,13 +17,19 @@ use tokio::task::JoinSet;
 use super::blocking;
 use super::cluster::{Cluster, Held, ShardSource, ShardState};
 use super::inner::Inner;
+use super::reconcile;
 use super::restoring::{Places, Prepared, is_manifest};
 use crate::ManagerError;
+use crate::catalog::{Changes, Record};
 use crate::cold_storage::{
     ColdError, ColdFile, ColdManifest, ColdProgress, Position, empty_folder, hash_file,
 };
-use crate::repository::Repository;
+use crate::config::ClusterShards;
 
+/// What is looked at less often because nothing changes is looked at so much less often at most.
+const IDLE_FACTOR: u32 = 5;
+/// The part of the time that nothing has changed for, after which it is looked again.
+const IDLE_SHARE: u32 = 10;
 /// How often the catalog is looked at, at least.
 const VISIBLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -47,12 +53,31 @@ pub(crate) struct Copied {
     current_at: Instant,
     /// When it was last looked for something newer.
     looked_at: Instant,
+    /// When the shard was last listed, and under which epoch of its owner.
+    listed: (Instant, u64),
+    /// When something newer was last found.
+    changed_at: Instant,
     failing: bool,
 }
 
 impl Copied {
-    fn new(seen: Option<Position>, content: Option<ColdManifest>, current_at: Instant) -> Self {
-        Self { content, seen, current_at, looked_at: current_at, failing: false }
+    /// What was listed at a time, under an epoch of the owner.
+    fn new(seen: Option<Position>, content: Option<ColdManifest>, listed: (Instant, u64)) -> Self {
+        let (at, failing) = (listed.0, false);
+        Self { content, seen, current_at: at, looked_at: at, listed, changed_at: at, failing }
+    }
+
+    /// Whether it is time to look for something newer: the longer nothing was uploaded, the rarer.
+    pub(crate) fn is_due(&self, config: &ClusterShards) -> bool {
+        let every = config.follow_every;
+        // Nobody is to think that it is stale meanwhile.
+        let longest = (every * IDLE_FACTOR).min(config.stale_after / 2).max(every);
+        self.looked_at.elapsed() >= (self.changed_at.elapsed() / IDLE_SHARE).clamp(every, longest)
+    }
+
+    /// Whether it is not enough to ask for the owner's next manifest: there may be another owner.
+    fn is_to_list(&self, epoch: u64, config: &ClusterShards) -> bool {
+        self.listed.1 != epoch || self.listed.0.elapsed() >= config.list_every
     }
 
     pub(crate) fn behind(&self) -> Duration {
@@ -73,21 +98,21 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let look_every = cluster.config.follow_every;
     let mut looks = JoinSet::new();
     let mut running = HashSet::new();
-    let (mut population, mut counted) = (None, Instant::now());
+    let mut counted = Instant::now();
     while !inner.stopping() {
         let copies: Vec<_> =
             cluster.all_held().into_iter().filter(|held| held.is_replica()).collect();
         if !copies.is_empty() && counted.elapsed() >= look_every.min(VISIBLE_EVERY) {
             counted = Instant::now();
-            if let Err(error) = refresh_visible(&inner, &cluster, &mut population).await {
-                tracing::warn!(%error, "it is not known which repositories of copies are removed");
+            if let Err(error) = look_at_catalog(&inner, &cluster).await {
+                tracing::warn!(%error, "it is not known which repositories of copies are removed or old");
             }
         }
         for held in copies {
             if running.len() >= cluster.config.follows.max(1) {
                 break;
             }
-            let is_due = held.copied().is_some_and(|copy| copy.looked_at.elapsed() >= look_every);
+            let is_due = held.with_copied(|copy| copy.is_due(&cluster.config)) == Some(true);
             if is_due && running.insert(held.shard) {
                 let (inner, cluster) = (inner.clone(), cluster.clone());
                 looks.spawn(async move {
@@ -112,36 +137,100 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     looks.shutdown().await;
 }
 
-/// Has searches of copies see the repositories that there are, when those have changed.
-async fn refresh_visible(
-    inner: &Inner,
-    cluster: &Cluster,
-    known: &mut Option<(i64, i64, Option<i64>)>,
-) -> Result<(), ManagerError> {
-    let population = inner.catalog.population().await?;
-    if *known == Some(population) {
+/// What of the catalog copies were compared with.
+#[derive(Debug, Default)]
+pub(crate) struct Compared {
+    /// When the last comparison began that came to its end.
+    began: Option<Instant>,
+    /// What had changed of each shard then, or earlier.
+    shards: BTreeMap<u32, Changes>,
+}
+
+/// Has searches of copies see the repositories that there are, and say which of them are older in the
+/// copy than what was indexed, where those have changed.
+pub(crate) async fn look_at_catalog(inner: &Inner, cluster: &Cluster) -> Result<(), ManagerError> {
+    let asked = Instant::now();
+    let mut compared = cluster.compared.lock().await;
+    // All that wait for one comparison are served by the next.
+    if compared.began.is_some_and(|began| began >= asked) {
         return Ok(());
     }
-    let present = inner.catalog.present().await?;
-    // One that has become its own meanwhile knows better.
-    let is_copy = |shard| cluster.held(shard).is_some_and(|held| held.is_replica());
-    inner.set_visible(is_copy, &present);
-    *known = Some(population);
+    let began = Instant::now();
+    let changes = inner.catalog.changes().await?;
+    for held in cluster.all_held() {
+        let now = changes.get(&held.shard).copied().unwrap_or_default();
+        let before = compared.shards.get(&held.shard).copied();
+        if is_searched_copy(inner, cluster, held.shard) && before != Some(now) {
+            let since = before.filter(|before| before.deletions == now.deletions);
+            look_at_shard(inner, cluster, held.shard, since).await?;
+            // Of what becomes this node's own only a part was looked at: it may stay a copy.
+            if is_replica(cluster, held.shard) {
+                compared.shards.insert(held.shard, now);
+            }
+        }
+    }
+    compared.began = Some(began);
     Ok(())
 }
 
-/// Has searches of a copy see the repositories that the catalog has of its shard.
-async fn show_shard(inner: &Inner, cluster: &Cluster, held: &Held) -> Result<(), ManagerError> {
-    let records = inner.catalog.of_shard(held.shard).await?;
-    let present = records.into_iter().filter(|record| !record.removed).map(|record| {
-        let Repository { id, tenant, .. } = record.repository;
-        (id, tenant)
-    });
-    let present: Vec<_> = present.collect();
-    let is_it = |shard| {
-        shard == held.shard && cluster.held(shard).is_some_and(|now| std::ptr::eq(&*now, held))
+fn is_replica(cluster: &Cluster, shard: u32) -> bool {
+    cluster.held(shard).is_some_and(|held| held.is_replica())
+}
+
+/// Whether a shard is searched here as a copy, also while this node becomes its owner.
+fn is_searched_copy(inner: &Inner, cluster: &Cluster, shard: u32) -> bool {
+    let is_copy = |held: Arc<Held>| held.with_copied(|_| ()).is_some();
+    cluster.held(shard).is_some_and(is_copy) && inner.index.shard(shard).is_some()
+}
+
+/// Compares a copy with what has changed in the catalog since it was last compared, or with all of it: of
+/// repositories that are gone, nothing says so itself.
+async fn look_at_shard(
+    inner: &Inner,
+    cluster: &Cluster,
+    shard: u32,
+    since: Option<Changes>,
+) -> Result<(), ManagerError> {
+    let records = match since {
+        Some(since) => inner.catalog.changed_since(shard, since.changes).await?,
+        None => inner.catalog.of_shard(shard).await?,
     };
-    inner.set_visible(is_it, &present);
+    for record in &records {
+        // One that has become its own meanwhile knows better.
+        if is_searched_copy(inner, cluster, shard) {
+            reconcile::note_outdated(inner, record)?;
+        }
+        // But a removal is for ever, and a copy is searched until it is its own.
+        if record.removed {
+            inner.hide(&record.repository.tenant, record.repository.id);
+        }
+    }
+    let still = || is_replica(cluster, shard);
+    match since {
+        Some(_) => inner.show_as_recorded(still, &records),
+        None => inner.show_only(shard, still, &records),
+    }
+    Ok(())
+}
+
+/// How a repository of a copy is compared with the catalog.
+type Compare = fn(&Inner, &Record) -> Result<(), ManagerError>;
+
+/// Has searches of a copy see the repositories that the catalog has of its shard.
+async fn show_shard(
+    inner: &Inner,
+    cluster: &Cluster,
+    held: &Held,
+    compare: Compare,
+) -> Result<(), ManagerError> {
+    let records = inner.catalog.of_shard(held.shard).await?;
+    let is_it = || cluster.held(held.shard).is_some_and(|now| std::ptr::eq(&*now, held));
+    for record in &records {
+        if is_it() {
+            compare(inner, record)?;
+        }
+    }
+    inner.show_only(held.shard, is_it, &records);
     Ok(())
 }
 
@@ -152,6 +241,7 @@ pub(crate) async fn copy(
     held: &Arc<Held>,
     progress: ColdProgress,
 ) -> Result<(), ManagerError> {
+    cluster.check_claim().await?;
     let asked = Instant::now();
     let (seen, content) = cluster.config.cold.newest_above(held.shard, None).await?;
     let told = held.clone();
@@ -162,9 +252,9 @@ pub(crate) async fn copy(
     let places = Places::new(inner, held.shard);
     match &content {
         Some(content) => {
-            let wanted = content.clone();
+            let (id, wanted) = (cluster.config.cluster, content.clone());
             let is_here =
-                blocking::run("look-at-copy", move || Ok(places.is_copy(&wanted))).await?;
+                blocking::run("look-at-copy", move || Ok(places.is_copy(id, &wanted))).await?;
             if is_here {
                 let places = Places::new(inner, held.shard);
                 let (cluster_id, wanted) = (cluster.config.cluster, content.clone());
@@ -179,8 +269,10 @@ pub(crate) async fn copy(
         }
         None => open(inner, held.shard, move || Ok(places.clear()?)).await?,
     }
-    show_shard(inner, cluster, held).await?;
-    held.set_copied(Some(Copied::new(seen, content, asked)));
+    let changes = inner.catalog.changes().await?.get(&held.shard).copied();
+    show_shard(inner, cluster, held, reconcile::note_outdated).await?;
+    cluster.compared.lock().await.shards.insert(held.shard, changes.unwrap_or_default());
+    held.set_copied(Some(Copied::new(seen, content, (asked, held.epoch))));
     held.set_state(ShardState::Replica);
     Ok(())
 }
@@ -226,10 +318,18 @@ async fn newer(
     before: &Copied,
     looked_at: Instant,
 ) -> Result<Copied, ManagerError> {
-    let (seen, found) = cluster.config.cold.newest_above(held.shard, before.seen).await?;
+    let cold = &cluster.config.cold;
+    let is_to_list = before.is_to_list(held.epoch, &cluster.config);
+    let (seen, found) = match before.seen.filter(|_| !is_to_list) {
+        Some(seen) => cold.following(held.shard, seen).await?,
+        None => cold.newest_above(held.shard, before.seen).await?,
+    };
+    let listed = if is_to_list { (looked_at, held.epoch) } else { before.listed };
+    let changed_at = if seen.is_some() { looked_at } else { before.changed_at };
     let seen = seen.or(before.seen);
+    let now = Copied { seen, listed, changed_at, ..Copied::new(seen, None, (looked_at, 0)) };
     let Some(content) = found else {
-        return Ok(Copied::new(seen, before.content.clone(), looked_at));
+        return Ok(Copied { content: before.content.clone(), ..now });
     };
     let known = before.content.as_ref();
     if known.is_none_or(|known| known.origin != content.origin) {
@@ -238,10 +338,11 @@ async fn newer(
         if let Some(key) = prepared.lost.into_iter().next() {
             return Err(ColdError::Missing { key }.into());
         }
-        show_shard(inner, cluster, held).await?;
+        // What the owner has uploaded and not yet told the catalog of is not old.
+        show_shard(inner, cluster, held, reconcile::check_outdated).await?;
         tracing::debug!(shard = held.shard, at = %content.position, "a copy was brought up to date");
     }
-    Ok(Copied::new(seen, Some(content), looked_at))
+    Ok(Copied { content: Some(content), ..now })
 }
 
 /// Brings a copy, which is open and stays it, to what its new owner starts with: this node. The caller
@@ -258,10 +359,7 @@ pub(crate) async fn catch_up(
         Some(content) if known.as_ref().is_none_or(|known| known.origin != content.origin) => {
             install(inner, cluster, held, (known.as_ref(), &content), progress).await
         }
-        content => {
-            let source = ShardSource::Local;
-            Ok(Prepared { source, bytes: 0, content: content.or(known), lost: Vec::new() })
-        }
+        content => Ok(Prepared::local(content.or(known))),
     }
 }
 
@@ -298,7 +396,8 @@ async fn install(
         open(inner, held.shard, move || places.exchange(cluster_id, &content)).await?;
     }
     let bytes = missing.bytes();
-    Ok(Prepared { source: ShardSource::ColdStorage, bytes, content: here, lost })
+    let source = ShardSource::ColdStorage;
+    Ok(Prepared { source, bytes, content: here, is_durable: true, lost })
 }
 
 /// Gives a file that is here a second name among those of the new content; returns whether it is.

@@ -14,7 +14,7 @@ use super::inner::Inner;
 use crate::ManagerError;
 use crate::cold_storage::{
     ColdError, ColdManifest, ColdProgress, ColdStorage, Position, empty_folder, hash_file,
-    sync_folder,
+    sync_files, sync_folder,
 };
 use crate::git::write_durably;
 
@@ -36,8 +36,19 @@ pub(crate) struct Prepared {
     pub(crate) bytes: u64,
     /// What the folder goes on from. Names of files mean something else where it is not this.
     pub(crate) content: Option<ColdManifest>,
+    /// Whether a crash of the machine leaves it as it is. If not, it is to be made durable
+    /// ([`make_durable`]) before anything builds on it.
+    pub(crate) is_durable: bool,
     /// Keys of files that cold storage has lost.
     pub(crate) lost: Vec<String>,
+}
+
+impl Prepared {
+    /// What was here already.
+    pub(crate) fn local(content: Option<ColdManifest>) -> Self {
+        let source = ShardSource::Local;
+        Self { source, bytes: 0, content, is_durable: true, lost: Vec::new() }
+    }
 }
 
 /// The places of a shard on this node's disk.
@@ -48,6 +59,8 @@ pub(crate) struct Places {
     pub(crate) restoring: PathBuf,
     replaced: PathBuf,
     pub(crate) exported: PathBuf,
+    /// File that says which parts of large files were uploaded.
+    pub(crate) uploading: PathBuf,
 }
 
 impl Places {
@@ -60,6 +73,7 @@ impl Places {
             restoring: beside("restoring"),
             replaced: beside("replaced"),
             exported: beside("exported"),
+            uploading: beside("uploading"),
             index,
         }
     }
@@ -76,26 +90,33 @@ impl Places {
         Ok(write_durably(&self.origin, &text)?)
     }
 
-    fn read_origin(&self) -> Option<Origin> {
+    /// What the folder descends from; `None` when it is another cluster's, or what was restored into it
+    /// may never have become durable.
+    fn origin_of(&self, cluster: Uuid) -> Option<Origin> {
         // One that cannot be read says nothing.
-        serde_json::from_slice(&fs::read(&self.origin).ok()?).ok()
+        let origin: Origin = serde_json::from_slice(&fs::read(&self.origin).ok()?).ok()?;
+        (origin.cluster == cluster).then_some(origin)
     }
 
     /// Whether the folder holds what cold storage has, or has gone on from it.
     fn is_current(&self, cluster: Uuid, content: Option<&ColdManifest>) -> bool {
+        let Some(origin) = self.origin_of(cluster) else { return false };
         if fs::metadata(self.folder.join(MANIFEST_FILE)).is_err() {
             return false;
         }
-        let origin = Origin { cluster, uploaded: content.map(|content| content.origin) };
-        if self.read_origin().as_ref() == Some(&origin) {
+        if origin.uploaded == content.map(|content| content.origin) {
             return true;
         }
         // An upload that was cut off before it was written down here.
-        content.is_some_and(|content| self.is_copy(content))
+        content.is_some_and(|content| self.is_same(content))
     }
 
     /// Whether the folder holds what cold storage has, and nothing more.
-    pub(crate) fn is_copy(&self, content: &ColdManifest) -> bool {
+    pub(crate) fn is_copy(&self, cluster: Uuid, content: &ColdManifest) -> bool {
+        self.origin_of(cluster).is_some() && self.is_same(content)
+    }
+
+    fn is_same(&self, content: &ColdManifest) -> bool {
         let there = content.files.as_ref().and_then(|files| files.get(MANIFEST_FILE));
         let manifest = self.folder.join(MANIFEST_FILE);
         there.is_some_and(|there| {
@@ -111,6 +132,7 @@ impl Places {
         cluster: Uuid,
         content: &ColdManifest,
     ) -> Result<(), ManagerError> {
+        sync_files(content, &self.restoring)?;
         remove_origin(&self.origin)?;
         remove_folder(&self.replaced)?;
         match fs::rename(&self.folder, &self.replaced) {
@@ -132,8 +154,8 @@ impl Places {
         sync_folder(&self.index)
     }
 
-    /// Puts what was restored in the folder's place. What a crash leaves in between is an empty
-    /// folder without an origin, which is restored again.
+    /// Puts what was restored in the folder's place. Until it has an origin, a crash leaves what is
+    /// restored again.
     fn install(&self) -> Result<(), ColdError> {
         self.clear()?;
         fs::remove_dir(&self.folder).map_err(ColdError::io("cannot remove", &self.folder))?;
@@ -159,7 +181,7 @@ pub(crate) async fn prepare(
     })
     .await?;
     let prepared = if is_current {
-        Prepared { source: ShardSource::Local, bytes: 0, content, lost: Vec::new() }
+        Prepared::local(content)
     } else {
         fetch(cold, &places, (shard, content), progress).await?
     };
@@ -172,10 +194,31 @@ pub(crate) async fn prepare(
                 places.clear()?;
             }
         }
-        places.write_origin(cluster, prepared.content.as_ref())?;
+        // What was restored gets its origin once it is durable.
+        if prepared.is_durable {
+            places.write_origin(cluster, prepared.content.as_ref())?;
+        }
         Ok(prepared)
     })
     .await
+}
+
+/// Makes what was restored durable, and says so.
+pub(crate) async fn make_durable(
+    inner: &Inner,
+    cluster: Uuid,
+    (shard, content): (u32, &ColdManifest),
+) -> Result<(), ManagerError> {
+    let (places, restored) = (Places::new(inner, shard), content.clone());
+    let places = blocking::run("sync-shard", move || {
+        crate::failpoint!("sync-shard");
+        sync_files(&restored, &places.folder)?;
+        Ok(places)
+    })
+    .await?;
+    // Not by the thread: that goes on when nobody waits for it any more, and the folder may be another by
+    // then.
+    places.write_origin(cluster, Some(content))
 }
 
 /// Fetches the newest content that is of use: without the shard's own manifest, its other files say
@@ -195,12 +238,14 @@ async fn fetch(
         lost.extend(missing);
         if is_of_use {
             let (source, bytes) = (ShardSource::ColdStorage, found.bytes());
-            return Ok(Prepared { source, bytes, content: Some(found), lost });
+            let content = Some(found);
+            return Ok(Prepared { source, bytes, content, is_durable: false, lost });
         }
         // Below it are copies of the same.
         content = cold.newest_below(shard, found.origin).await?;
     }
-    Ok(Prepared { source: ShardSource::Empty, bytes: 0, content: None, lost })
+    let source = ShardSource::Empty;
+    Ok(Prepared { source, bytes: 0, content: None, is_durable: true, lost })
 }
 
 pub(crate) fn is_manifest(content: &ColdManifest, key: &str) -> bool {

@@ -68,7 +68,7 @@ async fn start_due(inner: &Arc<Inner>, jobs: &mut JoinSet<()>) -> Result<Duratio
         if !inner.runs(job.repository) {
             continue;
         }
-        if let Some(cancel) = inner.begin(job.repository) {
+        if let Some(cancel) = inner.begin(job.repository, job.kind != JobKind::Remove) {
             // Whoever lets go of the shard has seen it begin, or is seen here.
             if !inner.runs(job.repository) {
                 inner.end(job.repository);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use aeterna_index::IndexError;
+use aeterna_index::{IndexError, RepositoryId};
 
 use super::cluster::{Activated, Cluster, Held, HeldShard, SearchedCopy, ShardSource, ShardState};
-use super::inner::Inner;
+use super::inner::{Inner, lock};
 use super::{RepoManager, blocking, reconcile, replicas, restoring, uploads};
 use crate::ManagerError;
 use crate::catalog::Fence;
@@ -68,6 +68,15 @@ impl RepoManager {
         Some(SearchedCopy { epoch: held.epoch, behind, is_stale })
     }
 
+    /// Compares copies with the catalog now, for [`Self::outdated`] to name what they do not have yet of all that
+    /// was said to be indexed.
+    ///
+    /// # Errors
+    /// When the node is in no cluster, or the catalog does not answer.
+    pub async fn compare_copies(&self) -> Result<(), ManagerError> {
+        replicas::look_at_catalog(&self.inner, &*self.cluster()?).await
+    }
+
     /// Lets go of a shard: stops what is being done with its repositories, uploads what cold storage
     /// lacks if `upload` says so, and closes it. That an upload fails is told in the log and does not
     /// keep it. One that is not held is no error.
@@ -111,6 +120,18 @@ impl RepoManager {
     pub fn searches(&self, shard: u32) -> Option<u64> {
         let held = self.inner.cluster.as_ref()?.held(shard)?;
         held.is_searched().then_some(held.epoch)
+    }
+
+    /// Names of the repositories of these shards of which the index here is older than what was said to be
+    /// indexed: the shard's last owner died before it had uploaded that. They are being indexed again. Asked for
+    /// before a search, it tells of all that the search may be short of.
+    pub fn outdated(&self, shards: &[u32]) -> Vec<String> {
+        let outdated = lock(&self.inner.outdated);
+        let is_asked = |id: &RepositoryId| shards.contains(&self.inner.index.number_of(*id));
+        let mut names: Vec<String> =
+            outdated.iter().filter(|(id, _)| is_asked(id)).map(|(_, name)| name.clone()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The shards that are held or being taken over, by number; none outside of a cluster.
@@ -203,6 +224,7 @@ async fn take_over(
     let (shard, epoch) = (held.shard, held.epoch);
     let fence = Fence { shard, epoch };
     inner.catalog.raise_epoch(fence).await?;
+    cluster.check_claim().await?;
     let config = &cluster.config;
     let mut cold_fence = config.cold.fence(shard, epoch).await?;
     let told = held.clone();
@@ -225,6 +247,8 @@ async fn take_over(
     let uploaded = prepared.content.as_ref().map(|content| content.generation);
     held.set_uploaded(uploaded.filter(|_| prepared.lost.is_empty()));
     cold_fence.content = prepared.content.clone();
+    cold_fence.keep_parts_in(restoring::Places::new(inner, shard).uploading);
+    held.set_unsynced(prepared.content.clone().filter(|_| !prepared.is_durable));
     *held.fence.lock().await = Some(cold_fence);
     drop(open);
     let catalog = inner.catalog.under(fence);
@@ -289,7 +313,7 @@ async fn hand_over(inner: &Arc<Inner>, cluster: &Cluster, shard: u32) -> Result<
     held.set_state(ShardState::HandedOver);
     inner.stop_jobs(shard).await;
     let uploaded = uploads::upload(inner, cluster, &held).await;
-    if uploaded.is_err() {
+    if uploaded.is_err() && held.is_searched() {
         serve(inner, cluster, &held);
     }
     uploaded.map(drop)

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::blocking;
 use super::cluster::{Cluster, Held};
 use super::inner::Inner;
-use super::restoring::{Places, remove_folder};
+use super::restoring::{self, Places, remove_folder};
 use crate::ManagerError;
 
 /// How often shards are looked at though nobody said that one has changed.
@@ -25,10 +25,9 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut running = HashSet::new();
     while !inner.stopping() {
         for held in cluster.all_held() {
-            if running.len() >= cluster.config.uploads.max(1) {
-                break;
-            }
-            if is_due(&inner, &held) && running.insert(held.shard) {
+            let is_due = is_due(&inner, &held);
+            let is_free = running.len() < cluster.config.uploads.max(1);
+            if is_due && is_free && running.insert(held.shard) {
                 let (inner, cluster) = (inner.clone(), cluster.clone());
                 uploads.spawn(async move {
                     let result = tokio::select! {
@@ -57,13 +56,14 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     uploads.shutdown().await;
 }
 
+/// Whether something of a shard is to be uploaded now; keeps since when it has to be.
 fn is_due(inner: &Inner, held: &Held) -> bool {
     let generation = inner.index.shard(held.shard).map(|shard| shard.generation());
-    held.is_serving()
-        && generation.is_some()
+    let is_ahead = generation.is_some()
         && generation != held.uploaded()
-        && !(generation == Some(0) && held.uploaded().is_none())
-        && !held.upload_waits()
+        && !(generation == Some(0) && held.uploaded().is_none());
+    held.set_ahead(is_ahead && held.is_serving());
+    held.is_serving() && (held.is_unsynced() || is_ahead && !held.upload_rests())
 }
 
 fn ended(inner: &Inner, cluster: &Cluster, held: &Held, result: Result<bool, ManagerError>) {
@@ -77,6 +77,20 @@ fn ended(inner: &Inner, cluster: &Cluster, held: &Held, result: Result<bool, Man
     }
 }
 
+/// Makes what was restored durable, behind that it is served. What could not be synced once is not tried
+/// again: the system may have forgotten what it did not write. The shard is restored anew instead.
+async fn sync(inner: &Arc<Inner>, cluster: &Cluster, held: &Held) -> Result<(), ManagerError> {
+    let Some(content) = held.unsynced() else { return Ok(()) };
+    match restoring::make_durable(inner, cluster.config.cluster, (held.shard, &content)).await {
+        Ok(()) => held.set_unsynced(None),
+        Err(error) => {
+            inner.fenced(held.shard, &error);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// Uploads the last commit of a shard, if cold storage lacks it; returns whether it did.
 pub(crate) async fn upload(
     inner: &Arc<Inner>,
@@ -87,6 +101,7 @@ pub(crate) async fn upload(
     let (Some(fence), Some(shard)) = (fence.as_mut(), inner.index.shard(held.shard)) else {
         return Ok(false);
     };
+    sync(inner, cluster, held).await?;
     if held.uploaded() == Some(shard.generation()) {
         return Ok(false);
     }

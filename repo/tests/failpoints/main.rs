@@ -7,14 +7,16 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aeterna_index::RepositoryId;
+use aeterna_index::search::Visible;
 use aeterna_repo::catalog::{Catalog, Fence};
-use aeterna_repo::cold_storage::{ColdStorage, ColdStorageConfig};
+use aeterna_repo::cold_storage::{ColdProgress, ColdStorage, ColdStorageConfig};
 use aeterna_repo::{
-    AddRepository, ClusterShards, DEFAULT_TENANT, DatabaseUrl, EventKind, ManagerConfig,
-    RepoManager, Repository, RetryConfig, ShardState, State,
+    AddRepository, ClusterShards, DEFAULT_TENANT, DatabaseUrl, DiskProbe, DiskSpace, EventKind,
+    ManagerConfig, RepoManager, Repository, RetryConfig, ShardSource, ShardState, State,
 };
 use fail::FailScenario;
 use tempfile::TempDir;
@@ -178,6 +180,41 @@ async fn a_full_disk_pauses_indexing_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_runs_when_the_disk_is_nearly_full_is_stopped_and_done_when_there_is_room() {
+    for step in ["fetch-objects", "job-fetched"] {
+        let scenario = FailScenario::setup();
+        fail::cfg(step, "pause").unwrap();
+        let (data, origin) = (TempDir::new().unwrap(), origin());
+        let used = Arc::new(AtomicU64::new(50));
+        let mut config = config(&data);
+        let told = used.clone();
+        config.disk = DiskProbe::new(move |_| {
+            Ok(DiskSpace { total: 100, free: 100 - told.load(Ordering::Acquire) })
+        });
+        config.disk_look_every = Duration::from_millis(5);
+        let manager = RepoManager::open(config).await.unwrap();
+        let id = add(&manager, &origin).await;
+        wait(&manager, id, |now| now.state == State::Cloning).await;
+        used.store(98, Ordering::Release);
+        while manager.health().await.paused.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Whoever was seen to begin by the look that saw the disk is stopped by the same look.
+        fail::remove(step);
+        let stopped = wait(&manager, id, |now| now.state == State::Error).await;
+        assert_eq!(stopped.last_error_code.as_deref(), Some("disk-nearly-full"), "{step}");
+        assert_eq!(stopped.attempts, 0, "it is not the repository's failure");
+        let events = manager.events(id, 100).await.unwrap();
+        assert!(events.iter().any(|event| event.kind == EventKind::Paused), "{events:?}");
+        used.store(97, Ordering::Release);
+        wait(&manager, id, |now| now.state == State::Ready).await;
+        only_mirror(&data, id);
+        manager.shutdown().await;
+        scenario.teardown();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_panic_fails_its_job_alone() {
     for step in ["fetch-objects", "index-apply"] {
         let scenario = FailScenario::setup();
@@ -227,28 +264,23 @@ async fn a_removal_that_fails_is_done_in_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_fails_halfway_is_finished_by_the_next_start() {
+async fn what_the_catalog_has_done_is_finished_where_nobody_heard_of_it() {
     let scenario = FailScenario::setup();
-    fail::cfg("add-job", "return").unwrap();
+    fail::cfg("add-unheard", "return").unwrap();
     let (data, origin) = (TempDir::new().unwrap(), origin());
     let manager = open(&data).await;
     let url = origin.path().to_str().unwrap().to_owned();
     let tenant = DEFAULT_TENANT.to_owned();
     let adding = AddRepository { tenant, url: url.clone(), name: None, branches: Vec::new() };
     manager.add(adding).await.unwrap_err();
-    fail::remove("add-job");
+    fail::remove("add-unheard");
     let id = manager.resolve(DEFAULT_TENANT, &url).await.unwrap().id;
-    manager.shutdown().await;
-    drop(manager);
-    let manager = open(&data).await;
     wait(&manager, id, |now| now.state == State::Ready).await;
-    fail::cfg("remove-job", "return").unwrap();
+    assert!(is_seen(&manager, id), "what is indexed is found");
+    fail::cfg("remove-unheard", "return").unwrap();
     manager.remove(id).await.unwrap_err();
-    fail::remove("remove-job");
+    fail::remove("remove-unheard");
     assert!(manager.get(DEFAULT_TENANT, id).await.is_err(), "hidden all the same");
-    manager.shutdown().await;
-    drop(manager);
-    let manager = open(&data).await;
     tokio::time::timeout(PATIENCE, async {
         while manager.index().shard_of(id).unwrap().revisions(id).is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -256,6 +288,7 @@ async fn a_request_that_fails_halfway_is_finished_by_the_next_start() {
     })
     .await
     .expect("removed in time");
+    assert!(!is_seen(&manager, id));
     manager.shutdown().await;
     scenario.teardown();
 }
@@ -270,13 +303,28 @@ async fn member(shared: &TempDir, name: &str) -> Arc<RepoManager> {
     RepoManager::open(config).await.unwrap()
 }
 
+/// A repository in the one shard, which its owner has let go of with all of it in cold storage.
+async fn indexed_and_released(shared: &TempDir, origin: &TempDir) -> RepositoryId {
+    let owner = member(shared, "a").await;
+    owner.activate_shard(0, 1, quiet()).await.unwrap();
+    let id = add(&owner, origin).await;
+    wait(&owner, id, |now| now.state == State::Ready).await;
+    owner.release_shard(0, true).await.unwrap();
+    owner.shutdown().await;
+    id
+}
+
+fn quiet() -> ColdProgress {
+    Arc::new(|_, _| {})
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_wakes_up_after_its_shard_was_taken_over_changes_nothing() {
     for step in ["job-fetched", "job-indexed"] {
         let scenario = FailScenario::setup();
         let (shared, origin) = (TempDir::new().unwrap(), origin());
         let a = member(&shared, "a").await;
-        a.activate_shard(0, 1, Arc::new(|_, _| {})).await.unwrap();
+        a.activate_shard(0, 1, quiet()).await.unwrap();
         let id = add(&a, &origin).await;
         wait(&a, id, |now| now.state == State::Ready).await;
         push(&origin, "second");
@@ -300,7 +348,7 @@ async fn a_job_that_wakes_up_after_its_shard_was_taken_over_changes_nothing() {
         assert_eq!((after.state, after.indexed_at), (before.state, before.indexed_at), "{step}");
         assert_eq!(after.revisions, before.revisions, "{step}");
         assert!(after.next_attempt_at.is_some(), "{step}: the job is the successor's");
-        b.activate_shard(0, 3, Arc::new(|_, _| {})).await.unwrap();
+        b.activate_shard(0, 3, quiet()).await.unwrap();
         let ready = wait(&b, id, |now| now.state == State::Ready).await;
         assert_ne!(ready.revisions, before.revisions);
         assert_eq!(content(&b, id).await, b"second");
@@ -316,12 +364,116 @@ async fn a_shard_that_cannot_be_restored_says_so_and_is_taken_over_when_it_can_b
     let shared = TempDir::new().unwrap();
     let a = member(&shared, "a").await;
     fail::cfg("shard-restored", "1*return").unwrap();
-    let failed = a.activate_shard(0, 1, Arc::new(|_, _| {})).await.unwrap_err().to_string();
+    let failed = a.activate_shard(0, 1, quiet()).await.unwrap_err().to_string();
     let state = a.shard_states().remove(0).state;
     assert_eq!(state, ShardState::Failed { error: failed });
     assert_eq!(a.holds(0), None);
-    a.activate_shard(0, 1, Arc::new(|_, _| {})).await.unwrap();
+    a.activate_shard(0, 1, quiet()).await.unwrap();
     assert_eq!(a.holds(0), Some(1));
     a.shutdown().await;
+    scenario.teardown();
+}
+
+fn is_seen(manager: &RepoManager, id: RepositoryId) -> bool {
+    match manager.visible(DEFAULT_TENANT) {
+        Visible::Only(ids) => ids.contains(&id),
+        Visible::All => true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_copy_that_becomes_its_own_finds_nothing_that_was_removed_meanwhile() {
+    let scenario = FailScenario::setup();
+    let (shared, origin) = (TempDir::new().unwrap(), origin());
+    let id = indexed_and_released(&shared, &origin).await;
+    let b = member(&shared, "b").await;
+    b.replicate_shard(0, 1, quiet()).await.unwrap();
+    assert!(is_seen(&b, id));
+    fail::cfg("shard-restored", "pause").unwrap();
+    let taker = b.clone();
+    let taking_over = tokio::spawn(async move { taker.activate_shard(0, 2, quiet()).await });
+    let database = DatabaseUrl::sqlite(&shared.path().join("catalog.db"));
+    let catalog = Catalog::open(&database, 1, 100).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while catalog.under(Fence { shard: 0, epoch: 2 }).mark_removed(id).await.is_err() {
+        assert!(Instant::now() < deadline, "{:?}", b.shard_states());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(b.searched_copy(0).is_some(), "it is searched as a copy");
+    b.compare_copies().await.unwrap();
+    assert!(!is_seen(&b, id));
+    fail::remove("shard-restored");
+    taking_over.await.unwrap().unwrap();
+    assert!(!is_seen(&b, id));
+    b.shutdown().await;
+    scenario.teardown();
+}
+
+/// What a machine that lost its power leaves of files that were never synced.
+fn lose_unsynced(index: &Path) {
+    for entry in std::fs::read_dir(index.join("0000")).unwrap() {
+        let path = entry.unwrap().path();
+        let length = std::fs::metadata(&path).unwrap().len();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(length / 2).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_shard_is_served_before_it_is_durable_and_restored_anew_after_a_crash() {
+    let scenario = FailScenario::setup();
+    let (shared, origin) = (TempDir::new().unwrap(), origin());
+    let id = indexed_and_released(&shared, &origin).await;
+    fail::cfg("sync-shard", "pause").unwrap();
+    let b = member(&shared, "b").await;
+    let source = b.activate_shard(0, 2, quiet()).await.unwrap().source;
+    assert_eq!((source, b.holds(0)), (ShardSource::ColdStorage, Some(2)), "served unsynced");
+    // What is committed on top is lost with what it builds on, and done again.
+    push(&origin, "second");
+    b.sync(id).await.unwrap();
+    let ready = |now: &Repository| now.state == State::Ready && now.next_attempt_at.is_none();
+    let before = b.get(DEFAULT_TENANT, id).await.unwrap().indexed_at;
+    wait(&b, id, |now| ready(now) && now.indexed_at >= before).await;
+    let uploaded = b.shard_states().remove(0).uploaded_generation;
+    assert_ne!(uploaded, Some(b.shard_states().remove(0).generation), "uploads wait for it");
+    b.shutdown().await;
+    drop(b);
+    let index = shared.path().join("b/index");
+    assert!(!index.join("0000.origin").exists(), "not said to be whole");
+    lose_unsynced(&index);
+    // The thread that synced ends; nobody waits for it any more, and it says nothing.
+    fail::remove("sync-shard");
+    let b = member(&shared, "b").await;
+    let source = b.activate_shard(0, 2, quiet()).await.unwrap().source;
+    assert_eq!(source, ShardSource::ColdStorage);
+    wait(&b, id, |now| ready(now) && now.revisions.len() == 1).await;
+    let deadline = Instant::now() + PATIENCE;
+    while content(&b, id).await != b"second" || !index.join("0000.origin").exists() {
+        assert!(Instant::now() < deadline, "{:?}", b.shard_states());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    b.release_shard(0, true).await.unwrap();
+    let source = b.activate_shard(0, 3, quiet()).await.unwrap().source;
+    assert_eq!(source, ShardSource::Local, "durable by now");
+    b.shutdown().await;
+    scenario.teardown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_shard_that_cannot_be_synced_is_given_up_and_restored_anew() {
+    let scenario = FailScenario::setup();
+    let (shared, origin) = (TempDir::new().unwrap(), origin());
+    let id = indexed_and_released(&shared, &origin).await;
+    fail::cfg("sync-shard", "1*return->off").unwrap();
+    let b = member(&shared, "b").await;
+    b.activate_shard(0, 2, quiet()).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !matches!(b.shard_states().remove(0).state, ShardState::Failed { .. }) {
+        assert!(Instant::now() < deadline, "{:?}", b.shard_states());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let source = b.activate_shard(0, 2, quiet()).await.unwrap().source;
+    assert_eq!(source, ShardSource::ColdStorage);
+    assert!(b.index().shard_of(id).unwrap().revisions(id).is_some());
+    b.shutdown().await;
     scenario.teardown();
 }

@@ -6,9 +6,12 @@ use aeterna_index::RepositoryId;
 use aeterna_repo::catalog::{
     Catalog, CatalogError, FetchedFacts, IndexedFacts, Inserted, JobKind, NewRepository, Record,
 };
-use aeterna_repo::{DatabaseUrl, EventKind, ListFilter, State};
+use aeterna_repo::{DatabaseUrl, EventKind, ListFilter, ManagerError, State};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 /// Names a server on which databases may be made, with the user that may.
@@ -273,8 +276,13 @@ async fn a_removed_repository_is_not_found_and_can_be_added_again() {
     for catalog in Databases::new().await.open().await {
         let id = inserted(&catalog, &new("a/b", "u")).await.repository.id;
         catalog.add_event(id, EventKind::Added, "added").await.unwrap();
-        catalog.request_job(id, JobKind::Remove).await.unwrap();
+        let jobs = async || {
+            let jobs = catalog.jobs().await.unwrap().into_iter();
+            jobs.map(|job| (job.repository, job.kind)).collect::<Vec<_>>()
+        };
+        assert_eq!(jobs().await, [(id, JobKind::Sync)]);
         catalog.mark_removed(id).await.unwrap();
+        assert_eq!(jobs().await, [(id, JobKind::Remove)]);
         assert!(catalog.record(id).await.unwrap().unwrap().removed);
         assert!(catalog.find_name("default", "a/b").await.unwrap().is_none());
         assert!(catalog.find_url("default", "u").await.unwrap().is_none());
@@ -282,7 +290,7 @@ async fn a_removed_repository_is_not_found_and_can_be_added_again() {
         let again = inserted(&catalog, &new("a/b", "u")).await.repository.id;
         catalog.delete(id).await.unwrap();
         assert!(catalog.record(id).await.unwrap().is_none());
-        assert!(catalog.jobs().await.unwrap().is_empty());
+        assert_eq!(jobs().await, [(again, JobKind::Sync)]);
         assert!(catalog.events(id, 10).await.unwrap().is_empty());
         assert!(!catalog.record(again).await.unwrap().unwrap().removed);
     }
@@ -334,4 +342,37 @@ async fn a_path_with_signs_of_urls_is_a_path() {
     let path = folder.path().join("a b%41?x#y.db");
     Catalog::open(&DatabaseUrl::sqlite(&path), 1, 1).await.unwrap().close().await;
     assert!(path.exists());
+}
+
+/// A way to a server that can be cut.
+async fn through_proxy(url: &DatabaseUrl) -> (DatabaseUrl, tokio::task::JoinHandle<()>) {
+    let mut url = url::Url::parse(url.expose()).unwrap();
+    let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+    let proxy = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let server = server.clone();
+            connections.spawn(async move {
+                let mut server = TcpStream::connect(server).await?;
+                copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    (DatabaseUrl::new(url.as_str()), proxy)
+}
+
+#[tokio::test]
+async fn a_database_that_went_away_is_told_from_one_that_refuses() {
+    let (url, proxy) = through_proxy(&postgres().await).await;
+    let catalog = Catalog::open(&url, 2, 5).await.unwrap();
+    let id = inserted(&catalog, &new("a/b", "u")).await.repository.id;
+    let refused = catalog.set_state(id, State::Ready).await.unwrap_err();
+    assert!(!refused.is_unavailable(), "{refused}");
+    proxy.abort();
+    let away = catalog.set_state(id, State::Cloning).await.unwrap_err();
+    assert!(away.is_unavailable(), "{away}");
+    assert_eq!(ManagerError::from(away).code(), "catalog-unavailable");
 }

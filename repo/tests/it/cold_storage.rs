@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aeterna_repo::cold_storage::{
     ClusterClaim, ColdError, ColdLimits, ColdProgress, ColdStorage, ColdStorageConfig, Collected,
-    Depth, Position, ShardFence,
+    Depth, Position, Recovery, ShardFence,
 };
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -84,6 +84,40 @@ async fn of_many_claims_one_holds() {
         assert!(claims.contains(&held[0]));
         assert!(held.iter().all(|claim| *claim == held[0]), "{held:?}");
         assert_eq!(storage.read_claim().await.unwrap().as_ref(), Some(&held[0]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_recoveries_one_holds_and_the_highest_epochs_are_known() {
+    for (_place, storage) in providers() {
+        assert_eq!(storage.newest_recovery().await.unwrap(), None);
+        assert!(storage.highest_epochs().await.unwrap().is_empty());
+        for number in [1, 2, 16] {
+            let racing = (0..8).map(|founder| {
+                let storage = storage.clone();
+                let mine = Recovery {
+                    number,
+                    cluster: Uuid::from_u128(7),
+                    founder,
+                    founder_name: format!("n-{founder}"),
+                    made_at: OffsetDateTime::UNIX_EPOCH,
+                };
+                tokio::spawn(async move { storage.claim_recovery(&mine).await.unwrap() })
+            });
+            let racing: Vec<_> = racing.collect();
+            let mut held = Vec::new();
+            for recovery in racing {
+                held.push(recovery.await.unwrap());
+            }
+            assert!(held.iter().all(|recovery| *recovery == held[0]), "{held:?}");
+            assert_eq!(storage.newest_recovery().await.unwrap().as_ref(), Some(&held[0]));
+            assert_eq!(held[0].number, number);
+        }
+        for (shard, epoch) in [(3, 1), (3, 40), (700, 2)] {
+            storage.fence(shard, epoch).await.unwrap();
+        }
+        let epochs = storage.highest_epochs().await.unwrap();
+        assert_eq!(epochs, BTreeMap::from([(3, 40), (700, 2)]));
     }
 }
 
@@ -235,9 +269,9 @@ async fn only_what_nothing_needs_is_collected() {
         let collected = storage.collect_garbage(&new, Duration::ZERO).await.unwrap();
         assert_eq!(collected.files, 3, "of the former owner");
         assert_eq!(restored(&storage, &new).await, content(files.path()));
-        let verified = storage.verify(2, Depth::Contents).await.unwrap();
+        let verified = storage.verify(2, Depth::Contents, &|_| {}).await.unwrap();
         assert_eq!((verified.files, verified.bytes), (2, 6));
-        assert_eq!(verified.problems, [""; 0]);
+        assert_eq!(verified.problems, []);
         assert_eq!(storage.shards().await.unwrap(), [2]);
     }
 }
@@ -254,12 +288,12 @@ async fn an_audit_names_all_that_is_lost() {
     fs::write(path("a"), b"abx").unwrap();
     fs::write(path("b"), b"ab").unwrap();
     fs::remove_file(path("c")).unwrap();
-    let problems = storage.verify(0, Depth::Sizes).await.unwrap().problems;
+    let problems = storage.verify(0, Depth::Sizes, &|_| {}).await.unwrap().problems;
     assert_eq!(problems.len(), 2, "{problems:?}");
-    let problems = storage.verify(0, Depth::Contents).await.unwrap().problems;
+    let problems = storage.verify(0, Depth::Contents, &|_| {}).await.unwrap().problems;
     assert_eq!(problems.len(), 3, "{problems:?}");
     for name in ["a", "b", "c"] {
         let key = &manifest.files.as_ref().unwrap()[name].key;
-        assert!(problems.iter().any(|problem| problem.contains(key.as_str())), "{name}");
+        assert!(problems.iter().any(|problem| problem.key == *key && problem.is_needed), "{name}");
     }
 }

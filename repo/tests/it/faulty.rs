@@ -18,8 +18,8 @@ use object_store::{
 };
 use tempfile::TempDir;
 
-use crate::shards::{CLUSTER, SHARDS, World, activate_all, quiet, search, settled};
 use crate::support::{Origin, PATIENCE, add, sync};
+use crate::world::{CLUSTER, SHARDS, World, activate_all, quiet, search, settled};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,9 @@
 
 use aeterna_index::RepositoryId;
 use aeterna_repo::State;
-use aeterna_repo::catalog::{Catalog, CatalogError, Fence, FetchedFacts, IndexedFacts, JobKind};
+use aeterna_repo::catalog::{
+    Catalog, CatalogError, Fence, FetchedFacts, IndexedFacts, JobKind, NodeFacts, NodeStatus,
+};
 use aeterna_repo::{DatabaseUrl, EventKind};
 use uuid::Uuid;
 
@@ -110,5 +112,46 @@ async fn many_nodes_may_open_a_new_catalog_at_the_same_time() {
         for opened in opening {
             opened.await.unwrap().unwrap();
         }
+    }
+}
+
+#[tokio::test]
+async fn the_table_of_nodes_says_what_they_last_said_of_themselves() {
+    for catalog in Databases::new().await.open().await {
+        let node = |name: &str, generation, status| NodeFacts {
+            name: name.to_owned(),
+            generation,
+            status,
+            shards_serving: 7,
+            ..NodeFacts::default()
+        };
+        let rows = async || {
+            let rows = catalog.nodes().await.unwrap();
+            rows.into_iter()
+                .map(|row| (row.shard_id, row.generation, row.status))
+                .collect::<Vec<_>>()
+        };
+        let row =
+            |name: &str, generation, status: &str| (name.to_owned(), generation, status.to_owned());
+        catalog.write_node(&node("b", 1, NodeStatus::Active)).await.unwrap();
+        catalog.write_node(&node("a", 1, NodeStatus::Draining)).await.unwrap();
+        assert_eq!(rows().await, [row("a", 1, "draining"), row("b", 1, "active")]);
+        let first = catalog.nodes().await.unwrap().remove(0);
+        assert!(first.shards_serving == 7 && first.last_heartbeat > 1_700_000_000_000, "{first:?}");
+        // Who has stopped does not live again but by a new start, and who was started later stays.
+        catalog.write_node(&node("a", 1, NodeStatus::Stopped)).await.unwrap();
+        catalog.write_node(&node("a", 1, NodeStatus::Active)).await.unwrap();
+        catalog.write_node(&node("b", 5, NodeStatus::Active)).await.unwrap();
+        catalog.write_node(&node("b", 4, NodeStatus::Stopped)).await.unwrap();
+        assert_eq!(rows().await, [row("a", 1, "stopped"), row("b", 5, "active")]);
+        // The dead cannot say so themselves.
+        catalog.write_dead_node("a", 1).await.unwrap();
+        catalog.write_dead_node("b", 4).await.unwrap();
+        assert_eq!(rows().await, [row("a", 1, "stopped"), row("b", 5, "active")]);
+        catalog.write_dead_node("b", 5).await.unwrap();
+        catalog.write_node(&node("a", 2, NodeStatus::Active)).await.unwrap();
+        assert_eq!(rows().await, [row("a", 2, "active"), row("b", 5, "dead")]);
+        catalog.forget_node("b").await.unwrap();
+        assert_eq!(rows().await, [row("a", 2, "active")]);
     }
 }

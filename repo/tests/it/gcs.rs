@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::shards::quiet;
+use crate::world::quiet;
 
 const BUCKET: &str = "code";
 
@@ -233,7 +233,7 @@ async fn manifests_and_claims_are_written_only_where_there_are_none() {
         let late = cold.upload(&mut old, files.path(), 2, quiet()).await.unwrap_err();
         assert!(late.is_fenced(), "{late}");
         cold.collect_garbage(&new, Duration::ZERO).await.unwrap();
-        let verified = cold.verify(shard, Depth::Contents).await.unwrap();
+        let verified = cold.verify(shard, Depth::Contents, &|_| {}).await.unwrap();
         assert_eq!((verified.problems, verified.files), (Vec::new(), 2));
     }
     let requests = server.requests();

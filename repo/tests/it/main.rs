@@ -1,6 +1,7 @@
 //! Tests of the crate on real repositories, made by the `git` program in temporary folders.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_days;
 mod browse;
 mod catalog;
 mod cold_storage;
@@ -11,6 +12,7 @@ mod gcs;
 mod history;
 mod manager;
 mod mirrors;
+mod proxy;
 mod recovery;
 mod remote;
 mod replicas;
@@ -18,3 +20,5 @@ mod shards;
 mod support;
 mod trees;
 mod urls;
+mod watermark;
+mod world;

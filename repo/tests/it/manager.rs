@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_index::search::{Cancel, FACET_VALUES, Limits, SearchRequest, Visible};
+use aeterna_index::search::{SearchRequest, Visible};
 use aeterna_repo::{
     AddRepository, DEFAULT_TENANT, EventKind, ListFilter, ManagerError, RepoManager, Repository,
     State,
@@ -164,22 +164,8 @@ async fn a_sync_follows_what_happened_to_the_remote() {
 
 /// Path, branches and content of every document with a pattern, sorted.
 async fn found(manager: &RepoManager, query: &str) -> Vec<(String, Vec<String>, String)> {
-    let request = SearchRequest {
-        query: format!("count:all {query}"),
-        visible: manager.visible(DEFAULT_TENANT),
-        page_size: 1000,
-        context_lines: 0,
-        chunks: true,
-        facets: false,
-        facet_values: FACET_VALUES,
-        require_complete: false,
-        explain: false,
-        shards: None,
-        share: 1,
-        cursor: None,
-        cancel: Cancel::default(),
-        limits: Limits::default(),
-    };
+    let visible = manager.visible(DEFAULT_TENANT);
+    let request = SearchRequest::new(format!("count:all {query}"), visible);
     let index = manager.index().clone();
     let response = tokio::task::spawn_blocking(move || index.search(&request));
     let response = response.await.unwrap().unwrap();

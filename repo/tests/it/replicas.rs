@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aeterna_index::RepositoryId;
-use aeterna_repo::{RepoManager, ShardSource, ShardState};
+use aeterna_repo::cold_storage::ColdAction;
+use aeterna_repo::{DEFAULT_TENANT, RepoManager, ShardSource, ShardState};
 
-use crate::shards::{World, activate_all, filled, number_of, quiet, search, settled};
 use crate::support::{PATIENCE, sync};
+use crate::world::{Owner, SHARDS, World, activate_all, number_of, quiet, search, settled};
 
 /// A node that follows quickly.
 async fn follower(world: &World, node: &str) -> Arc<RepoManager> {
@@ -63,11 +64,7 @@ fn state(manager: &RepoManager, shard: u32) -> ShardState {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_follows_its_owner_and_claims_nothing() {
     let world = World::new();
-    let a = world.open("a").await;
-    activate_all(&a, 1).await;
-    let repositories = filled(&a).await;
-    settled(&a).await;
-    let before = search(&a, "needle count:all");
+    let Owner { manager: a, repositories, found: before } = world.owner("a").await;
 
     let b = follower(&world, "b").await;
     replicate_all(&b, 1).await;
@@ -77,7 +74,7 @@ async fn a_copy_follows_its_owner_and_claims_nothing() {
     assert_eq!((b.holds(shard), b.searches(shard)), (None, None));
     assert_eq!(state(&b, shard), ShardState::Replica);
     assert_eq!(b.searched_copy(shard).unwrap().epoch, 1);
-    assert_eq!(b.sync(*id).await.unwrap_err().not_held(), Some(shard));
+    assert_eq!(b.sync(*id).await.unwrap_err().code(), "shard-not-held");
 
     // What the owner commits comes, and the owner goes on undisturbed.
     origin.write("src/more.rs", b"needle once more");
@@ -101,12 +98,48 @@ async fn a_copy_follows_its_owner_and_claims_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_names_what_its_owner_has_indexed_and_not_uploaded() {
+    let world = World::new();
+    let Owner { manager: a, repositories, .. } = world.owner("a").await;
+    let b = follower(&world, "b").await;
+    replicate_all(&b, 1).await;
+    followed(&world, &b).await;
+    let all: Vec<u32> = (0..SHARDS).collect();
+    assert_eq!(b.outdated(&all), [""; 0]);
+
+    // Nothing can be written below a file.
+    let shards = world.cold_folder().join("shards");
+    let away = world.cold_folder().join("away");
+    std::fs::rename(&shards, &away).unwrap();
+    std::fs::write(&shards, "").unwrap();
+    let (origin, id) = &repositories[0];
+    let name = a.get(DEFAULT_TENANT, *id).await.unwrap().name;
+    origin.write("src/more.rs", b"needle once more");
+    origin.commit("more");
+    sync(&a, *id).await;
+    let shard = number_of(b.index(), *id);
+    let outdated = async |wanted: &[String]| {
+        let deadline = Instant::now() + PATIENCE;
+        while b.outdated(&[shard]) != wanted {
+            assert!(Instant::now() < deadline, "{:?} is not {wanted:?}", b.outdated(&[shard]));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    outdated(&[name]).await;
+
+    std::fs::remove_file(&shards).unwrap();
+    std::fs::rename(&away, &shards).unwrap();
+    outdated(&[]).await;
+    followed(&world, &b).await;
+    assert_eq!(search(&b, "needle count:all"), search(&a, "needle count:all"));
+    a.shutdown().await;
+    b.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn searches_of_a_copy_miss_nothing_while_it_is_replaced_and_taken_over() {
     let world = World::new();
-    let a = world.open("a").await;
-    activate_all(&a, 1).await;
-    let repositories = filled(&a).await;
-    settled(&a).await;
+    let Owner { manager: a, repositories, .. } = world.owner("a").await;
     let least = search(&a, "needle count:all").len();
     let b = follower(&world, "b").await;
     replicate_all(&b, 1).await;
@@ -158,10 +191,7 @@ async fn searches_of_a_copy_miss_nothing_while_it_is_replaced_and_taken_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_behind_fetches_what_is_newer_when_it_is_taken_over() {
     let world = World::new();
-    let a = world.open("a").await;
-    activate_all(&a, 1).await;
-    let repositories = filled(&a).await;
-    settled(&a).await;
+    let Owner { manager: a, repositories, .. } = world.owner("a").await;
     let mut config = world.config("b");
     if let Some(cluster) = &mut config.cluster {
         // It looks once, and then never in this test.
@@ -190,11 +220,7 @@ async fn a_copy_that_is_behind_fetches_what_is_newer_when_it_is_taken_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_repository_is_not_found_in_a_copy() {
     let world = World::new();
-    let a = world.open("a").await;
-    activate_all(&a, 1).await;
-    let repositories = filled(&a).await;
-    settled(&a).await;
-    let before = search(&a, "needle count:all");
+    let Owner { manager: a, repositories, found: before } = world.owner("a").await;
     let mut config = world.config("b");
     if let Some(cluster) = &mut config.cluster {
         // The catalog is looked at more often.
@@ -218,11 +244,7 @@ async fn a_removed_repository_is_not_found_in_a_copy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_former_owner_keeps_what_it_has_of_the_shard() {
     let world = World::new();
-    let a = world.open("a").await;
-    activate_all(&a, 1).await;
-    filled(&a).await;
-    settled(&a).await;
-    let before = search(&a, "needle count:all");
+    let Owner { manager: a, found: before, .. } = world.owner("a").await;
     let b = world.open("b").await;
     assert_eq!(activate_all(&b, 2).await, [ShardSource::ColdStorage; 4]);
     replicate_all(&a, 2).await;
@@ -237,4 +259,66 @@ async fn a_former_owner_keeps_what_it_has_of_the_shard() {
     assert_eq!(search(&a, "needle count:all"), before);
     a.shutdown().await;
     b.shutdown().await;
+}
+
+/// Lists and reads that cold storage was asked for.
+fn asked(world: &World) -> (u64, u64) {
+    let counts = world.cold.counts();
+    let of = |wanted| {
+        let calls = counts.calls.iter().filter(|(action, _, _)| *action == wanted);
+        calls.map(|(_, _, number)| number).sum()
+    };
+    (of(ColdAction::List), of(ColdAction::Read))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_lists_nothing_but_now_and_then_and_an_idle_one_asks_less_often() {
+    let world = World::new();
+    let Owner { manager: a, repositories, .. } = world.owner("a").await;
+    a.shutdown().await;
+    drop(a);
+    let b = follower(&world, "b").await;
+    replicate_all(&b, 1).await;
+    let begun = (Instant::now(), asked(&world));
+    let deadline = Instant::now() + PATIENCE;
+    while asked(&world).1 < begun.1.1 + 40 {
+        assert!(Instant::now() < deadline, "nobody follows");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Every tenth of the time that nothing has changed for, five times the shortest wait at most.
+    tokio::time::sleep(Duration::from_secs(1).saturating_sub(begun.0.elapsed())).await;
+    let (now, (lists, reads)) = (Instant::now(), asked(&world));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (after, elapsed) = (asked(&world), now.elapsed());
+    assert_eq!(after.0, begun.1.0, "nothing was listed; {lists}");
+    let most = u64::from(SHARDS) * u64::try_from(elapsed.as_millis()).unwrap() / 50 + 8;
+    assert!((1..=most).contains(&(after.1 - reads)), "{} reads", after.1 - reads);
+    b.shutdown().await;
+    drop(repositories);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_finds_what_a_new_owner_has_written_though_nobody_tells() {
+    let world = World::new();
+    let Owner { manager: a, repositories, .. } = world.owner("a").await;
+    let mut config = world.config("b");
+    if let Some(cluster) = &mut config.cluster {
+        cluster.follow_every = Duration::from_millis(10);
+        cluster.list_every = Duration::from_millis(100);
+    }
+    let b = RepoManager::open(config).await.unwrap();
+    replicate_all(&b, 1).await;
+    a.shutdown().await;
+    drop(a);
+    // The map that says so does not reach the copy.
+    let c = world.open("c").await;
+    activate_all(&c, 5).await;
+    let (origin, id) = &repositories[0];
+    origin.write("src/more.rs", b"needle once more");
+    origin.commit("more");
+    sync(&c, *id).await;
+    settled(&c).await;
+    found(&b, "needle count:all", &search(&c, "needle count:all")).await;
+    b.shutdown().await;
+    c.shutdown().await;
 }

@@ -1,137 +1,22 @@
 //! Shards that move between nodes: two managers with a folder each, one catalog and one cold storage.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aeterna_index::search::{Cancel, FACET_VALUES, Limits, SearchRequest};
-use aeterna_index::{RepositoryId, ShardSet};
+use aeterna_index::RepositoryId;
 use aeterna_repo::catalog::{Catalog, JobKind};
-use aeterna_repo::cold_storage::{ColdProgress, ColdStorage, ColdStorageConfig, Depth};
+use aeterna_repo::cold_storage::Depth;
 use aeterna_repo::{
-    ClusterShards, DEFAULT_TENANT, DatabaseUrl, EventKind, ManagerConfig, RepoManager, ShardSource,
-    ShardState,
+    ClusterShards, DEFAULT_TENANT, EventKind, RepoManager, ShardSource, ShardState, State,
 };
-use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::support::{Origin, PATIENCE, add, ready, sync, test_git, wait};
-
-pub const SHARDS: u32 = 4;
-pub const CLUSTER: Uuid = Uuid::from_u128(7);
-
-/// What the nodes of a cluster share.
-pub struct World {
-    folder: TempDir,
-    pub cold: Arc<ColdStorage>,
-}
-
-impl World {
-    pub fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let config = ColdStorageConfig::Local { folder: folder.path().join("cold") };
-        let cold = Arc::new(ColdStorage::open(config).unwrap());
-        Self { folder, cold }
-    }
-
-    pub fn cold_folder(&self) -> PathBuf {
-        self.folder.path().join("cold")
-    }
-
-    pub fn database(&self) -> DatabaseUrl {
-        DatabaseUrl::sqlite(&self.folder.path().join("catalog.db"))
-    }
-
-    pub fn config(&self, node: &str) -> ManagerConfig {
-        let mut config = ManagerConfig::new(self.folder.path().join(node));
-        config.database = self.database();
-        config.git = test_git();
-        let mut cluster = ClusterShards::new(CLUSTER, SHARDS, self.cold.clone());
-        cluster.upload_retry = Duration::from_millis(20);
-        config.cluster = Some(cluster);
-        config
-    }
-
-    pub async fn open(&self, node: &str) -> Arc<RepoManager> {
-        RepoManager::open(self.config(node)).await.unwrap()
-    }
-}
-
-pub fn quiet() -> ColdProgress {
-    Arc::new(|_, _| {})
-}
-
-/// Activates every shard and tells where each came from.
-pub async fn activate_all(manager: &RepoManager, epoch: u64) -> Vec<ShardSource> {
-    let mut sources = Vec::new();
-    for shard in 0..SHARDS {
-        sources.push(manager.activate_shard(shard, epoch, quiet()).await.unwrap().source);
-    }
-    sources
-}
-
-/// Waits until cold storage has all that the shards have committed and nothing more is to be done.
-pub async fn settled(manager: &RepoManager) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let states = manager.shard_states();
-        let is_uploaded = |generation, uploaded: Option<u64>| uploaded.unwrap_or(0) == generation;
-        let uploaded =
-            states.iter().all(|held| is_uploaded(held.generation, held.uploaded_generation));
-        let idle = manager.index().shards().iter().all(|shard| {
-            let pending = |id| shard.symbols_pending(id) || shard.history_pending(id);
-            shard.repositories().iter().all(|info| !pending(info.id))
-        });
-        if uploaded && idle {
-            return;
-        }
-        assert!(Instant::now() < deadline, "not settled: {states:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Every result of a search, as it is sent.
-pub fn search(manager: &RepoManager, query: &str) -> Vec<String> {
-    let request = SearchRequest {
-        query: query.to_owned(),
-        visible: manager.visible(DEFAULT_TENANT),
-        page_size: 100,
-        context_lines: 1,
-        chunks: true,
-        facets: false,
-        facet_values: FACET_VALUES,
-        require_complete: false,
-        explain: false,
-        shards: None,
-        share: 1,
-        cursor: None,
-        limits: Limits::default(),
-        cancel: Cancel::default(),
-    };
-    let response = manager.index().search(&request).unwrap();
-    response.results.iter().map(|result| format!("{result:?}")).collect()
-}
+use crate::support::{Origin, PATIENCE, add, ready, sync, wait};
+use crate::world::{
+    CLUSTER, Owner, SHARDS, World, activate_all, filled, number_of, quiet, search, settled,
+};
 
 async fn catalog(world: &World) -> Catalog {
     Catalog::open(&world.database(), 2, 100).await.unwrap()
-}
-
-/// Repositories with a file each, enough for every shard to have one.
-pub async fn filled(manager: &RepoManager) -> Vec<(Origin, RepositoryId)> {
-    let (mut filled, mut shards) = (Vec::new(), BTreeSet::new());
-    while shards.len() < SHARDS as usize {
-        let text = format!("needle number {}\nfn found_it() {{}}\n", filled.len());
-        let origin = Origin::with_file("src/lib.rs", &text);
-        let repository = add(manager, &origin.url(), &[]).await;
-        shards.insert(number_of(manager.index(), repository.id));
-        filled.push((origin, repository.id));
-    }
-    filled
-}
-
-pub fn number_of(index: &ShardSet, id: RepositoryId) -> u32 {
-    index.number_of(id)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,10 +59,7 @@ async fn a_shard_whose_owner_died_is_restored_and_the_dead_one_changes_nothing()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_upload_is_refused_and_the_shard_no_longer_served() {
     let world = World::new();
-    let a = world.open("a").await;
-    activate_all(&a, 1).await;
-    let repositories = filled(&a).await;
-    settled(&a).await;
+    let Owner { manager: a, repositories, .. } = world.owner("a").await;
     let id = repositories[0].1;
     let shard = number_of(a.index(), id);
     world.cold.fence(shard, 2).await.unwrap();
@@ -208,7 +90,7 @@ async fn a_shard_that_is_handed_over_takes_its_last_commit_along() {
     let shard = number_of(a.index(), *id);
     a.release_shard(shard, true).await.unwrap();
     assert_eq!(a.holds(shard), None);
-    assert_eq!(a.sync(*id).await.unwrap_err().not_held(), Some(shard));
+    assert_eq!(a.sync(*id).await.unwrap_err().code(), "shard-not-held");
     assert!(search(&a, "needle count:all").len() < before.len());
     let activated = b.activate_shard(shard, 2, quiet()).await.unwrap();
     assert_eq!(activated.source, ShardSource::ColdStorage);
@@ -232,10 +114,7 @@ async fn a_shard_that_is_handed_over_takes_its_last_commit_along() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_comes_back_with_an_old_disk_takes_what_is_newer() {
     let world = World::new();
-    let a = world.open("a").await;
-    activate_all(&a, 1).await;
-    let repositories = filled(&a).await;
-    settled(&a).await;
+    let Owner { manager: a, repositories, .. } = world.owner("a").await;
     a.shutdown().await;
     drop(a);
     let b = world.open("b").await;
@@ -265,11 +144,7 @@ async fn a_node_that_comes_back_with_an_old_disk_takes_what_is_newer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_uploaded_is_indexed_again() {
     let world = World::new();
-    let a = world.open("a").await;
-    activate_all(&a, 1).await;
-    let repositories = filled(&a).await;
-    settled(&a).await;
-    let before = search(&a, "needle count:all");
+    let Owner { manager: a, repositories, found: before } = world.owner("a").await;
     a.shutdown().await;
     drop(a);
     let shard = { world.open("x").await.index().number_of(repositories[0].1) };
@@ -301,12 +176,39 @@ async fn what_was_not_uploaded_is_indexed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_it_was_is_named_until_it_is_indexed_again() {
+    let world = World::new();
+    let Owner { manager: a, repositories, .. } = world.owner("a").await;
+    let (origin, id) = &repositories[0];
+    let name = a.get(DEFAULT_TENANT, *id).await.unwrap().name;
+    let shard = number_of(a.index(), *id);
+    a.shutdown().await;
+    drop(a);
+    // Neither the index nor the mirror was uploaded, and nothing can be fetched.
+    std::fs::remove_dir_all(world.cold_folder().join(format!("shards/{shard:04}"))).unwrap();
+    std::fs::remove_dir_all(world.cold_folder().join("mirrors")).unwrap();
+    let (git, gone) = (origin.path().join(".git"), origin.path().join("gone"));
+    std::fs::rename(&git, &gone).unwrap();
+    let b = world.open("b").await;
+    activate_all(&b, 2).await;
+    assert!(b.outdated(&[shard]).contains(&name), "{:?}", b.outdated(&[shard]));
+    let others: Vec<u32> = (0..SHARDS).filter(|other| *other != shard).collect();
+    assert_eq!(b.outdated(&others), [""; 0]);
+    std::fs::rename(&gone, &git).unwrap();
+    b.sync(*id).await.unwrap();
+    wait(&b, *id, |repository| repository.state == State::Ready).await;
+    let deadline = Instant::now() + PATIENCE;
+    while b.outdated(&[shard]).contains(&name) {
+        assert!(Instant::now() < deadline, "{:?}", b.outdated(&[shard]));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    b.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lost_files_are_told_and_their_repositories_indexed_again() {
     let world = World::new();
-    let a = world.open("a").await;
-    activate_all(&a, 1).await;
-    let repositories = filled(&a).await;
-    settled(&a).await;
+    let Owner { manager: a, repositories, .. } = world.owner("a").await;
     let count = search(&a, "needle count:all").len();
     let id = repositories[0].1;
     let shard = number_of(a.index(), id);
@@ -390,7 +292,7 @@ async fn jobs_of_other_nodes_shards_are_left_alone() {
         }
     };
     let refused = b.add_as(new, request(&origin.url())).await.unwrap_err();
-    assert_eq!(refused.not_held(), Some(number_of(b.index(), new)));
+    assert_eq!(refused.code(), "shard-not-held");
     assert_eq!(a.add_as(new, request(&origin.url())).await.unwrap().repository.id, new);
     ready(&a, new).await;
     a.shutdown().await;
@@ -425,8 +327,9 @@ async fn older_content_is_taken_where_the_newest_is_of_no_use() {
     }
     settled(&b).await;
     // Files of what went on from there have names that the lost content had, too.
-    let audit = world.cold.verify(shard, Depth::Contents).await.unwrap();
-    assert_eq!(audit.problems, [""; 0]);
+    let audit = world.cold.verify(shard, Depth::Contents, &|_| {}).await.unwrap();
+    let lost: Vec<_> = audit.problems.iter().map(|lost| (&lost.key, lost.is_needed)).collect();
+    assert_eq!(lost, [(key, false)], "only what was lost is missing, and nothing needs it");
     b.shutdown().await;
     let c = world.open("c").await;
     assert_eq!(c.activate_shard(shard, 3, quiet()).await.unwrap().source, ShardSource::ColdStorage);

@@ -282,3 +282,15 @@ pub fn s3() -> ColdStorageConfig {
         access: Some(access),
     }
 }
+
+/// An empty place on the S3 server, as who may write there and as who may only read.
+pub fn s3_reader() -> (ColdStorageConfig, ColdStorageConfig) {
+    let writer = s3();
+    let mut reader = writer.clone();
+    let ColdStorageConfig::S3 { access: Some((key, _)), .. } = &mut reader else {
+        panic!("no keys")
+    };
+    // The test runner gives the server such a key, with the same secret.
+    key.push_str("reader");
+    (writer, reader)
+}

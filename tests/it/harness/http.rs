@@ -78,6 +78,11 @@ impl Request {
         parse(&bytes)
     }
 
+    /// An answer that was read by other means.
+    pub fn parse_reply(bytes: &[u8]) -> std::io::Result<Reply> {
+        parse(bytes)
+    }
+
     /// Sends it.
     pub fn send(&self, address: SocketAddr) -> Reply {
         self.try_send(address).unwrap_or_else(|error| panic!("{self:?}: {error}"))

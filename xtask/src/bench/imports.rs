@@ -101,6 +101,19 @@ pub(crate) fn make_whole_copy(corpus: &Corpus, git_dir: &Path) -> Result<PathBuf
     Ok(git_dir.to_owned())
 }
 
+/// A bare repository with some files of a folder, named by their places below `inside`.
+pub(crate) fn make_part(tree: &Path, inside: &Path, files: &[&Path], git_dir: &Path) -> Result<()> {
+    init_bare(git_dir)?;
+    let mut import = FastImport::start(git_dir)?;
+    import.commit("refs/heads/main", "part", false)?;
+    for file in files {
+        let path = tree.join(file);
+        let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        import.file(file.strip_prefix(inside).unwrap_or(file), &content)?;
+    }
+    import.finish()
+}
+
 /// A file's content, and what makes it no other copy's.
 fn copied(corpus: &Corpus, number: usize, file: &Path) -> Result<Vec<u8>> {
     let mut content = format!("copy {number} of {}\n", file.display()).into_bytes();

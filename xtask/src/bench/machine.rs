@@ -12,20 +12,11 @@ use super::results::Machine;
 use crate::children;
 
 /// Describes this machine and the programs that are compared on it.
-pub(crate) fn describe(ripgrep: &Ripgrep, aeterna: Option<&Path>) -> Result<Machine> {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let processor = field(&cpuinfo, "model name").unwrap_or_else(|| "unknown".to_owned());
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kibibytes = field(&meminfo, "MemTotal")
-        .and_then(|text| text.trim_end_matches(" kB").parse::<u64>().ok())
-        .unwrap_or_default();
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let system = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+pub(crate) fn describe(ripgrep: &Ripgrep, aeterna: Option<(&Path, Origin)>) -> Result<Machine> {
     let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
     let mut versions = vec![("ripgrep".to_owned(), first_line(ripgrep.version()?))];
-    if let Some(binary) = aeterna {
-        let version = children::output(Command::new(binary).arg("--version"))?;
-        versions.push(("aeterna".to_owned(), format!("{} ({})", version.trim(), commit()?)));
+    if let Some((binary, origin)) = aeterna {
+        versions.push(("aeterna".to_owned(), version_of(binary, origin)?));
     }
     if let Some((indexer, _)) = zoekt::programs() {
         versions.push(("Zoekt".to_owned(), go_version(&indexer)));
@@ -36,6 +27,45 @@ pub(crate) fn describe(ripgrep: &Ripgrep, aeterna: Option<&Path>) -> Result<Mach
         versions.push((package.to_owned(), version.unwrap_or_else(|_| "not Debian's".to_owned())));
     }
     versions.push(("git".to_owned(), children::output(Command::new("git").arg("--version"))?));
+    with_versions(versions)
+}
+
+/// Where a program comes from.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin {
+    /// It was built here and now.
+    Built,
+    /// It was given: of what, nobody knows.
+    Given,
+}
+
+impl Origin {
+    /// As the option says that may give one.
+    pub(crate) fn of(given: Option<&Path>) -> Self {
+        if given.is_some() { Self::Given } else { Self::Built }
+    }
+}
+
+/// Version of an `aeterna`, and the commit where that is known.
+pub(crate) fn version_of(binary: &Path, origin: Origin) -> Result<String> {
+    let version = children::output(Command::new(binary).arg("--version"))?;
+    let from = match origin {
+        Origin::Built => commit()?,
+        Origin::Given => "a program that was given".to_owned(),
+    };
+    Ok(format!("{} ({from})", version.trim()))
+}
+
+/// Describes this machine, and programs with their versions.
+pub(crate) fn with_versions(versions: Vec<(String, String)>) -> Result<Machine> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = field(&cpuinfo, "model name").unwrap_or_else(|| "unknown".to_owned());
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kibibytes = field(&meminfo, "MemTotal")
+        .and_then(|text| text.trim_end_matches(" kB").parse::<u64>().ok())
+        .unwrap_or_default();
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let system = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     Ok(Machine {
         date: children::output(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?.trim().into(),
         processor,

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: this engine and its peers, side by side in one run on one machine.
 
+mod cluster;
 mod corpus;
 mod engines;
 mod http;
@@ -31,8 +32,9 @@ use self::engines::ripgrep::Ripgrep;
 use self::engines::zoekt::{self, Zoekt};
 use self::engines::{Engine, Want};
 use self::latency::{Answers, Figures, Paths, Sets};
+use self::machine::Origin;
 use self::patterns::Sampler;
-use self::results::{CorpusFacts, Run, Serving};
+use self::results::{CorpusFacts, Kept, Run, Serving};
 use crate::{children, paths};
 
 /// What `cargo xtask bench` takes.
@@ -51,6 +53,8 @@ enum Instead {
     Report,
     /// How often the wanted document comes first, over labelled queries
     Relevance(relevance::Options),
+    /// Clusters of real processes on this machine, and a model of a large one
+    Cluster(cluster::Options),
 }
 
 /// What is measured.
@@ -120,9 +124,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.instead {
         Some(Instead::Report) => {
             let run = Run::load(&results_file()?)?;
-            report::write(&run)
+            report::write(&run)?;
+            cluster::report_again()
         }
         Some(Instead::Relevance(options)) => relevance::run(options),
+        Some(Instead::Cluster(options)) => cluster::run(options),
         None => measure(&options.measure),
     }
 }
@@ -170,7 +176,9 @@ impl Bench<'_> {
             }),
         };
         let ripgrep = Ripgrep::new(&self.corpus.tree)?;
-        run.machine = machine::describe(&ripgrep, self.aeterna.as_deref())?;
+        let origin = Origin::of(self.options.aeterna.as_deref());
+        let aeterna = self.aeterna.as_deref().map(|binary| (binary, origin));
+        run.machine = machine::describe(&ripgrep, aeterna)?;
         run.corpus = self.facts();
         if self.wants(Part::Index) && !self.options.reuse {
             indexing::measure(self, &mut run)?;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::engines::aeterna::{self, Aeterna, Stage};
 use super::http::Client;
 use super::measure::to_f64;
-use super::results::{Relevance, Run};
+use super::results::{Kept, Relevance, Run};
 use super::{indexing, report, results_file};
 use crate::{children, paths};
 

@@ -10,7 +10,7 @@ use super::plot;
 use super::results::{Indexing, Latency, Run};
 use crate::paths;
 
-const DOCUMENT: &str = "docs/benchmarks.md";
+pub(super) const DOCUMENT: &str = "docs/benchmarks.md";
 const PLOT: &str = "docs/benchmarks.svg";
 const BEGIN: &str = "<!-- written by `cargo xtask bench`: begin -->";
 const END: &str = "<!-- written by `cargo xtask bench`: end -->";
@@ -27,21 +27,21 @@ pub(super) fn write(run: &Run) -> Result<()> {
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read {DOCUMENT}")),
     };
-    fs::write(&document, replaced(&text, &tables(run)?)?)?;
+    fs::write(&document, replaced(&text, &tables(run)?, (BEGIN, END))?)?;
     fs::write(root.join(PLOT), plot::latencies(&run.latencies))?;
     println!("\n{DOCUMENT} and {PLOT} are written");
     Ok(())
 }
 
-/// `text` with `tables` between the marks.
-fn replaced(text: &str, tables: &str) -> Result<String> {
-    let Some((before, rest)) = text.split_once(BEGIN) else {
-        bail!("{DOCUMENT} has no line `{BEGIN}`: nothing can be replaced");
+/// `text` with `tables` between two marks.
+pub(super) fn replaced(text: &str, tables: &str, (begin, end): (&str, &str)) -> Result<String> {
+    let Some((before, rest)) = text.split_once(begin) else {
+        bail!("{DOCUMENT} has no line `{begin}`: nothing can be replaced");
     };
-    let Some((_, after)) = rest.split_once(END) else {
-        bail!("{DOCUMENT} has no line `{END}`: nothing can be replaced");
+    let Some((_, after)) = rest.split_once(end) else {
+        bail!("{DOCUMENT} has no line `{end}`: nothing can be replaced");
     };
-    Ok(format!("{before}{BEGIN}\n\n{}\n{END}{after}", tables.trim_end()))
+    Ok(format!("{before}{begin}\n\n{}\n{end}{after}", tables.trim_end()))
 }
 
 fn tables(run: &Run) -> Result<String> {
@@ -355,7 +355,7 @@ fn relevance(text: &mut String, run: &Run) -> Result<()> {
 }
 
 /// `1.30 GB`, `256 MB`: powers of ten, as disks are sold.
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     let count = to_f64(count);
     if count >= 1e9 {
         format!("{:.2} GB", count / 1e9)
@@ -366,7 +366,7 @@ fn bytes(count: u64) -> String {
     }
 }
 
-fn ratio(one: f64, other: f64) -> String {
+pub(super) fn ratio(one: f64, other: f64) -> String {
     if other <= 0.0 { "—".to_owned() } else { format!("{:.2}", one / other) }
 }
 
@@ -388,10 +388,11 @@ mod tests {
     #[test]
     fn what_people_wrote_stays() {
         let text = format!("# Title\n{BEGIN}\nold\n{END}\n## What is left\n");
-        let new = replaced(&text, "new\n").unwrap();
+        let marks = (BEGIN, END);
+        let new = replaced(&text, "new\n", marks).unwrap();
         assert_eq!(new, format!("# Title\n{BEGIN}\n\nnew\n{END}\n## What is left\n"));
-        assert_eq!(replaced(&new, "new\n").unwrap(), new);
-        assert!(replaced("# Title", "new").is_err());
+        assert_eq!(replaced(&new, "new\n", marks).unwrap(), new);
+        assert!(replaced("# Title", "new", marks).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::measure::{Distribution, ProcessState};
@@ -153,20 +154,28 @@ pub(crate) struct Relevance {
     pub(crate) mrr: f64,
 }
 
-impl Run {
-    pub(crate) fn load(file: &Path) -> Result<Self> {
+/// What is kept in a file from one run to the next.
+pub(crate) trait Kept: Serialize + DeserializeOwned {
+    /// The command that measures it.
+    const COMMAND: &'static str;
+
+    fn load(file: &Path) -> Result<Self> {
         let text = fs::read(file).with_context(|| {
-            format!("{} is not there: run `cargo xtask bench` first", file.display())
+            format!("{} is not there: run `{}` first", file.display(), Self::COMMAND)
         })?;
         serde_json::from_slice(&text)
             .with_context(|| format!("{} is of another version: measure again", file.display()))
     }
 
     /// Replaces the file in one step.
-    pub(crate) fn save(&self, file: &Path) -> Result<()> {
+    fn save(&self, file: &Path) -> Result<()> {
         let partial = file.with_extension("partial");
         fs::write(&partial, serde_json::to_vec_pretty(self)?)?;
         fs::rename(&partial, file)?;
         Ok(())
     }
+}
+
+impl Kept for Run {
+    const COMMAND: &'static str = "cargo xtask bench";
 }

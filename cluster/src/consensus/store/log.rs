@@ -116,6 +116,11 @@ impl RaftLogStorage<Types> for Store {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
+        #[cfg(feature = "mistakes")]
+        if super::mistakes::forgets_to_sync_votes() {
+            let saved = self.put_unsynced(VOTE, vote).await;
+            return Ok(saved.map_err(|error| StorageIOError::write_vote(AnyError::new(&error)))?);
+        }
         let saved = self.put(VOTE, vote).await;
         Ok(saved.map_err(|error| StorageIOError::write_vote(AnyError::new(&error)))?)
     }

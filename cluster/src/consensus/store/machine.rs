@@ -75,6 +75,12 @@ impl Machine {
         Ok(machine)
     }
 
+    /// What it has applied: up to where, who takes part, and the map.
+    pub fn into_parts(self) -> (Option<LogId>, Membership, Option<Arc<ShardMap>>) {
+        let State { applied, membership, map } = self.state;
+        (applied, membership, map)
+    }
+
     /// Where it says what it has applied.
     pub fn published(&self) -> Published {
         self.published.clone()

@@ -7,23 +7,29 @@
 
 mod log;
 mod machine;
+#[cfg(feature = "mistakes")]
+mod mistakes;
+mod offline;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use async_trait::async_trait;
 use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-#[cfg(test)]
-pub(crate) use machine::Held;
-pub(crate) use machine::{Machine, Published};
+pub(crate) use machine::{Held, Machine, Published};
+#[cfg(feature = "mistakes")]
+pub use mistakes::forget_to_sync_votes;
+pub(crate) use offline::set_aside;
 
 use super::error::ConsensusError;
 use super::types::RaftId;
@@ -59,6 +65,9 @@ const SNAPSHOT: &str = "snapshot";
 pub(crate) struct Identity {
     pub cluster: Uuid,
     pub raft_id: RaftId,
+    /// How often the group that it is of was made anew.
+    #[serde(default, skip_serializing_if = "crate::consensus::wire::is_first")]
+    pub incarnation: u32,
 }
 
 /// Why the disk did not do as it was told.
@@ -80,6 +89,14 @@ impl From<redb::Error> for StoreError {
     }
 }
 
+/// A disk that a simulation owns: each access to it waits for its turn, and is then made by the task
+/// that wants it, where real disks are waited for on threads of their own.
+#[async_trait]
+pub trait Pace: Send + Sync + fmt::Debug + 'static {
+    /// Returns when the next access may be made.
+    async fn turn(&self);
+}
+
 /// The file. Clones are the same file.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
@@ -88,6 +105,8 @@ pub(crate) struct Store {
     database: Arc<RwLock<Option<Database>>>,
     /// Index of the last entry that is known to be committed, and one; 0 for none. For status.
     committed: Arc<AtomicU64>,
+    /// `None` for a real disk.
+    pace: Option<Arc<dyn Pace>>,
 }
 
 impl Store {
@@ -112,7 +131,13 @@ impl Store {
         transaction.open_table(LOG)?;
         transaction.open_table(VALUES)?;
         transaction.commit()?;
-        Ok(Self { database: Arc::new(RwLock::new(Some(database))), committed: Arc::default() })
+        let database = Arc::new(RwLock::new(Some(database)));
+        Ok(Self { database, committed: Arc::default(), pace: None })
+    }
+
+    /// The same on a disk that a simulation owns.
+    pub fn paced(self, pace: Arc<dyn Pace>) -> Self {
+        Self { pace: Some(pace), ..self }
     }
 
     /// The disk's identity; `new` where it has none yet.
@@ -124,6 +149,19 @@ impl Store {
         Ok(new)
     }
 
+    /// The disk's identity, if it has one.
+    pub async fn known_identity(&self) -> Result<Option<Identity>, StoreError> {
+        self.get(IDENTITY).await
+    }
+
+    /// Makes the disk one of another incarnation of the group.
+    pub async fn adopt(&self, incarnation: u32) -> Result<(), StoreError> {
+        match self.known_identity().await? {
+            Some(identity) => self.put(IDENTITY, &Identity { incarnation, ..identity }).await,
+            None => Ok(()),
+        }
+    }
+
     /// Index of the last entry that is known to be committed.
     pub fn committed_index(&self) -> Option<u64> {
         self.committed.load(Ordering::Relaxed).checked_sub(1)
@@ -133,6 +171,9 @@ impl Store {
     pub async fn close(&self) {
         let store = self.database.clone();
         let closing = move || drop(store.write().unwrap_or_else(PoisonError::into_inner).take());
+        if self.pace.is_some() {
+            return closing();
+        }
         if let Err(error) = tokio::task::spawn_blocking(closing).await {
             tracing::error!(%error, "the store of the Raft group was not closed in order");
         }
@@ -169,6 +210,10 @@ impl Store {
             let database = store.read().unwrap_or_else(PoisonError::into_inner);
             Ok(run(database.as_ref().ok_or(StoreError::Closed)?)?)
         };
+        if let Some(pace) = &self.pace {
+            pace.turn().await;
+            return running();
+        }
         tokio::task::spawn_blocking(running).await?
     }
 

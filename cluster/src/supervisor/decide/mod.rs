@@ -9,6 +9,7 @@ mod ownership;
 mod tests;
 mod voters;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::memory::Memory;
@@ -30,12 +31,17 @@ pub enum Action {
         /// Where it is.
         member: RaftNode,
     },
-    /// To let a learner vote.
-    Promote(RaftId),
+    /// To let learners vote and take votes away, in one change.
+    ChangeVoters {
+        /// Learners that are to vote.
+        add: BTreeSet<RaftId>,
+        /// Voters that are to leave the group.
+        remove: BTreeSet<RaftId>,
+    },
     /// To finish a change of the voters that a leader before this one has begun.
     Settle,
-    /// To take a voter's vote, or to stop sending the log to a learner.
-    RemoveMember(RaftId),
+    /// To stop sending the log to a learner.
+    RemoveLearner(RaftId),
 }
 
 /// All that a decision is made of.

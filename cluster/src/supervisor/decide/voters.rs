@@ -1,4 +1,6 @@
-//! Who votes: one change at a time, and a replacement before what it replaces goes.
+//! Who votes: one change at a time, from one odd number of voters to another. In between there would
+//! be groups that stop when one of them is lost. A replacement votes from the moment on at which what it
+//! replaces does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,9 +18,8 @@ pub(super) fn next_change(situation: &Situation) -> Option<Action> {
     }
     let group = Group::new(situation);
     group
-        .grow()
-        .or_else(|| group.replace())
-        .or_else(|| group.shrink())
+        .bring_the_log()
+        .or_else(|| group.change_voters())
         .or_else(|| group.tidy())
         .or_else(|| readdress(situation))
 }
@@ -59,68 +60,103 @@ impl<'a> Group<'a> {
         self.voters() - self.lost.len()
     }
 
-    /// Adds a learner, or lets one vote once there are enough of them: a group that grows is never
-    /// left with an even number of voters for want of another node.
-    fn grow(&self) -> Option<Action> {
-        let needed = self.wanted.saturating_sub(self.healthy());
-        if needed == 0 {
+    /// Healthy voters that are missing.
+    fn needed(&self) -> usize {
+        self.wanted.saturating_sub(self.healthy())
+    }
+
+    /// Adds a learner while there are fewer of them than are to vote.
+    fn bring_the_log(&self) -> Option<Action> {
+        if self.ready.len() >= self.needed() {
             return None;
         }
-        let candidate = || {
-            let (id, member) = self.candidate()?;
-            Some(Action::AddLearner { id, member })
-        };
-        if self.ready.len() < needed
-            && let Some(action) = candidate()
-        {
-            return Some(action);
-        }
-        let is_enough = self.ready.len() >= needed || !self.lost.is_empty();
-        let promoted = self.ready.iter().min_by_key(|id| self.crowd(**id)).copied();
-        promoted.filter(|_| is_enough).map(Action::Promote)
+        let (id, member) = self.candidate()?;
+        Some(Action::AddLearner { id, member })
     }
 
-    /// Takes the vote of one that is lost, when there are enough others.
-    fn replace(&self) -> Option<Action> {
-        let is_replaced = self.healthy() >= self.wanted || self.voters() > self.wanted;
-        let lost = self.lost.first().copied();
-        lost.filter(|id| is_replaced && self.can_do_without(*id)).map(Action::RemoveMember)
-    }
-
-    /// Takes a vote when there are too many: of the zone with the most voters, this node's last.
-    fn shrink(&self) -> Option<Action> {
+    /// Lets learners vote, and takes the votes of those that are lost or too many.
+    fn change_voters(&self) -> Option<Action> {
         let raft = self.situation.raft;
-        if self.voters() <= self.wanted || !self.lost.is_empty() {
+        let voters: BTreeSet<RaftId> = raft.voters.keys().copied().collect();
+        let mut add = self.best(&voters);
+        let there = (self.healthy() + add.len()).min(self.wanted);
+        // Lost ones for whom there is nobody yet: their votes count until there is.
+        let mut kept = self.lost.len().min(self.wanted - there);
+        if (there + kept).is_multiple_of(2) {
+            match kept {
+                0 => _ = add.pop(),
+                _ => kept -= 1,
+            }
+        }
+        let add: BTreeSet<RaftId> = add.into_iter().collect();
+        let mut remove: BTreeSet<RaftId> = self.lost.iter().skip(kept).copied().collect();
+        remove.extend(self.surplus(voters.difference(&self.lost).copied().collect()));
+        if add.is_empty() && remove.is_empty() {
             return None;
         }
-        let surplus = raft.voters.iter().max_by_key(|(id, voter)| {
-            let member = self.situation.map.members().get(&voter.name);
-            let is_staying = member.is_some_and(|member| !member.leaving);
-            (**id != raft.id, !is_staying, self.crowd(**id), voter.name.clone(), **id)
-        });
-        let surplus = surplus.map(|(id, _)| *id).filter(|id| self.can_do_without(*id));
-        surplus.map(Action::RemoveMember)
+        let after: BTreeSet<RaftId> = voters.union(&add).copied().collect();
+        let after = after.difference(&remove).copied().collect();
+        (self.can_decide(&voters) && self.can_decide(&after))
+            .then_some(Action::ChangeVoters { add, remove })
     }
 
-    /// Whether those who would be left are enough to decide, as far as is known.
-    fn can_do_without(&self, id: RaftId) -> bool {
-        let others = self.situation.raft.voters.iter().filter(|(other, _)| **other != id);
-        let is_alive = |(other, voter): &(&RaftId, &RaftNode)| {
-            let peer = self.situation.peers.get(&voter.name);
-            peer.is_some_and(|peer| peer.alive() && peer.raft_id == Some(**other))
-        };
-        let alive = others.clone().filter(is_alive).count();
-        alive * 2 > others.count()
+    /// The learners that are to vote: each of the zone with the fewest voters.
+    fn best(&self, voters: &BTreeSet<RaftId>) -> Vec<RaftId> {
+        let mut voters: BTreeSet<RaftId> = voters.difference(&self.lost).copied().collect();
+        let mut left = self.ready.clone();
+        let mut best = Vec::new();
+        while best.len() < self.needed()
+            && let Some(id) = left.iter().min_by_key(|id| self.crowd(**id, &voters)).copied()
+        {
+            left.retain(|other| *other != id);
+            voters.insert(id);
+            best.push(id);
+        }
+        best
+    }
+
+    /// Voters that are too many: first those that are not there, each of the zone with the most of them,
+    /// this node last.
+    fn surplus(&self, mut voters: BTreeSet<RaftId>) -> Vec<RaftId> {
+        let Situation { raft, map, .. } = self.situation;
+        let mut surplus = Vec::new();
+        while voters.len() > self.wanted {
+            let named = raft.voters.iter().filter(|(id, _)| voters.contains(id));
+            let next = named.max_by_key(|(id, voter)| {
+                let member = map.members().get(&voter.name);
+                let is_staying = member.is_some_and(|member| !member.leaving);
+                let crowd = self.crowd(**id, &voters);
+                let is_away = !self.is_alive(**id);
+                (**id != raft.id, is_away, !is_staying, crowd, voter.name.clone(), **id)
+            });
+            let Some((id, _)) = next else { break };
+            voters.remove(id);
+            surplus.push(*id);
+        }
+        surplus
+    }
+
+    /// Whether enough of these voters are there to decide, as far as is known.
+    fn can_decide(&self, voters: &BTreeSet<RaftId>) -> bool {
+        voters.iter().filter(|id| self.is_alive(**id)).count() * 2 > voters.len()
+    }
+
+    /// Whether a member of the group is there, with its disk.
+    fn is_alive(&self, id: RaftId) -> bool {
+        let raft = self.situation.raft;
+        let member = raft.voters.get(&id).or_else(|| raft.learners.get(&id));
+        let peer = member.and_then(|member| self.situation.peers.get(&member.name));
+        peer.is_some_and(|peer| peer.alive() && peer.raft_id == Some(id))
     }
 
     /// Lets go of learners that are not needed, or that are lost.
     fn tidy(&self) -> Option<Action> {
         let situation = self.situation;
-        let is_needed = self.healthy() < self.wanted;
+        let is_needed = self.needed() > 0;
         let mut learners = situation.raft.learners.iter();
         let idle = learners
             .find(|(id, _)| !is_needed || is_lost_for(situation, **id, situation.rules.disk_grace));
-        idle.map(|(id, _)| Action::RemoveMember(*id))
+        idle.map(|(id, _)| Action::RemoveLearner(*id))
     }
 
     /// A node that could vote and is not in the group, of the zone with the fewest voters.
@@ -147,16 +183,15 @@ impl<'a> Group<'a> {
         })
     }
 
-    /// How many healthy voters stand in the zone of a member of the group.
-    fn crowd(&self, id: RaftId) -> usize {
+    /// How many of these voters stand in the zone of a member of the group.
+    fn crowd(&self, id: RaftId, voters: &BTreeSet<RaftId>) -> usize {
         let raft = self.situation.raft;
-        let zone = |member: &RaftNode| {
-            self.situation.peers.get(&member.name).and_then(|peer| peer.zone.clone())
+        let zone = |id: &RaftId| {
+            let member = raft.voters.get(id).or_else(|| raft.learners.get(id))?;
+            Some(self.situation.peers.get(&member.name).and_then(|peer| peer.zone.clone()))
         };
-        let member = raft.voters.get(&id).or_else(|| raft.learners.get(&id));
-        let Some(mine) = member.map(zone) else { return 0 };
-        let voters = raft.voters.iter().filter(|(id, _)| !self.lost.contains(id));
-        voters.filter(|(_, voter)| zone(voter) == mine).count()
+        let Some(mine) = zone(&id) else { return 0 };
+        voters.iter().filter(|voter| zone(voter).as_ref() == Some(&mine)).count()
     }
 }
 

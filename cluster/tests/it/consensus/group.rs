@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ pub struct Group {
     disks: Mutex<BTreeMap<usize, usize>>,
     changed: watch::Sender<u64>,
     shards: u32,
+    /// What nodes are told when they are opened.
+    pub incarnation: AtomicU32,
 }
 
 pub fn name(number: usize) -> NodeName {
@@ -121,6 +124,7 @@ impl Group {
             disks: Mutex::default(),
             changed: watch::Sender::new(0),
             shards,
+            incarnation: AtomicU32::new(0),
         }
     }
 
@@ -148,6 +152,7 @@ impl Group {
     pub fn config(&self, number: usize) -> ConsensusConfig {
         let (folder, millis) = (self.folder(number), Duration::from_millis);
         ConsensusConfig {
+            incarnation: self.incarnation.load(Ordering::Relaxed),
             heartbeat: millis(100),
             election: (millis(500), millis(1000)),
             rpc_timeout: millis(5000),
@@ -299,8 +304,17 @@ impl Group {
 
     pub async fn add_voter(&self, number: usize) {
         self.add_learner(number).await;
-        let id = self.id(number);
-        self.lead(|leader| async move { leader.promote(id).await }).await;
+        self.change_voters(&[self.id(number)], &[]).await;
+    }
+
+    pub async fn change_voters(&self, add: &[RaftId], remove: &[RaftId]) {
+        let ids = |ids: &[RaftId]| ids.iter().copied().collect::<BTreeSet<_>>();
+        let (add, remove) = (ids(add), ids(remove));
+        self.lead(|leader| {
+            let (add, remove) = (add.clone(), remove.clone());
+            async move { leader.change_voters(&add, &remove).await }
+        })
+        .await;
     }
 
     pub async fn remove(&self, id: RaftId) {

@@ -8,4 +8,5 @@ mod faults;
 mod group;
 mod histories;
 mod messages;
+mod recover;
 mod voters;

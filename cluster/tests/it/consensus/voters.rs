@@ -1,5 +1,7 @@
 //! Groups that are made, grow and shrink.
 
+use std::collections::BTreeSet;
+
 use aeterna_cluster::consensus::{ProposeError, RaftId, Role};
 use aeterna_cluster::shard_map::Refusal;
 
@@ -81,10 +83,11 @@ async fn a_group_grows_to_five_and_shrinks_to_one() {
 async fn a_disk_that_nobody_has_heard_from_gets_no_vote() {
     let group = Group::of(1).await;
     let silent = RaftId(4711);
-    let unknown = group.node(0).promote(silent).await;
+    let (silents, none) = (BTreeSet::from([silent]), BTreeSet::new());
+    let unknown = group.node(0).change_voters(&silents, &none).await;
     assert_eq!(unknown, Err(ProposeError::UnknownLearner(silent)));
     group.node(0).add_learner(silent, node(7)).await.unwrap();
-    let early = group.node(0).promote(silent).await;
+    let early = group.node(0).change_voters(&silents, &none).await;
     assert!(matches!(early, Err(ProposeError::Behind { id, .. }) if id == silent), "{early:?}");
     // It costs the group nothing.
     assert_eq!(group.propose(join(0, 100)).await, [Ok(())]);
@@ -149,7 +152,8 @@ async fn a_change_whose_leader_was_lost_is_finished_by_the_next() {
     }));
     let half = {
         let leader = group.node(leader);
-        tokio::spawn(async move { leader.promote(newcomer).await })
+        let (add, none) = (BTreeSet::from([newcomer]), BTreeSet::new());
+        tokio::spawn(async move { leader.change_voters(&add, &none).await })
     };
     let rest: Vec<usize> = (0..3).filter(|number| *number != leader).collect();
     for number in &rest {
@@ -166,4 +170,61 @@ async fn a_change_whose_leader_was_lost_is_finished_by_the_next() {
     assert_eq!(status.voters.len(), 4);
     assert!(status.voters.contains_key(&newcomer));
     assert_eq!(group.propose(join(0, 100)).await, [Ok(())]);
+}
+
+/// Stops the leader for as long as it takes to see that the others go on without it.
+async fn goes_on_without_its_leader(group: &Group, capacity: u32) {
+    let leader = group.leader().await;
+    group.stop(leader).await;
+    assert_eq!(group.propose(join(9, capacity)).await, [Ok(())]);
+    group.open(leader).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_grows_or_shrinks_can_lose_its_leader_after_every_step() {
+    let group = Group::of(1).await;
+    let mut step = 1;
+    for pair in [[1, 2], [3, 4]] {
+        for number in pair {
+            group.open(number).await;
+            group.add_learner(number).await;
+        }
+        group.change_voters(&pair.map(|number| group.id(number)), &[]).await;
+        goes_on_without_its_leader(&group, step).await;
+        step += 1;
+    }
+    let leader = group.leader().await;
+    let status = group.status(leader, |status| !status.changing).await;
+    assert_eq!(status.voters.len(), 5);
+
+    // The leader among those who go.
+    let gone = [leader, (leader + 1) % 5];
+    group.change_voters(&[], &gone.map(|number| group.id(number))).await;
+    for number in gone {
+        group.stop(number).await;
+    }
+    goes_on_without_its_leader(&group, step).await;
+    let leader = group.leader().await;
+    let status = group.status(leader, |status| !status.changing).await;
+    assert_eq!((status.voters.len(), status.learners.len()), (3, 0));
+    let map = group.same_map().await;
+    assert_eq!(capacity(&map, 9), Some(step));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_voter_is_replaced_in_one_change_and_the_leader_can_go_next() {
+    let group = Group::of(3).await;
+    let leader = group.leader().await;
+    let lost = (leader + 1) % 3;
+    let lost_id = group.id(lost);
+    group.stop(lost).await;
+    group.lose_disk(lost);
+    group.open(lost).await;
+    group.add_learner(lost).await;
+    group.change_voters(&[group.id(lost)], &[lost_id]).await;
+    goes_on_without_its_leader(&group, 1).await;
+    let leader = group.leader().await;
+    let status = group.status(leader, |status| !status.changing).await;
+    assert_eq!((status.voters.len(), status.learners.len()), (3, 0));
+    assert!(!status.voters.contains_key(&lost_id));
 }

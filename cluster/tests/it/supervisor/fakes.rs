@@ -1,6 +1,6 @@
 //! The rest of a cluster, in memory: one state machine that everyone proposes to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -169,8 +169,12 @@ impl ConsensusApi for Fake {
         self.change(format!("add {id}"))
     }
 
-    async fn promote(&self, id: RaftId) -> Result<(), ProposeFailure> {
-        self.change(format!("promote {id}"))
+    async fn change_voters(
+        &self,
+        add: &BTreeSet<RaftId>,
+        remove: &BTreeSet<RaftId>,
+    ) -> Result<(), ProposeFailure> {
+        self.change(format!("votes for {add:?}, none for {remove:?}"))
     }
 
     async fn settle(&self) -> Result<(), ProposeFailure> {
@@ -199,11 +203,7 @@ impl PeerApi for Fake {
         self.asked.lock().unwrap().push(from.name.clone());
         match self.remote.lock().unwrap().get(&from.name) {
             Some(map) => Ok(Some(map.clone()).filter(|map| map.version() > newer_than)),
-            None => Err(PeerFailure {
-                node: from.name.clone(),
-                address: from.address.clone(),
-                detail: "nobody listens".to_owned(),
-            }),
+            None => Err(PeerFailure::of(from, "nobody listens".to_owned())),
         }
     }
 

@@ -19,7 +19,7 @@ use aeterna_cluster::supervisor::{GossipAdapter, Parts, ShardHost, Supervisor, S
 use aeterna_proto::node_server::{Node as NodeService, NodeServer};
 use aeterna_proto::{
     ForwardRequest, ForwardResponse, ProposeRequest, ProposeResponse, RaftRequest, RaftResponse,
-    SearchPart, SearchRequest, ShardMapRequest, ShardMapResponse,
+    ResumeRequest, ResumeResponse, SearchPart, SearchRequest, ShardMapRequest, ShardMapResponse,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -68,6 +68,13 @@ impl NodeService for Service {
         &self,
         _request: Request<SearchRequest>,
     ) -> Result<Response<Self::SearchStream>, Status> {
+        Err(Status::unimplemented("no searches here"))
+    }
+
+    async fn resume(
+        &self,
+        _request: Request<ResumeRequest>,
+    ) -> Result<Response<ResumeResponse>, Status> {
         Err(Status::unimplemented("no searches here"))
     }
 

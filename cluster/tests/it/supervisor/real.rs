@@ -47,7 +47,7 @@ async fn a_stopped_nodes_shards_move_to_the_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_may_be_the_one_that_stops() {
     let mut nodes = Nodes::settled(3, 6).await;
-    nodes.until("three vote", |nodes| nodes.vote(3)).await;
+    nodes.until("three vote", |nodes| nodes.vote(3) && nodes.leader().is_some()).await;
     let leader = nodes.leader().unwrap();
     nodes.kill(leader).await;
     nodes

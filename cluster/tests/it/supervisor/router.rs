@@ -76,14 +76,21 @@ fn a_copy_is_asked_when_the_owner_is_gone() {
         let plan = router.plan_search();
         plan.by_node.iter().map(|(target, _)| target.name.to_string()).collect::<String>()
     };
+    let holders = || {
+        let (targets, epoch) = router.holders(ShardId(0));
+        let names = targets.iter().map(|target| format!("{} ", target.name)).collect::<String>();
+        (names, epoch)
+    };
+    assert_eq!(holders(), (String::new(), Epoch(0)));
     assign(0, &[2]);
-    assert_eq!(asked(), "node-1");
+    assert_eq!((asked().as_str(), holders().0.as_str()), ("node-1", "node-1 node-2 "));
+    assert_eq!(holders().1, Epoch(1));
     fake.see(1, |peer| peer.suspected = true);
-    assert_eq!(asked(), "node-2");
+    assert_eq!((asked().as_str(), holders().0.as_str()), ("node-2", "node-2 node-1 "));
     fake.see(2, |peer| peer.suspected = true);
     assert_eq!(asked(), "node-1");
     fake.see(1, |peer| peer.liveness = Liveness::Dead);
-    assert_eq!(asked(), "node-2");
+    assert_eq!((asked().as_str(), holders().0.as_str()), ("node-2", "node-2 "));
     fake.see(2, |peer| peer.liveness = Liveness::Dead);
     assert_eq!(asked(), "");
     let down = [(ShardId(0), Unavailable::Down(name(1)))];
@@ -118,6 +125,10 @@ async fn newer_maps_are_pulled_from_who_has_the_newest() {
     for (number, version) in [(1, 2), (2, 9), (3, 5)] {
         fake.see(number, |peer| peer.map_version = version);
     }
+    assert_eq!(router.newest_heard_of(), 9);
+    // Nobody can be asked for what the dead had.
+    fake.see(4, |peer| (peer.map_version, peer.liveness) = (u64::MAX, Liveness::Dead));
+    assert_eq!(router.newest_heard_of(), 9);
     let map = ShardMap::clone(&fake.map.borrow());
     let version = map.version();
     fake.remote.lock().unwrap().insert(name(3), map);

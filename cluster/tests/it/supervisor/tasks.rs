@@ -332,9 +332,21 @@ async fn a_node_that_left_before_its_restart_says_that_it_is_back() {
     let node = start(fake, |host| host);
     let is_leaving = |node: &Node| node.fake.map.borrow().members()[&name(0)].leaving;
     node.until("it is back", |node| !is_leaving(node)).await;
-    // Later it is told to leave while it runs.
-    sleep(Duration::from_secs(60)).await;
+    // A little later it is told to leave, while it runs.
+    sleep(Duration::from_secs(2)).await;
     node.fake.apply(Command::Leave { node: name(0) });
     sleep(Duration::from_secs(60)).await;
     assert!(is_leaving(&node));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_map_is_older_than_its_leave_is_still_back_when_it_hears_of_that() {
+    let fake = Fake::that_follows(2, 1);
+    fake.see(1, |peer| peer.map_version = 99);
+    let node = start(fake, |host| host);
+    sleep(Duration::from_secs(5)).await;
+    // From before its restart.
+    node.fake.apply(Command::Leave { node: name(0) });
+    let is_leaving = |node: &Node| node.fake.map.borrow().members()[&name(0)].leaving;
+    node.until("it is back", |node| !is_leaving(node)).await;
 }

@@ -172,7 +172,7 @@ fn has_reached(repository: &Value, stage: Stage) -> bool {
 }
 
 /// The sum over all labels of a metric in Prometheus' text format.
-fn sum_of(metric: &str, text: &[u8]) -> Option<f64> {
+pub(crate) fn sum_of(metric: &str, text: &[u8]) -> Option<f64> {
     let text = String::from_utf8_lossy(text);
     let values: Vec<f64> = text
         .lines()

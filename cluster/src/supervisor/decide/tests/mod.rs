@@ -1,6 +1,8 @@
 //! What the leader does, in small situations.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod voters;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -138,16 +140,16 @@ impl World {
                     None => _ = self.raft.learners.insert(id, member),
                 }
             }
-            Action::Promote(id) => {
-                let member = self.raft.learners.remove(&id).unwrap();
-                self.raft.voters.insert(id, member);
+            Action::ChangeVoters { add, remove } => {
+                for id in &add {
+                    let member = self.raft.learners.remove(id).unwrap();
+                    self.raft.voters.insert(*id, member);
+                }
+                assert!(remove.iter().all(|id| self.raft.voters.remove(id).is_some()));
+                assert_eq!(self.raft.voters.len() % 2, 1, "{action:?}: {:?}", self.raft.voters);
             }
             Action::Settle => self.raft.changing = false,
-            Action::RemoveMember(id) => {
-                let voter = self.raft.voters.remove(&id);
-                assert!(voter.is_some() != self.raft.learners.remove(&id).is_some());
-                assert!(!self.raft.voters.is_empty());
-            }
+            Action::RemoveLearner(id) => assert!(self.raft.learners.remove(&id).is_some()),
         }
     }
 
@@ -437,163 +439,4 @@ fn those_who_left_are_forgotten() {
     world.silence(1);
     world.run(secs(3_000));
     assert!(world.map.members().contains_key(&name(1)));
-}
-
-#[test]
-fn voters_grow_from_one_to_three_to_five() {
-    let mut world = World::settled(1, 4);
-    assert_eq!(world.voters(), [100]);
-    world.hear(1);
-    world.run(secs(60));
-    assert_eq!(world.voters(), [100], "two are no better than one");
-    world.hear(2);
-    let actions = world.run(secs(10));
-    let changes: Vec<&Action> =
-        actions.iter().filter(|action| !matches!(action, Action::Propose(_))).collect();
-    assert_eq!(
-        changes,
-        [
-            &Action::AddLearner { id: RaftId(101), member: member(1) },
-            &Action::AddLearner { id: RaftId(102), member: member(2) },
-            &Action::Promote(RaftId(101)),
-            &Action::Promote(RaftId(102)),
-        ]
-    );
-    for number in 3..6 {
-        world.hear(number);
-    }
-    world.run(secs(60));
-    assert_eq!(world.voters(), [100, 101, 102]);
-    world.hear(6);
-    world.run(secs(60));
-    assert_eq!((world.voters().len(), world.raft.learners.len()), (5, 0));
-}
-
-#[test]
-fn one_change_of_the_voters_at_a_time() {
-    let mut world = World::new(7, 4);
-    world.run(TICK);
-    let actions = world.look();
-    let changes = actions.iter().filter(|action| !matches!(action, Action::Propose(_)));
-    assert_eq!(changes.count(), 1);
-}
-
-#[test]
-fn voters_stand_in_different_zones() {
-    let mut world = World::new(6, 4);
-    for (number, zone) in ["a", "a", "a", "b", "b", "c"].into_iter().enumerate() {
-        world.peers.get_mut(&name(number as u64)).unwrap().zone = Some(zone.to_owned());
-    }
-    world.run(secs(20));
-    assert_eq!(world.voters(), [100, 103, 105]);
-}
-
-#[test]
-fn a_dead_voter_is_replaced_late_and_its_replacement_comes_first() {
-    let mut world = World::settled(4, 8);
-    assert_eq!(world.voters(), [100, 101, 102]);
-    world.silence(1);
-    // A pod that is restarted, or whose node is, comes back.
-    world.run(secs(300));
-    assert_eq!(world.voters(), [100, 101, 102]);
-    let actions = world.run(secs(20));
-    assert_eq!(
-        actions,
-        [
-            Action::AddLearner { id: RaftId(103), member: member(3) },
-            Action::Promote(RaftId(103)),
-            Action::RemoveMember(RaftId(101)),
-        ]
-    );
-    // When it is back, there are enough.
-    world.hear(1);
-    assert_eq!(world.run(secs(600)), []);
-}
-
-#[test]
-fn a_dead_voter_without_replacement_stays() {
-    let mut world = World::settled(3, 8);
-    world.silence(1);
-    world.run(secs(3_000));
-    assert_eq!(world.voters(), [100, 101, 102]);
-}
-
-#[test]
-fn a_voter_whose_disk_is_lost_is_replaced_soon() {
-    let mut world = World::settled(3, 8);
-    world.peers.get_mut(&name(1)).unwrap().raft_id = Some(RaftId(201));
-    assert_eq!(world.run(secs(29)), []);
-    let actions = world.run(secs(10));
-    assert_eq!(
-        actions,
-        [
-            Action::AddLearner { id: RaftId(201), member: member(1) },
-            Action::Promote(RaftId(201)),
-            Action::RemoveMember(RaftId(101)),
-        ]
-    );
-}
-
-#[test]
-fn voters_shrink_with_the_cluster() {
-    let mut world = World::settled(7, 0);
-    assert_eq!(world.voters().len(), 5);
-    let gone: Vec<u64> = world.voters().into_iter().filter(|id| *id != 100).take(2).collect();
-    for id in &gone {
-        let number = id - 100;
-        world.peers.remove(&name(number));
-        world.map.apply(Command::Remove { node: name(number) });
-    }
-    let actions = world.run(secs(60));
-    assert_eq!(world.voters().len(), 3);
-    assert!(
-        gone.iter().all(|id| actions.contains(&Action::RemoveMember(RaftId(*id)))),
-        "{actions:?}"
-    );
-    // This node's own vote goes last.
-    for number in 1..7 {
-        world.map.apply(Command::Leave { node: name(number) });
-        world.peers.remove(&name(number));
-        world.map.apply(Command::Remove { node: name(number) });
-    }
-    assert_eq!(world.map.members().len(), 1);
-    world.run(secs(120));
-    // Two of three are gone at once: without them nothing can be decided, so nothing is tried.
-    assert_eq!(world.voters().len(), 3);
-}
-
-#[test]
-fn live_voters_shrink_one_after_another() {
-    let mut world = World::settled(7, 0);
-    let others: Vec<u64> =
-        (1..7).filter(|number| !world.voters().contains(&(100 + number))).collect();
-    for number in &others {
-        world.peers.remove(&name(*number));
-        world.map.apply(Command::Remove { node: name(*number) });
-    }
-    world.run(secs(60));
-    assert_eq!(world.voters().len(), 3);
-    assert!(world.voters().contains(&100));
-    assert_eq!(world.raft.learners.len(), 0);
-}
-
-#[test]
-fn a_change_that_was_not_finished_comes_first() {
-    let mut world = World::settled(3, 0);
-    world.raft.changing = true;
-    world.peers.get_mut(&name(1)).unwrap().grpc = "127.0.0.1:9".to_owned();
-    let member = RaftNode { name: name(1), address: "127.0.0.1:9".to_owned() };
-    assert_eq!(world.run(TICK), [Action::Settle]);
-    assert_eq!(world.run(secs(5)), [Action::AddLearner { id: RaftId(101), member }]);
-}
-
-#[test]
-fn learners_that_die_are_let_go() {
-    let mut world = World::settled(2, 0);
-    world.hear(2);
-    world.run(TICK);
-    world.carry_out(&Action::AddLearner { id: RaftId(109), member: member(9) });
-    world.run(secs(60));
-    assert_eq!(world.voters(), [100, 101, 102]);
-    assert_eq!(world.raft.learners.len(), 0);
 }

@@ -1,5 +1,9 @@
 //! A cluster of real nodes on this machine: any node answers, and killing one loses nothing.
 
+mod operations;
+mod recovery;
+mod returns;
+
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Cluster, Git};
+use crate::harness::{Cluster, Git, Request};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Few seconds without a heartbeat, so that the tests do not wait for ten.
@@ -29,6 +33,19 @@ fn substance(answer: &Value) -> String {
     answer["stats"].as_object_mut().unwrap().remove("durationMs");
     answer["stats"].as_object_mut().unwrap().remove("shards");
     answer.to_string()
+}
+
+/// What was found, wherever: symbols, which change the order, come a little after the text.
+fn found(answer: &Value) -> Vec<String> {
+    assert_eq!(answer["complete"], true, "{answer}");
+    let results = answer["results"].as_array().unwrap().iter().map(|result| {
+        let chunks = result["chunks"].as_array().unwrap().iter();
+        let text: Vec<&str> = chunks.map(|chunk| chunk["content"].as_str().unwrap()).collect();
+        format!("{} {} {} {text:?}", result["repository"], result["path"], result["commit"])
+    });
+    let mut results: Vec<String> = results.collect();
+    results.sort();
+    results
 }
 
 #[test]
@@ -57,6 +74,16 @@ fn any_node_answers_and_a_killed_one_is_replaced() {
     assert_eq!(before["stats"]["shards"]["answered"], 12, "{before}");
     for node in 1..3 {
         assert_eq!(substance(&ask(node, query)), substance(&before));
+    }
+    // Each logs its part of a search under the id that the client gave one of them.
+    let named = Request::new("GET", "/api/v1/search?q=haystack").header("X-Request-Id", "followed");
+    assert_eq!(named.send(cluster.nodes[0].http).status, 200);
+    for node in 0..3 {
+        let log = cluster.log(node);
+        let of_search = |line: &&str| line.contains("\"request_id\":\"followed\"");
+        let what = if node == 0 { "answered" } else { "searched a part" };
+        let found = log.lines().filter(of_search).any(|line| line.contains(what));
+        assert!(found, "node {node} does not know whose search it was:\n{log}");
     }
     let definitions = ask(1, "sym:needle_3 count:all");
     assert_eq!(definitions["results"][0]["repository"], "owner/repository3", "{definitions}");
@@ -92,37 +119,6 @@ fn any_node_answers_and_a_killed_one_is_replaced() {
     assert_eq!(ask(via, query)["stats"]["documentCount"]["value"], 6);
 }
 
-/// Waits until every shard has a copy, and all copies have all that was committed before.
-fn replicated(cluster: &Cluster, shards: u64) {
-    let metric = |node: usize, name: &str| -> f64 {
-        let text = cluster.get(node, "/metrics").text();
-        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(is_value));
-        line.unwrap_or_else(|| panic!("no {name}: {text}"))[name.len()..].trim().parse().unwrap()
-    };
-    let all = |name: &str| -> Vec<f64> {
-        (0..cluster.nodes.len()).map(|node| metric(node, name)).collect()
-    };
-    let deadline = Instant::now() + PATIENCE;
-    let until = |what: &str, is_so: &dyn Fn() -> bool| {
-        while !is_so() {
-            assert!(Instant::now() < deadline, "not {what}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    };
-    let sum = |name: &str| all(name).into_iter().sum::<f64>();
-    until("copied", &|| sum("code_search_replicas") == shards as f64);
-    until("uploaded", &|| sum("code_search_shards_not_uploaded") == 0.0);
-    let uploaded = Instant::now();
-    until("up to date", &|| {
-        let before = uploaded.elapsed().as_secs_f64();
-        all("code_search_oldest_replica_seconds").into_iter().all(|age| age < before)
-    });
-}
-
-fn is_value(rest: &str) -> bool {
-    rest.starts_with(' ')
-}
-
 #[test]
 fn with_copies_of_shards_no_answer_misses_anything_when_a_node_is_killed() {
     let repositories = repositories(6);
@@ -131,7 +127,7 @@ fn with_copies_of_shards_no_answer_misses_anything_when_a_node_is_killed() {
     for (number, git) in repositories.iter().enumerate() {
         cluster.add(number % 3, &git.url());
     }
-    replicated(&cluster, 12);
+    cluster.copied(12);
     let victim = cluster.owner_of(0, "owner/repository0");
     let via = (victim + 1) % 3;
     let ask = || {
@@ -174,6 +170,66 @@ fn with_copies_of_shards_no_answer_misses_anything_when_a_node_is_killed() {
             shards("shardsOwned") + shards("shardsReplicated") == wanted
         })
     });
+}
+
+#[test]
+fn a_node_that_was_paused_answers_nothing_old_when_it_goes_on() {
+    let repositories = repositories(2);
+    let cluster = Cluster::start(3, &[SOON]);
+    cluster.settled(0, 3);
+    for git in &repositories {
+        cluster.add(0, &git.url());
+    }
+    let paused = cluster.owner_of(0, "owner/repository0");
+    let via = (paused + 1) % 3;
+    cluster.signal(paused, "-STOP");
+    cluster.settled(via, 2);
+    repositories[0].write("src/lib.rs", b"fn changed_meanwhile() {} // haystack\n");
+    repositories[0].commit("second");
+    let synced = cluster.cli(via, &["repo", "sync", "owner/repository0", "--wait"]);
+    assert_eq!(synced.code, 0, "{synced:?}");
+
+    // It has the old files and believes that it owns them until it hears of the others.
+    cluster.signal(paused, "-CONT");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let reply = cluster.search(paused, "(needle_0 OR changed_meanwhile) count:all", "");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let answer = reply.json();
+        let results = answer["results"].to_string();
+        assert!(!results.contains("fn needle_0"), "an old file: {answer}");
+        if answer["complete"] == true {
+            assert!(results.contains("changed_meanwhile"), "{answer}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "never complete: {answer}");
+    }
+}
+
+#[test]
+fn what_a_silent_node_was_asked_for_is_found_where_it_went_meanwhile() {
+    let repositories = repositories(4);
+    // A search waits for a node for longer than others wait until they give its shards away.
+    let cluster = Cluster::start(3, &[SOON, "cluster.peer_timeout_ms=7000"]);
+    cluster.settled(0, 3);
+    for git in &repositories {
+        cluster.add(0, &git.url());
+    }
+    let paused = cluster.owner_of(0, "owner/repository0");
+    cluster.signal(paused, "-STOP");
+    // One of the others is the new owner, and has not held the shard when it was asked.
+    std::thread::scope(|scope| {
+        for via in (0..3).filter(|node| *node != paused) {
+            let cluster = &cluster;
+            scope.spawn(move || {
+                let answer = cluster.search(via, "haystack count:all", "").json();
+                let found = &answer["stats"]["documentCount"]["value"];
+                assert!(answer["complete"] == false || found == 4, "{answer}");
+                assert!(found.as_u64() > Some(0), "{answer}");
+            });
+        }
+    });
+    cluster.signal(paused, "-CONT");
 }
 
 #[test]

@@ -1,0 +1,203 @@
+//! What a person asks of a cluster: shards moved, pinned and balanced, nodes drained and removed.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{SOON, found, repositories};
+use crate::harness::{Cluster, Ran};
+
+const QUERY: &str = "haystack count:all";
+
+fn code_search(cluster: &Cluster, node: usize, arguments: &[&str]) -> Ran {
+    let arguments: Vec<&str> = ["code-search"].iter().chain(arguments).copied().collect();
+    cluster.cli(node, &arguments)
+}
+
+#[track_caller]
+fn done(ran: &Ran) -> Value {
+    assert_eq!(ran.code, 0, "{ran:?}");
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+}
+
+#[track_caller]
+fn refused(ran: &Ran, why: &str) {
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains(why), "not `{why}`: {ran:?}");
+}
+
+fn shards(cluster: &Cluster, via: usize) -> Vec<Value> {
+    let list = cluster.get(via, "/api/v1/cluster/shards").json();
+    list["shards"].as_array().unwrap().clone()
+}
+
+fn owned_by(shards: &[Value], node: &str) -> usize {
+    shards.iter().filter(|shard| shard["owner"] == node).count()
+}
+
+/// Waits until every shard is served and these are its owners.
+fn until_owners(cluster: &Cluster, via: usize, what: &str, wanted: impl Fn(&[Value]) -> bool) {
+    cluster.wait_for(via, what, |status| {
+        let shards = shards(cluster, via);
+        status["moves"].as_array().unwrap().is_empty()
+            && shards.iter().all(|shard| shard["state"] == "serving")
+            && wanted(&shards)
+    });
+}
+
+#[test]
+fn shards_are_moved_pinned_and_balanced() {
+    let repositories = repositories(4);
+    let cluster = Cluster::start(3, &[SOON]);
+    cluster.settled(0, 3);
+    for git in &repositories {
+        cluster.add(0, &git.url());
+    }
+    let before = cluster.search(0, QUERY, "").json();
+
+    // All to one node, each by its number; the epochs say that they were moved once.
+    let epochs = |shards: &[Value]| -> u64 {
+        shards.iter().map(|shard| shard["epoch"].as_u64().unwrap()).sum()
+    };
+    let first = shards(&cluster, 0);
+    for (number, shard) in first.iter().enumerate().filter(|(_, shard)| shard["owner"] != "node-1")
+    {
+        let moved = code_search(&cluster, 1, &["shard", "move", &number.to_string(), "node-1"]);
+        assert_eq!(moved.code, 0, "{moved:?} {shard}");
+    }
+    until_owners(&cluster, 2, "all on one node", |shards| owned_by(shards, "node-1") == 12);
+    let moves = 12 - owned_by(&first, "node-1") as u64;
+    assert_eq!(epochs(&shards(&cluster, 2)), epochs(&first) + moves);
+    assert_eq!(found(&cluster.search(2, QUERY, "").json()), found(&before));
+
+    // A pin moves it, and keeps it from being moved for balance.
+    let pinned = done(&code_search(&cluster, 0, &["shard", "pin", "5", "node-1", "--json"]));
+    assert_eq!(pinned["pin"], "node-1");
+    let plan = done(&code_search(&cluster, 0, &["shard", "rebalance", "--dry-run", "--json"]));
+    let moves = plan["moves"].as_array().unwrap();
+    assert!(moves.len() >= 7 && moves.iter().all(|moved| moved["shard"] != 5), "{plan}");
+    assert_eq!(owned_by(&shards(&cluster, 0), "node-1"), 12, "a dry run moved something");
+    let begun = done(&code_search(&cluster, 1, &["shard", "rebalance", "--json"]));
+    assert_eq!(begun["moves"], plan["moves"], "another plan than the one that was shown");
+    until_owners(&cluster, 0, "balanced", |shards| {
+        ["node-1", "node-2", "node-3"].iter().all(|node| owned_by(shards, node) <= 5)
+    });
+    assert_eq!(shards(&cluster, 0)[5]["owner"], "node-1");
+    assert_eq!(found(&cluster.search(1, QUERY, "").json()), found(&before));
+    let moved = code_search(&cluster, 0, &["shard", "pin", "5", "node-3"]);
+    assert_eq!(moved.code, 0, "{moved:?}");
+    until_owners(&cluster, 1, "where it is pinned", |shards| shards[5]["owner"] == "node-3");
+    let unpinned = done(&code_search(&cluster, 0, &["shard", "pin", "5", "--json"]));
+    assert_eq!(unpinned["pin"], Value::Null);
+
+    let version = cluster.status(0)["mapVersion"].clone();
+    let move_to = |shard: &str, to: &str| code_search(&cluster, 0, &["shard", "move", shard, to]);
+    refused(&move_to("12", "node-1"), "there is no shard 12");
+    refused(&move_to("5", "node-9"), "there is no node `node-9`");
+    refused(&move_to("5", "a\u{1b}[2J/../b\n"), "there is no node `a\\u{1b}[2J/../b\\n`");
+    refused(&move_to("5", "node-3"), "node-3");
+    refused(&code_search(&cluster, 0, &["node", "drain", "../node-1"]), "there is no node");
+    refused(&code_search(&cluster, 0, &["node", "remove", "node-2"]), "alive");
+    assert_eq!(cluster.status(0)["mapVersion"], version, "what was refused has changed the map");
+}
+
+#[test]
+fn a_node_is_drained_stopped_and_forgotten() {
+    let repositories = repositories(3);
+    let mut cluster = Cluster::start(3, &[SOON]);
+    cluster.settled(0, 3);
+    for git in &repositories {
+        cluster.add(0, &git.url());
+    }
+    let before = cluster.search(0, QUERY, "").json();
+    let drained = code_search(&cluster, 0, &["node", "drain", "node-3"]);
+    assert_eq!(drained.code, 0, "{drained:?}");
+    until_owners(&cluster, 0, "drained", |shards| owned_by(shards, "node-3") == 0);
+    let node_3 = |status: &Value| status["nodes"][2].clone();
+    assert_eq!(node_3(&cluster.status(0))["state"], "draining");
+    refused(&code_search(&cluster, 0, &["shard", "move", "1", "node-3"]), "node-3");
+    // It still answers.
+    assert_eq!(found(&cluster.search(2, QUERY, "").json()), found(&before));
+    cluster.signal(2, "-TERM");
+    assert_eq!(cluster.ended(2), "exit status: 0");
+    cluster.wait_for(0, "gone", |status| {
+        matches!(node_3(status)["state"].as_str(), Some("left" | "dead"))
+    });
+    let removed = code_search(&cluster, 1, &["node", "remove", "node-3"]);
+    assert_eq!(removed.code, 0, "{removed:?}");
+    // The last one to take anything must stay.
+    let drained = code_search(&cluster, 0, &["node", "drain", "node-2"]);
+    assert_eq!(drained.code, 0, "{drained:?}");
+    let last = code_search(&cluster, 0, &["node", "drain", "node-1"]);
+    refused(&last, "no other node could take what node-1 owns");
+    refused(&code_search(&cluster, 0, &["node", "drain", "node-3"]), "there is no node `node-3`");
+    assert_eq!(found(&cluster.search(1, QUERY, "").json()), found(&before));
+}
+
+#[test]
+fn a_signal_hands_everything_over_before_the_node_ends() {
+    let repositories = repositories(4);
+    // Nobody could be declared dead while this test runs: what is taken over was handed over.
+    let mut cluster = Cluster::start(3, &["cluster.heartbeat_timeout_seconds=120"]);
+    cluster.settled(0, 3);
+    for git in &repositories {
+        cluster.add(0, &git.url());
+    }
+    let before = cluster.search(1, QUERY, "").json();
+    cluster.signal(0, "-TERM");
+    assert_eq!(cluster.ended(0), "exit status: 0");
+    let owners = shards(&cluster, 1);
+    assert_eq!(owned_by(&owners, "node-1"), 0, "{owners:?}");
+    until_owners(&cluster, 1, "served by those who are left", |_| true);
+    assert_eq!(found(&cluster.search(1, QUERY, "").json()), found(&before));
+
+    // Where nobody can agree on anything, a second signal does not wait for it.
+    cluster.signal(2, "-STOP");
+    let begun = Instant::now();
+    cluster.signal(1, "-TERM");
+    while !cluster.log(1).contains("the same signal again hurries") {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{}", cluster.log(1));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    cluster.signal(1, "-TERM");
+    assert_eq!(cluster.ended(1), "exit status: 0");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?} of 30 s", begun.elapsed());
+    cluster.signal(2, "-CONT");
+}
+
+#[test]
+fn a_node_that_is_slow_is_suspected_and_a_drain_does_not_wait_for_it_longer_than_its_limit() {
+    let settings = ["cluster.heartbeat_timeout_seconds=120", "http.shutdown_timeout_seconds=3"];
+    let mut cluster = Cluster::start(2, &settings);
+    cluster.settled(0, 2);
+    cluster.settled(1, 2);
+    // One of them votes, and the other knows as much of the group.
+    cluster.wait_for(0, "known to both", |status| {
+        let other = &cluster.status(1)["raft"];
+        ["leader", "voters", "term"].iter().all(|key| status["raft"][key] == other[key])
+            && status["raft"]["voters"].as_array().unwrap().len() == 1
+    });
+    assert_eq!(cluster.cli(1, &["cluster", "status"]).code, 0);
+
+    // The one that could take its shards does not answer. It is not dead, and not well either.
+    cluster.signal(0, "-STOP");
+    cluster.wait_for(1, "suspicious", |status| {
+        let unhealthy = status["unhealthyShards"].as_array().unwrap();
+        unhealthy.len() == 6
+            && unhealthy.iter().all(|shard| {
+                shard["state"] == "suspected"
+                    && shard["waitsFor"].as_str().unwrap().contains("node-1")
+            })
+    });
+    let status = cluster.cli(1, &["cluster", "status"]);
+    assert_eq!(status.code, 1, "{status:?}");
+    assert!(
+        status.stdout.contains("6 of 12 shards are owned by nodes that are slow"),
+        "{status:?}"
+    );
+    let begun = Instant::now();
+    cluster.signal(1, "-TERM");
+    assert_eq!(cluster.ended(1), "exit status: 0");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?} of 3 s", begun.elapsed());
+    cluster.signal(0, "-CONT");
+}
