@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -105,17 +107,30 @@ impl Drop for Folder {
     }
 }
 
-/// Free loopback ports. Another program may take one before it is used: whoever asks tries again then.
+/// Ports that no system gives to a socket that asks for any: those begin at 32,768 on Linux, at 49,152 by RFC 6335.
+const PORTS: Range<u16> = 20_000..32_000;
+/// How far apart two processes begin to look for theirs.
+const PORTS_OF_A_PROCESS: u32 = 128;
+
+/// Free loopback ports, TCP and UDP, that this process has not been given before. Another program that chooses its
+/// ports may take one before it is used: whoever cannot live with that tries again.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let mut listeners = Vec::with_capacity(N);
+    static LOOKED_AT: AtomicUsize = AtomicUsize::new(0);
+    let first = std::process::id().wrapping_mul(PORTS_OF_A_PROCESS) as usize;
     let mut ports = [0; N];
     for port in &mut ports {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        *port = listener.local_addr()?.port();
-        // Held until all are chosen, so that they differ.
-        listeners.push(listener);
+        *port = std::iter::repeat_with(|| LOOKED_AT.fetch_add(1, Relaxed))
+            .take(PORTS.len())
+            .filter_map(|looked_at| PORTS.clone().nth((first + looked_at) % PORTS.len()))
+            .find(|port| is_free(*port))
+            .with_context(|| format!("no port of 127.0.0.1 from {PORTS:?} is free"))?;
     }
     Ok(ports)
+}
+
+fn is_free(port: u16) -> bool {
+    let address = (Ipv4Addr::LOCALHOST, port);
+    UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
 }
 
 /// `program` under the account. Where `setpriv` exists (Linux), the kernel ends it when this program dies, even

@@ -221,17 +221,21 @@ impl Membership {
     }
 
     /// Waits until gossip has ended by itself, which it should not: the node knows nobody from then
-    /// on, and must restart.
+    /// on, and must restart. It waits for ever where [`leave`](Self::leave) has ended it.
     pub async fn failed(&self) -> GossipError {
         let mut peers = self.peers();
         let watching = async { while peers.changed().await.is_ok() {} };
-        tokio::select! {
+        let error = tokio::select! {
             ended_with = self.handle.termination_watcher() => match ended_with {
                 Ok(()) => GossipError::Ended("it was ended".to_owned()),
                 Err(error) => ended(error),
             },
             () = watching => GossipError::Ended("nobody watches who is alive".to_owned()),
+        };
+        if self.thread.is_stopped() {
+            return std::future::pending().await;
         }
+        error
     }
 
     /// Tells peers that this node goes, and ends.

@@ -52,6 +52,11 @@ impl GossipThread {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// Whether it was stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Waits until all tasks are dropped, and what they had open is closed.
     pub async fn ended(&self) {
         let mut ended = self.ended.clone();

@@ -152,6 +152,11 @@ async fn whoever_leaves_is_gone_at_once() {
     let second = start("b", 1, &[first.address()]).await;
     until(&first, |peers| alive(peers) == ["a", "b"]).await;
     second.leave().await;
+    tokio::select! {
+        biased;
+        error = second.failed() => panic!("it has left, and failed: {error}"),
+        () = std::future::ready(()) => {}
+    }
     let peers = until(&first, |peers| peers[&name("b")].gone()).await;
     let left = &peers[&name("b")];
     assert_eq!(left.liveness, Liveness::Left);

@@ -2,7 +2,8 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -26,6 +27,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// Time that nodes get to hand over and end, before they are ended.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Ports that no system gives to a socket that asks for any (those begin at 32,768 on Linux, at 49,152 by
+/// RFC 6335), so that none is taken while a node is about to start, or to start again.
+const GOSSIP_PORTS: Range<u16> = 20_000..32_000;
+/// How far apart two processes begin to look for theirs.
+const PORTS_OF_A_PROCESS: u32 = 64;
 
 /// What is told of a node when it runs.
 #[derive(Serialize, Deserialize)]
@@ -55,14 +61,15 @@ pub async fn run(args: &ClusterDevArgs) -> Result<Exit, CommandError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let key = key_file(&folder).map_err(|error| in_folder(&folder, &error))?;
-    let gossip = free_udp_ports(args.nodes)?;
-    let join = gossip.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+    let gossip = GossipPort::reserve(args.nodes as usize)?;
+    let address = |port: &GossipPort| format!("127.0.0.1:{}", port.port);
+    let join = gossip.iter().map(address).collect::<Vec<_>>().join(",");
     let mut processes = Vec::new();
     for (number, port) in (1..).zip(&gossip) {
         let settings = [
             ("listen", "127.0.0.1:0".to_owned()),
             ("cluster.listen", "127.0.0.1:0".to_owned()),
-            ("cluster.gossip", format!("127.0.0.1:{port}")),
+            ("cluster.gossip", address(port)),
             ("cluster.join", join.clone()),
             ("cluster.shards", args.shards.to_string()),
             ("cluster.key_file", key.display().to_string()),
@@ -101,11 +108,35 @@ fn key_file(folder: &Path) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Ports that were free a moment ago, all different. Every node has to know them before any runs.
-fn free_udp_ports(count: u32) -> io::Result<Vec<u16>> {
-    let sockets: Vec<UdpSocket> =
-        (0..count).map(|_| UdpSocket::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    sockets.iter().map(|socket| Ok(socket.local_addr()?.port())).collect()
+/// A free UDP port. Every node has to know those of all before any runs.
+struct GossipPort {
+    port: u16,
+    /// The TCP port of this number, which nobody needs: a second `cluster dev` that cannot have it
+    /// leaves the UDP port alone, whether or not its node runs just now.
+    _reserved: TcpListener,
+}
+
+impl GossipPort {
+    fn reserve(count: usize) -> io::Result<Vec<Self>> {
+        let room = GOSSIP_PORTS.len();
+        let first = std::process::id().wrapping_mul(PORTS_OF_A_PROCESS) as usize % room;
+        let ports = GOSSIP_PORTS.cycle().skip(first).take(room);
+        let found: Vec<Self> = ports.filter_map(|port| Self::of(port).ok()).take(count).collect();
+        if found.len() < count {
+            let Range { start, end } = GOSSIP_PORTS;
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                format!("fewer than {count} ports of 127.0.0.1 from {start} to {end} are free"),
+            ));
+        }
+        Ok(found)
+    }
+
+    fn of(port: u16) -> io::Result<Self> {
+        let address = (Ipv4Addr::LOCALHOST, port);
+        UdpSocket::bind(address)?;
+        Ok(Self { port, _reserved: TcpListener::bind(address)? })
+    }
 }
 
 impl Process {

@@ -58,12 +58,9 @@ fn of_two_nodes_with_one_name_the_later_one_stays() {
     let mut cluster = Cluster::start(3, &[SOON]);
     cluster.settled(0, 3);
     let other = tempfile::tempdir().unwrap();
-    let gossip = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = gossip.local_addr().unwrap();
-    drop(gossip);
     // Another machine whose configuration was copied.
     let mut command = cluster.command_of(1, &["serve", "--stop-with-stdin"]);
-    command.arg("--set").arg(format!("cluster.gossip={address}"));
+    command.args(["--set", "cluster.gossip=127.0.0.1:0"]);
     command.arg("--set").arg(format!("data={}", other.path().display()));
     let log = std::fs::File::create(other.path().join("log")).unwrap();
     command.stdin(std::process::Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -72,8 +69,10 @@ fn of_two_nodes_with_one_name_the_later_one_stays() {
     assert_eq!(ended, "exit status: 0", "{}", cluster.log(1));
     let log = cluster.log(1);
     assert!(log.contains("another node with this name has started later"), "{log}");
+    let facts = std::fs::read(other.path().join("server.json")).unwrap();
+    let facts: serde_json::Value = serde_json::from_slice(&facts).unwrap();
     let status = cluster.settled(0, 3);
-    assert_eq!(status["nodes"][1]["gossip"], address.to_string(), "{status}");
+    assert_eq!(status["nodes"][1]["gossip"], facts["gossip"], "{status}");
     later.kill().unwrap();
     later.wait().unwrap();
 }
