@@ -16,6 +16,10 @@ pub(crate) const MARK: &str = "chaosmark";
 const TURNS: u32 = 3;
 /// Text that makes a repository worth moving.
 const BALLAST_LINES: u64 = 1500;
+/// One of so many has twice as much.
+const LARGE_OF: u64 = 12;
+/// More than the one has, and less than the other: that is indexed in parts.
+pub(crate) const PART_BYTES: u64 = 75_000;
 
 /// A repository with its commits.
 pub(crate) struct Remote {
@@ -81,8 +85,11 @@ impl Remote {
         let line = |random: &mut Random| {
             format!("{:016x} {:016x}\n", random.below(u64::MAX), random.below(u64::MAX))
         };
-        let ballast: String = (0..BALLAST_LINES).map(|_| line(random)).collect();
-        fs::write(remote.folder.join("ballast.txt"), ballast)?;
+        let is_large = random.below(LARGE_OF) == 0;
+        for name in ["ballast.txt", "more.txt"].iter().take(1 + usize::from(is_large)) {
+            let ballast: String = (0..BALLAST_LINES).map(|_| line(random)).collect();
+            fs::write(remote.folder.join(name), ballast)?;
+        }
         remote.push(history)?;
         Ok(remote)
     }

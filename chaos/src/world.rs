@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::history::History;
 use crate::network::Host;
 use crate::node::Node;
+use crate::remotes::PART_BYTES;
 use crate::servers::Server;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -175,6 +176,7 @@ fn environment(
         ("AETERNA_CLUSTER_SHARDS", SHARDS.to_string()),
         ("AETERNA_CLUSTER_REPLICAS", plan.replicas.to_string()),
         ("AETERNA_CLUSTER_HEARTBEAT_TIMEOUT_SECONDS", HEARTBEAT_TIMEOUT.to_string()),
+        ("AETERNA_CLUSTER_PART_BYTES", PART_BYTES.to_string()),
         // An outage that lasts is no reason to give a repository up.
         ("AETERNA_INDEXING_ATTEMPTS", "1000".to_owned()),
         ("AETERNA_LOG_FORMAT", "json".to_owned()),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64;
 
 pub use crate::languages::PathAttributes;
 
@@ -75,6 +76,35 @@ pub struct RepositoryInfo {
     pub public: bool,
     /// SPDX identifier of its licence, where one was detected.
     pub license: Option<String>,
+    /// Which of its parts this is, where it is indexed in several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+/// A part of a repository that is too large for one shard: some of its files, in a shard of their own under an
+/// identity of their own. Searches find all parts as one repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The repository's identity, which is also that of its first part.
+    pub whole: RepositoryId,
+    /// Which one it is, from 0.
+    pub number: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+impl Part {
+    /// Whether a file belongs to this part: its path decides, the same in every revision.
+    pub fn has(&self, path: &[u8]) -> bool {
+        xxh3_64(path) % u64::from(self.of.max(1)) == u64::from(self.number)
+    }
+}
+
+impl RepositoryInfo {
+    /// The identity of the repository, whichever part of it this is.
+    pub fn whole(&self) -> RepositoryId {
+        self.part.map_or(self.id, |part| part.whole)
+    }
 }
 
 /// What a tree entry is.

@@ -24,7 +24,7 @@ pub mod symbols;
 pub mod trigram;
 
 pub use document::{
-    ContentId, ContentReader, ContentSource, FileEntry, FileKind, OmitReason, PathAttributes,
+    ContentId, ContentReader, ContentSource, FileEntry, FileKind, OmitReason, Part, PathAttributes,
     ReadError, RepositoryId, RepositoryInfo, RepositoryUpdate, RevisionChange, RevisionName,
 };
 pub use error::IndexError;

@@ -92,6 +92,11 @@ pub struct ClusterShards {
     pub stale_after: Duration,
     /// Copied shards that are looked at, or brought up to date, at the same time.
     pub follows: usize,
+    /// Bytes of different contents, over all indexed revisions, that are indexed in one part: a repository
+    /// with more is indexed in several, each in a shard of its own.
+    pub part_bytes: u64,
+    /// How often it is looked for jobs that another node has asked for: those of parts.
+    pub jobs_every: Duration,
 }
 
 impl ClusterShards {
@@ -111,6 +116,8 @@ impl ClusterShards {
             list_every: Duration::from_secs(30),
             stale_after: Duration::from_secs(10),
             follows: 4,
+            part_bytes: 4 << 30,
+            jobs_every: Duration::from_secs(3),
         }
     }
 }

@@ -79,6 +79,17 @@ pub enum ManagerError {
         /// An id, a name or a URL, as asked for.
         what: String,
     },
+    /// A part of a repository is to be of commits that its mirror does not have.
+    #[error(
+        "part {part} of {of} needs commits that the remote does not have any more, or cannot be read; \
+         it is indexed once the remote has been fetched again"
+    )]
+    PartBehind {
+        /// Which part, from 1.
+        part: u32,
+        /// How many there are.
+        of: u32,
+    },
     /// Nothing of the repository is on disk yet.
     #[error("{name} is not cloned yet ({state}); wait until it is ready")]
     NotCloned {
@@ -184,10 +195,12 @@ impl ManagerError {
             Self::Catalog(error) if error.is_fenced() => "fenced",
             Self::Catalog(error) if error.is_disk_full() => "disk-full",
             Self::Catalog(error) if error.is_unavailable() => "catalog-unavailable",
+            Self::Catalog(CatalogError::OtherParts { .. }) => "other-parts",
             Self::Catalog(_) => "catalog-failed",
             Self::Cold(error) => error.code(),
             Self::StaleEpoch { .. } => "stale-epoch",
             Self::NoCluster => "no-cluster",
+            Self::PartBehind { .. } => "part-behind",
             Self::Index(IndexError::NotHeld { .. } | IndexError::Closed { .. }) => "shard-not-held",
             Self::Index(error) if error.is_disk_full() => "disk-full",
             Self::Index(_) => "index-failed",

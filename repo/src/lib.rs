@@ -22,10 +22,11 @@ pub use disk::{DiskProbe, DiskSpace};
 pub use error::ManagerError;
 pub use manager::{
     Activated, AddRepository, Added, FileContent, Following, Health, HeldShard, ListFilter,
-    NotIndexed, Pause, RepoManager, SearchedCopy, ShardSource, ShardState, TreeEntry, TreeKind,
+    NotIndexed, Pause, PlaceParts, RepoManager, SearchedCopy, ShardSource, ShardState, TreeEntry,
+    TreeKind,
 };
 pub use repository::{
-    DEFAULT_TENANT, Event, EventKind, Phase, Progress, Readiness, Repository, Revision, State,
-    UnknownState,
+    DEFAULT_TENANT, Event, EventKind, PartOfRepository, Phase, Progress, Readiness, Repository,
+    Revision, State, UnknownState,
 };
 pub use secrets::mask_password;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aeterna_index::RepositoryId;
+use aeterna_index::{Part, RepositoryId};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -223,10 +223,38 @@ pub struct Repository {
     /// When the index took in its last sync; `None` before the first.
     #[serde(with = "time::serde::rfc3339::option")]
     pub indexed_at: Option<OffsetDateTime>,
+    /// Which of its parts this is, where it is indexed in several.
+    pub part: Option<Part>,
+    /// Its parts, itself included, where it is indexed in several and this is all of it.
+    pub parts: Vec<PartOfRepository>,
     /// Bytes of its mirror on disk.
     pub size_bytes: u64,
     /// Distinct paths with their content over all indexed revisions, as of the last sync.
     pub document_count: u64,
+}
+
+/// A part of a repository that is too large for one shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartOfRepository {
+    /// Identity of its own.
+    pub id: RepositoryId,
+    /// The shard that it is in.
+    pub shard: u32,
+    /// How its own work is.
+    pub state: State,
+}
+
+impl Repository {
+    /// Whether it is indexed in several parts, and is not one of the others itself.
+    pub fn is_in_parts(&self) -> bool {
+        self.part.is_some_and(|part| part.number == 0)
+    }
+
+    /// Whether it is a further part of a repository.
+    pub fn is_further_part(&self) -> bool {
+        self.part.is_some_and(|part| part.number > 0)
+    }
 }
 
 /// Something that happened to a repository.

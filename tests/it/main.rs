@@ -10,6 +10,7 @@ mod concurrency;
 mod configuration;
 mod crash;
 mod http;
+mod parts;
 mod repositories;
 mod routing;
 mod serve;

@@ -308,7 +308,7 @@ fn later_pages_go_on_with_the_copies_of_a_node_that_is_gone() {
 }
 
 /// Results, counts, facets and alerts of every page, without the times.
-fn pages(first: &str, get: impl Fn(&str) -> Value) -> Vec<Value> {
+pub fn pages(first: &str, get: impl Fn(&str) -> Value) -> Vec<Value> {
     let (mut pages, mut cursor) = (Vec::new(), String::new());
     loop {
         let target = match cursor.as_str() {

@@ -230,8 +230,12 @@ impl Fault<'_> {
                 metrics.is_some_and(|metrics| is_ahead(&metrics.text()))
             })
         });
-        let victim = victim.context("nothing was uploaded")?;
-        self.kill(&[victim])
+        // All writers may wait for a node whose disk was full.
+        let seen = victim.is_some();
+        let victim = victim.unwrap_or_else(|| self.any());
+        let done = self.kill(&[victim])?;
+        let unseen = if seen { "" } else { "; no upload was seen" };
+        Ok(Done { detail: format!("{}{unseen}", done.detail), ..done })
     }
 
     fn kill_during_drain(&mut self) -> Result<Done> {

@@ -111,7 +111,8 @@ impl<'a> Collector<'a> {
                 if a == b {
                     Ordering::Equal
                 } else {
-                    self.running.name(a).cmp(self.running.name(b)).then(a.cmp(&b))
+                    let key = |id| (self.running.name(id), self.running.whole(id));
+                    key(a).cmp(&key(b))
                 }
             })
             .then_with(|| place(a).cmp(place(b)))

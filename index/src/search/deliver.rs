@@ -69,16 +69,7 @@ impl<'a> Delivery<'a> {
         first: usize,
     ) -> Self {
         let batch = match running.output {
-            Some(output) => {
-                let ranked = found.into_iter().zip(first as u64 + 1..);
-                let ranked = ranked.map(|((key, result), within)| Ranked {
-                    key,
-                    results: vec![written(output, result)],
-                    window: 0,
-                    within,
-                });
-                Batch::Written(output, ranked.collect())
-            }
+            Some(output) => Batch::Written(output, written_repositories(output, found, first)),
             None => Batch::Kept(found.into_iter().map(|(_, result)| result).collect()),
         };
         let left = Left { documents: Vec::new().into_iter(), before: 0, places: Places::default() };
@@ -147,6 +138,22 @@ fn write_document(
         Err(Interrupted::Budget) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+/// Repositories, of which `first` came before.
+pub(crate) fn written_repositories(
+    output: &dyn Output,
+    found: Vec<(RankKey, Match)>,
+    first: usize,
+) -> Vec<Ranked> {
+    let ranked = found.into_iter().zip(first as u64 + 1..);
+    let ranked = ranked.map(|((key, result), within)| Ranked {
+        key,
+        results: vec![written(output, result)],
+        window: 0,
+        within,
+    });
+    ranked.collect()
 }
 
 fn written(output: &dyn Output, result: Match) -> Vec<u8> {

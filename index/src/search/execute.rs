@@ -12,7 +12,7 @@ use super::candidates::{SegmentCandidates, candidates, unknown_revisions};
 use super::collect::{Collector, Page};
 use super::compile::{Compiled, Expr, Linguist, compile_query};
 use super::cursor::Cursor;
-use super::deliver::Delivery;
+use super::deliver::{Delivery, written_repositories};
 use super::hands::Hands;
 use super::key::RankKey;
 use super::output::Output;
@@ -167,8 +167,15 @@ impl Searcher {
                 Running { query, mode, request, snapshots, segments, budget, output, hands };
             let collector = Collector::new(running)?;
             let windows = Windows::new(running, order, &cursor);
-            let mut serving =
-                Serving { cursor: &cursor, collector, windows, skipped, steps, had: 0 };
+            let mut serving = Serving {
+                cursor: &cursor,
+                collector,
+                windows,
+                skipped,
+                steps,
+                had: 0,
+                parts_elsewhere: false,
+            };
             let most = request.first.map_or(mode.page, |first| first.clamp(1, mode.page.max(1)));
             let helping = serving.next(most)?;
             Ok::<_, SearchError>((serving, helping))
@@ -206,6 +213,8 @@ struct Serving<'a> {
     steps: Steps,
     /// Results that were made.
     had: usize,
+    /// Whether repositories in parts are put together by who takes the results.
+    parts_elsewhere: bool,
 }
 
 /// What is found and sent at a time.
@@ -229,7 +238,8 @@ impl<'a> Serving<'a> {
         let delivery = if running.mode.repositories {
             let first = usize::try_from(self.cursor.within).unwrap_or(usize::MAX);
             let first = first.saturating_add(self.had);
-            let found = repositories_of_page(&self.collector, (first, most), &mut page);
+            let all = self.repositories();
+            let found = repositories_of_page(all, (first, most), &mut page);
             self.had += found.len();
             Delivery::of_repositories(running, found, first)
         } else {
@@ -238,6 +248,25 @@ impl<'a> Serving<'a> {
             Delivery::start(running, std::mem::take(&mut page.results), places)?
         };
         Ok(Helping { page, delivery })
+    }
+
+    /// Every repository that is found, but for those that are put together elsewhere.
+    fn repositories(&mut self) -> Vec<(RankKey, Match)> {
+        let is_part = |(_, found): &(RankKey, Match)| found.repository.part.is_some();
+        let all = self.collector.repository_results();
+        let (parts, mut others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_part);
+        if let Some(output) = self.collector.running.output
+            && self.had == 0
+            && !parts.is_empty()
+        {
+            let parts = written_repositories(output, parts.clone(), 0);
+            self.parts_elsewhere = output.in_parts(parts);
+        }
+        if !self.parts_elsewhere {
+            others.extend(parts);
+            others.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        others
     }
 
     /// Whether more may be wanted. Whoever merges several decides how much, and may want more than a page
@@ -283,6 +312,7 @@ impl<'a> Serving<'a> {
             pinned,
             explain,
             steps: steps.times.clone(),
+            parts: running.parts(),
             elapsed: steps.started.elapsed(),
         }
     }
@@ -381,11 +411,10 @@ fn cost(expr: &Expr, segments: &[SegmentCandidates]) -> u64 {
 
 /// The page's repositories; all are found at once.
 fn repositories_of_page(
-    collector: &Collector,
+    mut all: Vec<(RankKey, Match)>,
     (first, most): (usize, usize),
     page: &mut Page,
 ) -> Vec<(RankKey, Match)> {
-    let mut all = collector.repository_results();
     let start = first.min(all.len());
     let end = all.len().min(start.saturating_add(most));
     page.next = (end < all.len()).then_some((0, end as u64));

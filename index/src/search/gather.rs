@@ -8,10 +8,14 @@
 //! Sources are asked for every value of a facet. What each has left out is weighed once all have said
 //! theirs: a revision that one of them does not have may be another's.
 //!
+//! Repositories that are indexed in parts each source tells of what it has of them, before its results: they
+//! are put together first, and take their place among the others.
+//!
 //! A source that fails may have others in its place, whatever of it was taken: they are asked from where
 //! it was, and what comes again is passed over. Counts and facets are theirs. Where what they search is
 //! in another state than what it searched, the answer says so.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
@@ -56,7 +60,8 @@ impl From<SearchResponse> for Ending {
 /// What there is to do next.
 #[derive(Debug)]
 pub enum Step {
-    /// To take this as the next in order.
+    /// To take this as the next in order. A repository in parts has a result of each source that has a part
+    /// of it: they are to be made one.
     Take(Ranked),
     /// To wait for this source: for results of it, or its end.
     Wait(usize),
@@ -78,6 +83,10 @@ pub struct Gather {
     repeats: HashSet<u128>,
     /// The states that such sources searched shards in.
     before: HashMap<u32, u64>,
+    /// Repositories that are indexed in parts, in order, once all sources have told of theirs.
+    united: Option<VecDeque<Ranked>>,
+    /// How many of these were taken, on the pages before or on this one.
+    united_taken: usize,
 }
 
 #[derive(Debug)]
@@ -86,6 +95,8 @@ struct Source {
     ready: VecDeque<Ranked>,
     /// Whether results of it came when no more were wanted.
     passed_over: bool,
+    /// What it has of repositories that are indexed in parts.
+    parts: Vec<Ranked>,
     /// What of it was taken, by [`RankKey::identity`](super::RankKey::identity); until its end.
     taken: Vec<u128>,
     /// What it searches, as a cursor; empty until it says so.
@@ -121,6 +132,8 @@ pub struct Gathered {
     /// Results of this page and those before that come again on later ones, for
     /// [`Gather::pass_over`].
     pub repeats: Vec<u128>,
+    /// Repositories in parts that were taken on this page and those before, for [`Gather::pass_over_united`].
+    pub united: usize,
 }
 
 impl Source {
@@ -128,6 +141,7 @@ impl Source {
         Self {
             ready: VecDeque::new(),
             passed_over: false,
+            parts: Vec::new(),
             taken: Vec::new(),
             pinned: String::new(),
             at,
@@ -149,12 +163,25 @@ impl Gather {
             together: Together::default(),
             repeats: HashSet::new(),
             before: HashMap::new(),
+            united: None,
+            united_taken: 0,
         }
     }
 
     /// Passes results over that come again, as a page before told in [`Gathered::repeats`].
     pub fn pass_over(&mut self, repeats: impl IntoIterator<Item = u128>) {
         self.repeats.extend(repeats);
+    }
+
+    /// Passes over as many repositories in parts as the pages before had, by [`Gathered::united`].
+    pub fn pass_over_united(&mut self, taken: usize) {
+        self.united_taken = taken;
+    }
+
+    /// Takes what a source has of repositories that are indexed in parts: see
+    /// [`Output::in_parts`](super::Output::in_parts). It comes before the source's results.
+    pub fn in_parts(&mut self, source: usize, found: Vec<Ranked>) {
+        self.sources[source].parts = found;
     }
 
     /// Takes what a source searches: see [`Output::pinned`](super::Output::pinned).
@@ -279,6 +306,7 @@ impl Gather {
             if let Some(source) = self.sources.iter().position(silent) {
                 return Step::Wait(source);
             }
+            self.unite();
             let Some(ranked) = self.take_first() else { return Step::Done };
             if let Some(ranked) = ranked {
                 self.wanted -= 1;
@@ -287,8 +315,44 @@ impl Gather {
         }
     }
 
+    /// Puts repositories in parts together, as all sources have told of theirs by now.
+    fn unite(&mut self) {
+        if self.united.is_some() {
+            return;
+        }
+        let mut wholes: HashMap<u128, Ranked> = HashMap::new();
+        for one in self.sources.iter_mut().flat_map(|source| std::mem::take(&mut source.parts)) {
+            match wholes.entry(one.key.identity()) {
+                Entry::Occupied(mut whole) => {
+                    let whole = whole.get_mut();
+                    whole.key.unite(&one.key);
+                    whole.results.extend(one.results);
+                }
+                Entry::Vacant(place) => drop(place.insert(one)),
+            }
+        }
+        let mut wholes: Vec<Ranked> = wholes.into_values().collect();
+        wholes.sort_by(|a, b| a.key.cmp(&b.key));
+        self.united = Some(wholes.into_iter().skip(self.united_taken).collect());
+    }
+
+    /// The next of the repositories in parts, if it is before all that is ready of the sources.
+    fn take_united(&mut self) -> Option<Ranked> {
+        let united = self.united.as_mut()?;
+        let first = &united.front()?.key;
+        let others = self.sources.iter().filter_map(|source| source.ready.front());
+        if others.map(|other| &other.key).any(|other| other < first) {
+            return None;
+        }
+        self.united_taken += 1;
+        united.pop_front()
+    }
+
     /// Takes the first in order of what is ready; nothing inside where it came before.
     fn take_first(&mut self) -> Option<Option<Ranked>> {
+        if let Some(united) = self.take_united() {
+            return Some(Some(united));
+        }
         let ready = self.sources.iter_mut().filter(|source| !source.ready.is_empty());
         let source = ready.min_by(|a, b| match (a.ready.front(), b.ready.front()) {
             (Some(a), Some(b)) => a.key.cmp(&b.key),
@@ -309,7 +373,7 @@ impl Gather {
         if !self.is_over() {
             self.together.is_short();
         }
-        let mut more = false;
+        let mut more = self.united.is_some_and(|united| !united.is_empty());
         let cursors = self.sources.into_iter().map(|source| {
             let Some(End::Whole { next, pinned }) = source.end else { return None };
             if source.passed_over || !source.ready.is_empty() {
@@ -321,6 +385,7 @@ impl Gather {
         });
         let cursors = cursors.collect();
         let repeats = self.repeats.into_iter().collect();
-        Gathered { response: self.together.response(elapsed), more, cursors, repeats }
+        let united = self.united_taken;
+        Gathered { response: self.together.response(elapsed), more, cursors, repeats, united }
     }
 }

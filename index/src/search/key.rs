@@ -124,6 +124,19 @@ impl RankKey {
         hash.digest128()
     }
 
+    /// Whether it orders a repository.
+    pub fn is_repository(&self) -> bool {
+        matches!(self.0, Kind::Repository(_))
+    }
+
+    /// Adds what speaks for a repository in another of its parts.
+    pub(super) fn unite(&mut self, other: &Self) {
+        if let (Kind::Repository(key), Kind::Repository(other)) = (&mut self.0, &other.0) {
+            key.named |= other.named;
+            key.documents = key.documents.saturating_add(other.documents);
+        }
+    }
+
     /// As bytes, for other processes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();

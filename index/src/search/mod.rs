@@ -16,6 +16,7 @@ mod matches;
 mod merge;
 mod order;
 mod output;
+mod parts;
 mod pin;
 mod rank;
 mod repositories;
@@ -32,6 +33,7 @@ pub use execute::page_of;
 pub use gather::{Ending, Gather, Gathered, Place, Step};
 pub use key::RankKey;
 pub use output::{Output, Ranked};
+pub use parts::SearchedPart;
 pub use response::{
     Alert, Chunk, Count, Counts, Explain, FACET_VALUES, FacetValue, Facets, Limits, Match,
     MatchKind, MatchRange, Position, Progress, Relation, SearchError, SearchRequest,

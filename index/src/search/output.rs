@@ -48,6 +48,13 @@ pub trait Output: Sync {
         false
     }
 
+    /// Takes the repositories found that are indexed in parts, in order, where repositories are asked for;
+    /// called before anything is sent. Returns whether they are put together with what others find of them:
+    /// they are among the results otherwise.
+    fn in_parts(&self, _found: Vec<Ranked>) -> bool {
+        false
+    }
+
     /// Takes the answer as it is when nobody wants more than was sent, without its results; called by the
     /// thread that asked for the search, where [`SearchRequest::first`](super::SearchRequest::first) were
     /// sent and others follow. It waits until more are wanted: the search's deadline does not run

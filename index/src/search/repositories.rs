@@ -15,8 +15,17 @@ use crate::shard::manifest::RepositoryState;
 /// What speaks for a repository.
 #[derive(Default)]
 struct Evidence {
+    /// The repository, or the first of its parts that is here.
+    part: Option<RepositoryId>,
     named: bool,
     documents: u64,
+}
+
+impl Evidence {
+    fn add(&mut self, part: RepositoryId, documents: u64) {
+        self.part.get_or_insert(part);
+        self.documents += documents;
+    }
 }
 
 impl Collector<'_> {
@@ -25,22 +34,25 @@ impl Collector<'_> {
     pub(super) fn repository_results(&self) -> Vec<(RankKey, Match)> {
         let mut found: BTreeMap<RepositoryId, Evidence> = BTreeMap::new();
         for (id, documents) in &self.repositories {
-            found.entry(*id).or_default().documents = *documents;
+            found.entry(self.running.whole(*id)).or_default().add(*id, *documents);
         }
         if self.running.query.options.result_type == ResultType::Repository {
             let states =
                 self.running.snapshots.iter().flat_map(|snapshot| &snapshot.manifest.repositories);
             for (id, state) in states.filter(|(id, _)| self.running.request.visible.contains(id)) {
                 if holds(self.running.query, &self.running.query.expr, state) {
-                    found.entry(*id).or_default().named = true;
+                    let evidence = found.entry(state.info.whole()).or_default();
+                    evidence.add(*id, 0);
+                    evidence.named = true;
                 }
             }
         }
         let ranked = found.into_iter().filter_map(|(repository, evidence)| {
-            let Evidence { named, documents } = evidence;
-            let name = self.running.name(repository).to_owned();
+            let Evidence { part, named, documents } = evidence;
+            let found = self.repository(part?, documents)?;
+            let name = found.repository.name.clone();
             let key = RepositoryKey { named, documents, name, repository };
-            Some((RankKey::from(key), self.repository(repository, documents)?))
+            Some((RankKey::from(key), found))
         });
         let mut ranked: Vec<(RankKey, Match)> = ranked.collect();
         ranked.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::budget::Cancel;
+use super::parts::SearchedPart;
 use crate::document::{ContentId, RepositoryId, RepositoryInfo};
 
 /// The repositories that the caller may see, applied before anything is read.
@@ -430,6 +431,8 @@ pub struct SearchResponse {
     pub explain: Option<Explain>,
     /// Time of each step, for metrics.
     pub steps: Vec<StepTime>,
+    /// Parts of repositories that were searched, where some are indexed in parts.
+    pub parts: Vec<SearchedPart>,
     /// Wall time.
     pub elapsed: Duration,
 }

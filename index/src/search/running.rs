@@ -11,6 +11,7 @@ use super::execute::Mode;
 use super::hands::Hands;
 use super::key::{DocumentKey, RankKey};
 use super::output::Output;
+use super::parts::SearchedPart;
 use super::response::{Chunk, Match, MatchKind, SearchRequest, SymbolHit};
 use super::verify::{Interrupted, Verified, Verifier};
 use crate::IndexError;
@@ -47,6 +48,21 @@ impl<'a> Running<'a> {
         self.info(id).map_or("", |info| &info.name)
     }
 
+    /// The identity of the repository that it is, or is a part of.
+    pub(super) fn whole(&self, id: RepositoryId) -> RepositoryId {
+        self.info(id).map_or(id, |info| info.whole())
+    }
+
+    /// Parts of repositories that are searched, each as it is.
+    pub(super) fn parts(&self) -> Vec<SearchedPart> {
+        let of = |snapshot: &'a Arc<Snapshot>| {
+            snapshot.manifest.repositories.values().filter_map(SearchedPart::of)
+        };
+        let mut parts: Vec<_> = self.snapshots.iter().flat_map(of).collect();
+        parts.retain(|part| self.request.visible.contains(&part.id));
+        parts
+    }
+
     pub(super) fn language_of(&self, verified: &Verified) -> Option<&'static str> {
         let segment = &self.segments[verified.segment as usize];
         let number = segment.view.documents.get(verified.document).language;
@@ -75,7 +91,7 @@ impl<'a> Running<'a> {
         DocumentKey {
             score: verified.score,
             name: self.name(repository).to_owned(),
-            repository,
+            repository: self.whole(repository),
             path: view.path(verified.document).to_vec(),
             content: view.content_id(document.blob).ok(),
             attributes: document.attributes,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::facets::{most_frequent, newest};
+use super::parts::{SearchedPart, uneven};
 use super::response::{
     Alert, Count, Counts, Explain, FACET_VALUES, FacetValue, Facets, Relation, SKIPPED_ITEMS,
     STEPS, SearchResponse, SkipReason, Skipped, StepTime,
@@ -32,6 +33,9 @@ pub struct Summary {
     /// Time of each step, in microseconds.
     #[serde(default)]
     pub steps: Vec<(String, u64)>,
+    /// Parts of repositories that were searched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<SearchedPart>,
 }
 
 impl From<SearchResponse> for Summary {
@@ -46,6 +50,7 @@ impl From<SearchResponse> for Summary {
             facets: response.facets,
             explain: response.explain,
             steps: steps.map(|step| (step.step.to_owned(), microseconds(step.elapsed))).collect(),
+            parts: response.parts,
         }
     }
 }
@@ -64,6 +69,7 @@ pub(super) struct Together {
     facets: Option<AllFacets>,
     explain: Option<Explain>,
     steps: [Option<Duration>; STEPS.len()],
+    parts: Vec<SearchedPart>,
 }
 
 impl Default for Together {
@@ -79,6 +85,7 @@ impl Default for Together {
             facets: None,
             explain: None,
             steps: [None; STEPS.len()],
+            parts: Vec::new(),
         }
     }
 }
@@ -86,7 +93,8 @@ impl Default for Together {
 impl Together {
     /// Adds what a source says.
     pub(super) fn add(&mut self, summary: Summary) {
-        let Summary { counts, complete, skipped, alerts, facets, explain, steps } = summary;
+        let Summary { counts, complete, skipped, alerts, facets, explain, steps, parts } = summary;
+        self.parts.extend(parts);
         self.counts.matches.add(counts.matches);
         self.counts.lines.add(counts.lines);
         self.counts.documents.add(counts.documents);
@@ -156,6 +164,9 @@ impl Together {
                 unite(&mut self.skipped, unknown);
             }
         }
+        if let Some(uneven) = uneven(&self.parts) {
+            unite(&mut self.skipped, uneven);
+        }
         if self.skipped.iter().any(Skipped::hides_documents) {
             self.is_short();
         }
@@ -173,6 +184,7 @@ impl Together {
             steps: steps
                 .filter_map(|(step, elapsed)| Some(StepTime { step, elapsed: elapsed? }))
                 .collect(),
+            parts: self.parts,
             elapsed,
         }
     }

@@ -7,7 +7,7 @@ use roaring::MultiOps;
 use super::Shard;
 use super::snapshot::Loaded;
 use crate::IndexError;
-use crate::document::{OmitReason, RepositoryId, RepositoryInfo, RevisionName};
+use crate::document::{OmitReason, Part, RepositoryId, RepositoryInfo, RevisionName};
 
 /// A document whose content is not in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,11 @@ impl Shard {
                 .map(|(name, revision)| (name.clone(), revision.commit.clone()))
                 .collect(),
         )
+    }
+
+    /// Which part of a repository is in the index; `None` where all of it is, or nothing.
+    pub fn part(&self, id: RepositoryId) -> Option<Part> {
+        self.snapshot().infos.get(&id)?.part
     }
 
     /// Documents of a repository whose content is left out, by path, after a path.

@@ -11,6 +11,7 @@ mod export;
 mod gathered;
 mod gathered_instead;
 mod generate;
+mod in_parts;
 mod naive;
 mod oracle;
 mod query_compatibility;

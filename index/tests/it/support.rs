@@ -101,6 +101,7 @@ pub fn info(number: u128, name: &str) -> RepositoryInfo {
         archived: false,
         public: true,
         license: None,
+        part: None,
     }
 }
 

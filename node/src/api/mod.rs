@@ -11,7 +11,7 @@ pub mod zoekt;
 use std::num::NonZeroU8;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use time::OffsetDateTime;
 use time::format_description::well_known::Iso8601;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, TimePrecision};
@@ -32,6 +32,11 @@ pub fn bytes_of(text: &str, base64: Option<&str>) -> Vec<u8> {
     base64
         .and_then(|encoded| STANDARD.decode(encoded).ok())
         .unwrap_or_else(|| text.as_bytes().to_vec())
+}
+
+/// A cursor of a list: the base64 of the last key of the page before.
+pub fn encode_cursor(key: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(key)
 }
 
 /// RFC 3339 to the millisecond: all times are equally long, and sort as text.

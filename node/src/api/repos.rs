@@ -4,7 +4,7 @@ use aeterna_repo as repo;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{text_of, time_of};
+use super::{bytes_of, encode_cursor, text_of, time_of};
 
 /// A repository to index.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -47,6 +47,9 @@ pub struct Repository {
     pub last_changes: String,
     /// The shard that it belongs to.
     pub shard: u32,
+    /// The parts that it is indexed in, where it is too large for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// Attempts of the current work that failed.
     pub attempts: u32,
     /// Why the last attempt failed.
@@ -75,6 +78,15 @@ pub struct Repository {
     pub size_bytes: u64,
     /// Documents of all its indexed revisions.
     pub document_count: u64,
+}
+
+/// A part of a repository, in a shard of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Part {
+    /// The shard.
+    pub shard: u32,
+    /// How its own work is, as `state` of a repository.
+    pub state: String,
 }
 
 /// How far the work is.
@@ -152,6 +164,37 @@ pub struct NotIndexedList {
     pub files: Vec<NotIndexedFile>,
     /// Cursor of the next page; null on the last one.
     pub next_cursor: Option<String>,
+}
+
+impl NotIndexedList {
+    /// A page of files, of which there may be one more than it has room for.
+    pub fn of(mut files: Vec<repo::NotIndexed>, limit: usize) -> Self {
+        let more = files.len() > limit;
+        files.truncate(limit);
+        let next_cursor = files.last().filter(|_| more).map(|last| encode_cursor(&last.path));
+        Self { files: files.into_iter().map(NotIndexedFile::from).collect(), next_cursor }
+    }
+
+    /// One page of several lists.
+    pub fn united(mut self, others: Vec<Self>, limit: usize) -> Self {
+        let mut more = self.next_cursor.is_some();
+        for other in others {
+            more |= other.next_cursor.is_some();
+            self.files.extend(other.files);
+        }
+        self.files.sort_by_cached_key(NotIndexedFile::path_bytes);
+        more |= self.files.len() > limit;
+        self.files.truncate(limit);
+        let last = self.files.last().filter(|_| more);
+        self.next_cursor = last.map(|last| encode_cursor(&last.path_bytes()));
+        self
+    }
+}
+
+impl NotIndexedFile {
+    fn path_bytes(&self) -> Vec<u8> {
+        bytes_of(&self.path, self.path_base64.as_deref())
+    }
 }
 
 /// A file whose content is not in the index.
@@ -249,6 +292,7 @@ impl From<repo::Repository> for Repository {
             symbols: readiness(repository.symbols),
             last_changes: readiness(repository.last_changes),
             shard: repository.shard,
+            parts: repository.parts.iter().map(Part::from).collect(),
             attempts: repository.attempts,
             last_error: repository.last_error,
             last_error_code: repository.last_error_code,
@@ -264,6 +308,12 @@ impl From<repo::Repository> for Repository {
             size_bytes: repository.size_bytes,
             document_count: repository.document_count,
         }
+    }
+}
+
+impl From<&repo::PartOfRepository> for Part {
+    fn from(part: &repo::PartOfRepository) -> Self {
+        Self { shard: part.shard, state: part.state.as_str().to_owned() }
     }
 }
 

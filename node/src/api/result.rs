@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::search::SearchResult;
 use super::time_of;
 
 /// Bytes of a result without its chunks, and of a chunk without its content and of a range; about.
@@ -34,7 +35,7 @@ pub fn write_result(found: &Match, into: &mut Vec<u8>) {
     };
     field(into, "{\"type\":", kind);
     field(into, ",\"repository\":", &found.repository.name);
-    field(into, ",\"repositoryId\":", &found.repository.id.to_string());
+    field(into, ",\"repositoryId\":", &found.repository.whole().to_string());
     field(into, ",\"commit\":", &found.commit);
     field(into, ",\"branches\":", &found.branches);
     text(into, ",\"path\":", ",\"pathBase64\":", &found.path);
@@ -59,6 +60,22 @@ pub fn write_result(found: &Match, into: &mut Vec<u8>) {
     }
     field(into, ",\"score\":", &found.score);
     into.push(b'}');
+}
+
+/// Makes what nodes have found of one repository, each in its parts of it, one result.
+pub fn unite_results(results: &mut Vec<Vec<u8>>) {
+    if results.len() < 2 {
+        return;
+    }
+    let parsed = results.iter().map(|result| serde_json::from_slice::<SearchResult>(result));
+    if let Ok(mut parsed) = parsed.collect::<Result<Vec<_>, _>>() {
+        let matches = parsed.iter().map(|result| result.match_count).sum();
+        parsed.truncate(1);
+        if let Some(united) = parsed.pop() {
+            results[0] = crate::http::json(&SearchResult { match_count: matches, ..united });
+        }
+    }
+    results.truncate(1);
 }
 
 fn write_chunk(into: &mut Vec<u8>, chunk: &Chunk) {
@@ -182,6 +199,7 @@ mod tests {
             archived: false,
             public: true,
             license: None,
+            part: None,
         };
         Match {
             kind: MatchKind::Symbol,

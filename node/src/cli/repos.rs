@@ -336,6 +336,11 @@ fn details(repository: &Repository) -> String {
         let line = format!("{} {}{total}", progress.phase.as_str(), progress.done);
         text.push_str(&format!("{:<15} {line}\n", "progress"));
     }
+    for (number, part) in (1..).zip(&repository.parts) {
+        let of = repository.parts.len();
+        let line = format!("{number} of {of} in shard {}: {}", part.shard, part.state);
+        text.push_str(&format!("{:<15} {line}\n", "part"));
+    }
     for revision in &repository.revisions {
         let name = printable(revision.name.as_bytes());
         text.push_str(&format!("{:<15} {name} {}\n", "revision", revision.commit));

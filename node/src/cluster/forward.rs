@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use aeterna_cluster::name::NodeName;
 use aeterna_index::RepositoryId;
 use aeterna_proto as proto;
+use aeterna_repo::ManagerError;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, MatchedPath, RawPathParams, Request, State};
@@ -83,6 +84,11 @@ pub async fn to_owner(
         Ok(repository) => repository,
         Err(problem) => return problem.into_response(),
     };
+    // Further parts are nobody's business but that of the nodes.
+    if repository.is_further_part() {
+        return Problem::from(ManagerError::NotFound { what: repository.id.to_string() })
+            .into_response();
+    }
     match cluster.place_of(repository.id) {
         Place::Here => next.run(request).await,
         place => match forward(&state, &cluster, repository.id, place, request, None).await {

@@ -23,6 +23,7 @@ use tonic::transport::server::TcpIncoming;
 use super::facts::TELL_EVERY;
 use super::host::Host;
 use super::metrics::ClusterMetrics;
+use super::parts::place_by;
 use super::service::NodeService;
 use super::{
     Calls, Cluster, GOSSIP_EVERY, GOSSIP_GRACE, Opening, RAFT_FOLDER, StartError, generation,
@@ -133,6 +134,7 @@ impl Opening {
             peers: Arc::clone(&peers) as _,
             router: Arc::clone(&router),
         };
+        manager.place_parts_with(place_by(Arc::clone(&router)));
         let supervisor = Supervisor::start(supervisor_config, parts);
         let cluster = Arc::new(Cluster {
             id,

@@ -10,6 +10,7 @@ mod host;
 mod join;
 pub mod metrics;
 mod operations;
+mod parts;
 pub mod recover;
 mod registry;
 mod service;
@@ -40,6 +41,7 @@ use uuid::Uuid;
 
 pub use self::forward::{Forwarded, NewId, add_at_owner, to_owner};
 use self::metrics::ClusterMetrics;
+pub use self::parts::{not_indexed_further, remove_further};
 pub use self::start::{StartError, cold_config};
 use crate::api::cluster::Failure;
 use crate::api::time_of;

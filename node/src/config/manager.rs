@@ -44,6 +44,7 @@ impl Config {
     /// What a node of this cluster needs to hold shards.
     pub fn cluster_shards(&self, id: Uuid, shards: u32, cold: Arc<ColdStorage>) -> ClusterShards {
         ClusterShards {
+            part_bytes: self.part_bytes,
             follow_every: Duration::from_millis(self.follow_every_ms),
             ..ClusterShards::new(id, shards, cold)
         }

@@ -114,6 +114,9 @@ settings! {
     /// Milliseconds between two looks for what the owner of a copied shard has uploaded. A shard that
     /// nothing is uploaded of is looked at less often, down to every fifth time.
     follow_every_ms: u64 = 1000, "cluster.follow_every_ms", "AETERNA_CLUSTER_FOLLOW_EVERY_MS", Some((100, 60_000));
+    /// Bytes of contents that are indexed in one part: a repository with more of them, over all its indexed
+    /// revisions, is indexed in several, each in a shard on another node, and searched as one.
+    part_bytes: u64 = 4 << 30, "cluster.part_bytes", "AETERNA_CLUSTER_PART_BYTES", Some((1024, 1 << 50));
     /// Milliseconds without a sign of life after which a search goes on without another node.
     peer_timeout_ms: u64 = 2000, "cluster.peer_timeout_ms", "AETERNA_CLUSTER_PEER_TIMEOUT_MS", Some((100, 600_000));
     /// Milliseconds without results after which a node can be slow: another that holds the same shards is

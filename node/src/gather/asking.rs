@@ -160,6 +160,7 @@ impl Gathering<'_> {
         }
         match part {
             Part::Begin(begin) => return self.begun(source, begin),
+            Part::InParts(found) => self.gather.in_parts(source, found),
             Part::Ranked(ranked) => self.gather.push(source, ranked),
             Part::Progress(None) => {}
             Part::Progress(Some(progress)) => {
@@ -349,6 +350,7 @@ impl Gathering<'_> {
         let rival = &mut asking.rivals[number];
         match &part {
             Part::Progress(_) => return Ok(()),
+            Part::InParts(_) => {}
             // One that has not all of it is no help.
             Part::Begin(begin) if begin.away.is_empty() => {}
             Part::Begin(_) | Part::Failed(_) => {

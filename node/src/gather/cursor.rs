@@ -24,6 +24,13 @@ pub struct ClusterCursor {
     /// Results of earlier pages that come again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<u128>,
+    /// Repositories in parts that earlier pages had.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub united: usize,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A place in one node's part.
@@ -71,6 +78,7 @@ mod tests {
             parts: vec![place],
             missing: vec![7],
             repeats: vec![u128::MAX, 1],
+            united: 2,
         };
         let text = cursor.encode();
         assert_eq!(ClusterCursor::decode(&text), Some(cursor));

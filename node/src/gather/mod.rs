@@ -32,6 +32,7 @@ use self::held::{Away, told};
 pub use self::part::{Running, Wanted, start as start_part};
 use self::plan::{Ask, Asked, named};
 pub use self::remote::encoded;
+use crate::api::result::unite_results;
 use crate::cluster::Cluster;
 use crate::http::AppState;
 use crate::http::problem::Problem;
@@ -48,6 +49,8 @@ const DEADLINE_SLACK: Duration = Duration::from_secs(2);
 pub enum Part {
     /// What the node searches, and what it does not; before all others.
     Begin(Begin),
+    /// What it has of repositories that are indexed in parts; before its results, where repositories are asked for.
+    InParts(Vec<Ranked>),
     /// Results, in the node's order.
     Ranked(Vec<Ranked>),
     /// That it is still at it, and how far; not how far where that is not known.
@@ -143,6 +146,7 @@ pub fn search(
         room: if request.require_complete { request.limits.held_bytes } else { 0 },
     };
     gathering.gather.pass_over(gathering.asked.repeats.clone());
+    gathering.gather.pass_over_united(gathering.asked.united);
     gathering.start();
     gathering.deliver(output)?;
     gathering.wait_for_ends()?;
@@ -162,6 +166,7 @@ pub fn search(
     if !held_back.is_empty() && output.send(held_back).is_break() {
         return Err(SearchError::Cancelled.into());
     }
+    asked.united = gathered.united;
     response.next = gathered.more.then(|| next(asked, gathered.cursors, gathered.repeats));
     Ok(response)
 }
@@ -216,7 +221,10 @@ impl Gathering<'_> {
         let mut bytes = 0;
         loop {
             match self.gather.step() {
-                Step::Take(ranked) => {
+                Step::Take(mut ranked) => {
+                    if ranked.key.is_repository() {
+                        unite_results(&mut ranked.results);
+                    }
                     bytes += ranked.results.iter().map(Vec::len).sum::<usize>();
                     batch.push(ranked);
                 }
@@ -305,7 +313,7 @@ fn next(
             None => missing.extend(ask.shards.keys()),
         }
     }
-    ClusterCursor { request: asked.request, parts, missing, repeats }.encode()
+    ClusterCursor { request: asked.request, parts, missing, repeats, united: asked.united }.encode()
 }
 
 /// What one of so many nodes is asked, for a page of so many results.

@@ -204,6 +204,11 @@ impl Output for PartOutput {
         true
     }
 
+    fn in_parts(&self, found: Vec<Ranked>) -> bool {
+        self.hold(Part::InParts(found));
+        true
+    }
+
     fn pause(&self, so_far: &SearchResponse) -> ControlFlow<()> {
         self.end(Part::Paused(Box::new(self.ending(so_far.clone()))));
         match lock(&self.more).blocking_recv() {

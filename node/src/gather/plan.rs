@@ -25,6 +25,8 @@ pub struct Asked {
     pub skipped: Vec<Skipped>,
     /// Results of the pages before that come again.
     pub repeats: Vec<u128>,
+    /// Repositories in parts that the pages before had.
+    pub united: usize,
 }
 
 /// What is asked of a node.
@@ -79,9 +81,9 @@ impl Asked {
                     items: named(missing.iter().copied()),
                 }],
             };
-            let repeats = cursor.repeats.clone();
+            let (repeats, united) = (cursor.repeats.clone(), cursor.united);
             let asks = resumed(cluster, cursor)?;
-            return Ok(Self { request: hash, asks, missing, skipped, repeats });
+            return Ok(Self { request: hash, asks, missing, skipped, repeats, united });
         }
         let plan = cluster.router().plan_search();
         let asks = plan.by_node.iter().map(|(target, shards)| Ask {
@@ -91,7 +93,7 @@ impl Asked {
         let asks = asks.collect();
         let skipped = unavailable(&plan.unavailable);
         let missing = plan.unavailable.iter().map(|(shard, _)| shard.0).collect();
-        Ok(Self { request: hash, asks, missing, skipped, repeats: Vec::new() })
+        Ok(Self { request: hash, asks, missing, skipped, repeats: Vec::new(), united: 0 })
     }
 }
 

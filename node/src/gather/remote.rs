@@ -159,14 +159,8 @@ fn decoded(part: proto::SearchPart) -> Result<Part, &'static str> {
     // What a later version says beside these is a sign of life.
     let Some(part) = part.part else { return Ok(Part::Progress(None)) };
     Ok(match part {
-        search_part::Part::Found(found) => {
-            let ranked = found.ranked.into_iter().map(|one| {
-                let key = RankKey::decode(&one.key).ok_or(MALFORMED)?;
-                let results = one.results.into_iter().map(|result| result.to_vec()).collect();
-                Ok(Ranked { key, results, window: one.window, within: one.within })
-            });
-            Part::Ranked(ranked.collect::<Result<Vec<_>, &'static str>>()?)
-        }
+        search_part::Part::Found(found) => Part::Ranked(ranked(found).ok_or(MALFORMED)?),
+        search_part::Part::InParts(found) => Part::InParts(ranked(found).ok_or(MALFORMED)?),
         search_part::Part::Begin(begin) => {
             let away = begin.away.into_iter();
             let away = away.map(|away| Away { shard: away.shard, elsewhere: away.elsewhere });
@@ -182,6 +176,25 @@ fn decoded(part: proto::SearchPart) -> Result<Part, &'static str> {
         search_part::Part::End(end) => Part::End(Box::new(ending(end).ok_or(MALFORMED)?)),
         search_part::Part::Paused(end) => Part::Paused(Box::new(ending(end).ok_or(MALFORMED)?)),
     })
+}
+
+fn ranked(found: proto::Found) -> Option<Vec<Ranked>> {
+    let ranked = found.ranked.into_iter().map(|one| {
+        let key = RankKey::decode(&one.key)?;
+        let results = one.results.into_iter().map(|result| result.to_vec()).collect();
+        Some(Ranked { key, results, window: one.window, within: one.within })
+    });
+    ranked.collect()
+}
+
+fn encoded_ranked(ranked: Vec<Ranked>) -> proto::Found {
+    let ranked = ranked.into_iter().map(|one| proto::Ranked {
+        key: one.key.encode().into(),
+        results: one.results.into_iter().map(Into::into).collect(),
+        window: one.window,
+        within: one.within,
+    });
+    proto::Found { ranked: ranked.collect() }
 }
 
 fn ending(end: proto::End) -> Option<Ending> {
@@ -206,17 +219,8 @@ fn encoded_ending(end: &Ending) -> proto::End {
 /// A part for the wire.
 pub fn encoded(part: Part) -> Result<proto::SearchPart, Status> {
     let part = match part {
-        Part::Ranked(ranked) => search_part::Part::Found(proto::Found {
-            ranked: ranked
-                .into_iter()
-                .map(|one| proto::Ranked {
-                    key: one.key.encode().into(),
-                    results: one.results.into_iter().map(Into::into).collect(),
-                    window: one.window,
-                    within: one.within,
-                })
-                .collect(),
-        }),
+        Part::Ranked(ranked) => search_part::Part::Found(encoded_ranked(ranked)),
+        Part::InParts(ranked) => search_part::Part::InParts(encoded_ranked(ranked)),
         Part::Begin(Begin { map_version, away, pinned }) => {
             let away = away.into_iter();
             let away =

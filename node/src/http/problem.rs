@@ -297,7 +297,7 @@ fn status_of(code: &str) -> StatusCode {
         | "invalid-cursor" => StatusCode::BAD_REQUEST,
         "local-path-not-allowed" => StatusCode::FORBIDDEN,
         "repository-not-found" | "revision-not-indexed" | "path-not-found" => StatusCode::NOT_FOUND,
-        "name-taken" | "other-branches" | "repository-not-cloned" | "cancelled" => {
+        "name-taken" | "other-branches" | "other-parts" | "repository-not-cloned" | "cancelled" => {
             StatusCode::CONFLICT
         }
         "not-a-git-repository"

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use aeterna_index::RepositoryId;
-use aeterna_repo::{AddRepository, DEFAULT_TENANT, ListFilter, State as RepositoryState};
+use aeterna_repo::catalog::CatalogError;
+use aeterna_repo::{
+    AddRepository, DEFAULT_TENANT, ListFilter, ManagerError, State as RepositoryState,
+};
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
@@ -15,14 +18,15 @@ use utoipa::IntoParams;
 use super::AppState;
 use super::extract::{JsonBody, Parameters};
 use super::problem::Problem;
+use crate::api::encode_cursor;
 use crate::api::problem::ProblemBody;
-use crate::api::repos::{
-    AddRequest, Event, EventList, NotIndexedFile, NotIndexedList, Repository, RepositoryList,
-};
-use crate::cluster::NewId;
+use crate::api::repos::{AddRequest, Event, EventList, NotIndexedList, Repository, RepositoryList};
+use crate::cluster::{NewId, not_indexed_further, remove_further};
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
+/// Times that a repository's parts are removed at most, before it is: more may be made meanwhile.
+const REMOVALS: usize = 3;
 
 /// Which repositories.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -72,11 +76,6 @@ fn limit_of(limit: Option<i64>) -> Result<u32, Problem> {
     u32::try_from(limit).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
         Problem::parameter("limit", format!("`limit` must be from 1 to {MAX_LIMIT}, not {limit}"))
     })
-}
-
-/// A cursor of a list is the base64 of the last key of the page before.
-fn encode_cursor(key: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(key)
 }
 
 fn decode_cursor(cursor: &str) -> Result<Vec<u8>, Problem> {
@@ -177,9 +176,17 @@ pub async fn remove(
     Parameters(NoParameters {}): Parameters<NoParameters>,
 ) -> Result<StatusCode, Problem> {
     state.metrics.usage(DEFAULT_TENANT, "repoRemove");
-    let repository = find(&state, &id).await?;
-    state.manager.remove(repository.id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let mut tries = REMOVALS;
+    loop {
+        let repository = find(&state, &id).await?;
+        remove_further(&state, &repository).await?;
+        tries -= 1;
+        match state.manager.remove(repository.id).await {
+            // Another part was made just now.
+            Err(ManagerError::Catalog(CatalogError::OtherParts { .. })) if tries > 0 => {}
+            removed => return Ok(removed.map(|()| StatusCode::NO_CONTENT)?),
+        }
+    }
 }
 
 /// Fetches a repository and indexes what changed.
@@ -239,12 +246,10 @@ pub async fn not_indexed(
     let limit = limit_of(parameters.limit)? as usize;
     let after = parameters.cursor.as_deref().map(decode_cursor).transpose()?;
     let repository = find(&state, &id).await?;
-    let mut files = state.manager.not_indexed(repository.id, after, limit + 1).await?;
-    let more = files.len() > limit;
-    files.truncate(limit);
-    let next_cursor = files.last().filter(|_| more).map(|last| encode_cursor(&last.path));
-    let files = files.into_iter().map(NotIndexedFile::from).collect();
-    Ok(Json(NotIndexedList { files, next_cursor }))
+    let page = (after.as_deref(), parameters.cursor.as_deref(), limit);
+    let further = not_indexed_further(&state, &repository, page).await?;
+    let files = state.manager.not_indexed(repository.id, after, limit + 1).await?;
+    Ok(Json(NotIndexedList::of(files, limit).united(further, limit)))
 }
 
 /// Lists what happened to a repository, newest first.

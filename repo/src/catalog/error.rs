@@ -40,6 +40,15 @@ pub enum CatalogError {
         /// The epoch that the change was made under.
         epoch: u64,
     },
+    /// Other parts of the repository are there, which go first.
+    #[error(
+        "{parts} other parts of the repository are not removed yet: nothing was changed; try again \
+         in a moment"
+    )]
+    OtherParts {
+        /// How many there are.
+        parts: i64,
+    },
     /// The catalog is that of another cluster, or of one with another number of shards.
     #[error(
         "the catalog belongs to the cluster {theirs} with {number} shards, not to {cluster} with \

@@ -142,7 +142,7 @@ impl Catalog {
         let rows: Result<Vec<(Uuid,)>, _> = on!(self, pool => sqlx::query_as(
             "SELECT r.id FROM codesearch_repositories r \
              LEFT JOIN codesearch_jobs j ON j.repository_id = r.id \
-             WHERE r.removed_at IS NULL AND r.state IN ('ready', 'error') AND r.updated_at < $1 \
+             WHERE r.removed_at IS NULL AND r.part = 0 AND r.state IN ('ready', 'error') AND r.updated_at < $1 \
              AND j.next_attempt_at IS NULL AND ($2 < 0 OR r.shard = $2) LIMIT 1000",
         )
         .bind(before)

@@ -6,6 +6,7 @@ use aeterna_index::RepositoryId;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
+use super::parts::{Parts, set_parts};
 use super::rows::{Record, RepositoryRow, repository_columns};
 use super::{Catalog, CatalogError, JobKind, count_change, in_transaction, now, on, request_job};
 use crate::manager::ListFilter;
@@ -133,7 +134,7 @@ impl Catalog {
         let row: Result<Option<RepositoryRow>, _> = on!(self, pool => sqlx::query_as(
             concat!(
                 repository_columns!(),
-                "WHERE r.tenant = $1 AND r.url_key = $2 AND r.removed_at IS NULL"
+                "WHERE r.tenant = $1 AND r.url_key = $2 AND r.removed_at IS NULL AND r.part = 0"
             ),
         )
         .bind(tenant)
@@ -155,7 +156,7 @@ impl Catalog {
         let row: Result<Option<RepositoryRow>, _> = on!(self, pool => sqlx::query_as(
             concat!(
                 repository_columns!(),
-                "WHERE r.tenant = $1 AND r.name = $2 AND r.removed_at IS NULL"
+                "WHERE r.tenant = $1 AND r.name = $2 AND r.removed_at IS NULL AND r.part = 0"
             ),
         )
         .bind(tenant)
@@ -179,7 +180,8 @@ impl Catalog {
         .await);
         let rows = rows.map_err(CatalogError::database("reading revisions"))?;
         let revisions = rows.into_iter().map(|(name, commit)| Revision { name, commit });
-        row.into_record(revisions.collect()).map(Some)
+        let records = vec![row.into_record(revisions.collect())?];
+        Ok(self.with_parts(records).await?.pop())
     }
 
     /// The repositories of a tenant that a filter lets through, by name.
@@ -192,8 +194,8 @@ impl Catalog {
         let rows: Result<Vec<RepositoryRow>, _> = on!(self, pool => sqlx::query_as(
             concat!(
                 repository_columns!(),
-                "WHERE r.tenant = $1 AND r.removed_at IS NULL \
-                 AND LOWER(r.name) LIKE $2 ESCAPE '\\' AND ($3 = '' OR r.state = $3) \
+                "WHERE r.tenant = $1 AND r.removed_at IS NULL AND r.part = 0 \
+                 AND LOWER(r.name) LIKE $2 ESCAPE '\\' AND ($3 = '' OR r.state = $3 OR r.parts > 1) \
                  AND r.name > $4 ORDER BY r.name LIMIT $5"
             ),
         )
@@ -205,7 +207,7 @@ impl Catalog {
         .fetch_all(pool)
         .await);
         let rows = rows.map_err(CatalogError::database("listing repositories"))?;
-        self.all_with_revisions(rows).await
+        self.with_parts(self.all_with_revisions(rows).await?).await
     }
 
     /// Every repository of every tenant, removed ones included.
@@ -314,7 +316,8 @@ impl Catalog {
     }
 
     /// Keeps what the index now holds, and that the job is done if nothing was asked for since
-    /// `request`; the repository is ready. Returns whether the job is done.
+    /// `request`; the repository is ready. Its other parts, where it has any, are asked to follow.
+    /// Returns whether the job is done.
     ///
     /// # Errors
     /// When the database fails.
@@ -322,6 +325,7 @@ impl Catalog {
         &self,
         id: RepositoryId,
         facts: &IndexedFacts,
+        parts: Option<&Parts>,
         request: i64,
     ) -> Result<bool, CatalogError> {
         let failed = || CatalogError::database("recording an indexing");
@@ -353,6 +357,9 @@ impl Catalog {
             .execute(&mut *tx)
             .await
             .map_err(failed())?;
+            if let Some(parts) = parts {
+                set_parts!(tx, id.0, parts);
+            }
             count_change!(self, tx, id.0);
             sqlx::query("DELETE FROM codesearch_jobs WHERE repository_id = $1 AND request = $2")
                 .bind(id.0)
@@ -369,9 +376,20 @@ impl Catalog {
     /// Marks a repository as removed: nothing lists or finds it from now on, and a job removes it.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`CatalogError::OtherParts`] while it has other parts, or when the database fails.
     pub async fn mark_removed(&self, id: RepositoryId) -> Result<(), CatalogError> {
         in_transaction!(self, "removing a repository", tx => {
+            let others: (i64,) = sqlx::query_as(
+                "SELECT COUNT(*) FROM codesearch_repositories \
+                 WHERE part_of = $1 AND removed_at IS NULL",
+            )
+            .bind(id.0)
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(CatalogError::database("counting the parts of a repository"))?;
+            if others.0 > 0 {
+                return Err(CatalogError::OtherParts { parts: others.0 });
+            }
             sqlx::query(
                 "UPDATE codesearch_repositories SET removed_at = $2, updated_at = $2 \
                  WHERE id = $1 AND removed_at IS NULL",

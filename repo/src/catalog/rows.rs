@@ -1,6 +1,6 @@
 //! Rows as the database gives them, and what they mean.
 
-use aeterna_index::{RepositoryId, RepositoryInfo};
+use aeterna_index::{Part, RepositoryId, RepositoryInfo};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ macro_rules! repository_columns {
     () => {
         "SELECT r.id, r.tenant, r.name, r.url, r.branches, r.state, r.default_branch, r.fork, \
          r.archived, r.public, r.license, r.created_at, r.updated_at, r.indexed_at, r.size_bytes, \
-         r.document_count, r.removed_at, j.attempts, j.last_error, j.last_error_code, \
+         r.document_count, r.removed_at, r.part_of, r.part, r.parts, j.attempts, j.last_error, j.last_error_code, \
          j.next_attempt_at \
          FROM codesearch_repositories r LEFT JOIN codesearch_jobs j ON j.repository_id = r.id "
     };
@@ -38,6 +38,9 @@ pub(crate) struct RepositoryRow {
     size_bytes: i64,
     document_count: i64,
     removed_at: Option<i64>,
+    part_of: Option<Uuid>,
+    part: i64,
+    parts: i64,
     attempts: Option<i64>,
     last_error: Option<String>,
     last_error_code: Option<String>,
@@ -52,6 +55,8 @@ pub struct Record {
     pub repository: Repository,
     /// Whether it was removed and its files are still to go.
     pub removed: bool,
+    /// The other parts, in order, where this is a repository that is indexed in several.
+    pub others: Vec<Repository>,
 }
 
 impl Record {
@@ -67,6 +72,7 @@ impl Record {
             archived: repository.archived,
             public: repository.public,
             license: repository.license.clone(),
+            part: repository.part,
         }
     }
 }
@@ -85,8 +91,15 @@ impl RepositoryRow {
             let is_default = |revision: &Revision| Some(revision.name.as_str()) == default;
             is_default(b).cmp(&is_default(a)).then_with(|| a.name.cmp(&b.name))
         });
+        let part = (self.parts > 1).then(|| Part {
+            whole: RepositoryId(self.part_of.unwrap_or(self.id)),
+            number: u32::try_from(self.part).unwrap_or(0),
+            of: u32::try_from(self.parts).unwrap_or(1),
+        });
         let repository = Repository {
             id: RepositoryId(self.id),
+            part,
+            parts: Vec::new(),
             tenant: self.tenant,
             name: self.name,
             url: self.url,
@@ -114,7 +127,7 @@ impl RepositoryRow {
             size_bytes: u64::try_from(self.size_bytes).unwrap_or(0),
             document_count: u64::try_from(self.document_count).unwrap_or(0),
         };
-        Ok(Record { repository, removed: self.removed_at.is_some() })
+        Ok(Record { repository, removed: self.removed_at.is_some(), others: Vec::new() })
     }
 }
 

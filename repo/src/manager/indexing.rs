@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aeterna_index::{
-    Applied, IndexError, ProgressSink, RepositoryId, RepositoryUpdate, RevisionChange, Shard,
+    Applied, IndexError, Part, ProgressSink, RepositoryId, RepositoryInfo, RepositoryUpdate,
+    RevisionChange, Shard,
 };
 use gix::hash::ObjectId;
 
 use super::inner::Inner;
+use super::parts::{self, Wanted};
 use crate::ManagerError;
 use crate::catalog::Record;
 use crate::git::{Fetched, GitError, MirrorSource, ObjectDb, Selected, Trees};
@@ -22,6 +24,7 @@ const MAX_NOTICES: usize = 20;
 pub(crate) struct Indexing<'a> {
     pub(crate) inner: &'a Inner,
     pub(crate) record: &'a Record,
+    pub(crate) wanted: &'a Wanted,
     pub(crate) fetched: &'a Fetched,
     /// Whether every revision is indexed as if it were new.
     pub(crate) whole: bool,
@@ -33,6 +36,8 @@ pub(crate) struct Outcome {
     /// What the index holds now: names and commits.
     pub(crate) revisions: BTreeMap<String, String>,
     pub(crate) applied: Applied,
+    /// Which part of the repository it holds, where that is not all of it.
+    pub(crate) part: Option<Part>,
     /// Documents of the repository.
     pub(crate) documents: u64,
     pub(crate) notices: Vec<String>,
@@ -72,22 +77,28 @@ impl Indexing<'_> {
         let held = shard.revisions(id).unwrap_or_default();
         let git = &self.inner.config.git;
         let objects = self.fetched.mirror.objects(git.delta_cache_bytes)?;
-        let mut batch = Batch {
-            indexing: self,
-            shard: &shard,
-            objects: &objects,
-            changes: Vec::new(),
-            entries: 0,
-            applied: Applied::default(),
-        };
         let mut notices = damaged_packs(&objects);
-        let mut selected = self.fetched.refs.select(&self.record.repository.branches);
+        let selected = self.wanted.selected();
+        let of_branches = || self.fetched.refs.select(&self.record.repository.branches);
+        let mut selected = selected.unwrap_or_else(of_branches);
         if selected.len() > self.inner.config.max_revisions {
             let limit = self.inner.config.max_revisions;
             notices
                 .push(format!("{} revisions match, the first {limit} are indexed", selected.len()));
             selected.truncate(limit);
         }
+        let part = self.part(&objects, &selected, &held)?;
+        // Other files belong to it than when there were fewer parts.
+        let whole = whole || shard.part(id) != part;
+        let mut batch = Batch {
+            indexing: self,
+            part,
+            shard: &shard,
+            objects: &objects,
+            changes: Vec::new(),
+            entries: 0,
+            applied: Applied::default(),
+        };
         let wanted: BTreeSet<&str> =
             selected.iter().map(|revision| revision.name.as_str()).collect();
         let gone = held.keys().filter(|name| !wanted.contains(name.as_str()));
@@ -114,9 +125,35 @@ impl Indexing<'_> {
         Ok(Outcome {
             revisions: shard.revisions(id).unwrap_or_default(),
             applied,
+            part,
             documents: shard.documents(id),
             notices,
         })
+    }
+
+    /// Which part of the repository is indexed here.
+    fn part(
+        &self,
+        objects: &ObjectDb,
+        selected: &[Selected],
+        held: &BTreeMap<String, String>,
+    ) -> Result<Option<Part>, GitError> {
+        let stop = || self.cancel.load(Ordering::Acquire);
+        let is_held = |revision: &Selected| {
+            let commit =
+                held.get(&revision.name).map(|commit| ObjectId::from_hex(commit.as_bytes()));
+            matches!(commit, Some(Ok(commit)) if commit == revision.target)
+        };
+        let needed = match self.wanted {
+            // Nothing is new that there could be more of.
+            Wanted::Whole { .. } if !self.whole && selected.iter().all(is_held) => 1,
+            Wanted::Whole { .. } => {
+                let objects = (objects, self.fetched.mirror.size());
+                parts::needed(self.inner, objects, selected, &stop)?
+            }
+            Wanted::Further { .. } => 1,
+        };
+        Ok(self.wanted.part(self.record.repository.id, needed))
     }
 
     /// How one revision changes; `None` when it does not.
@@ -165,6 +202,8 @@ impl Indexing<'_> {
 /// Changes that are applied together: whole listings of many branches would else all be in memory.
 struct Batch<'a> {
     indexing: &'a Indexing<'a>,
+    /// Files of others are left out.
+    part: Option<Part>,
     shard: &'a Shard,
     objects: &'a ObjectDb,
     changes: Vec<RevisionChange>,
@@ -173,7 +212,10 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    fn push(&mut self, change: RevisionChange) -> Result<(), ManagerError> {
+    fn push(&mut self, mut change: RevisionChange) -> Result<(), ManagerError> {
+        if let Some(part) = self.part {
+            keep(part, &mut change);
+        }
         self.entries += match &change {
             RevisionChange::Replace { files, .. } => files.len(),
             RevisionChange::Update { removed, added, .. } => removed.len() + added.len(),
@@ -186,7 +228,7 @@ impl Batch<'_> {
     fn flush(&mut self) -> Result<(), ManagerError> {
         crate::failpoint!("index-apply");
         let update = RepositoryUpdate {
-            repository: self.indexing.record.info(),
+            repository: RepositoryInfo { part: self.part, ..self.indexing.record.info() },
             revisions: std::mem::take(&mut self.changes),
         };
         self.entries = 0;
@@ -199,6 +241,18 @@ impl Batch<'_> {
         self.applied.bytes += applied.bytes;
         self.applied.omitted += applied.omitted;
         Ok(())
+    }
+}
+
+/// Takes files of other parts out of a change.
+fn keep(part: Part, change: &mut RevisionChange) {
+    match change {
+        RevisionChange::Replace { files, .. } => files.retain(|file| part.has(&file.path)),
+        RevisionChange::Update { removed, added, .. } => {
+            removed.retain(|(path, _)| part.has(path));
+            added.retain(|file| part.has(&file.path));
+        }
+        RevisionChange::Remove { .. } => {}
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use aeterna_index::search::Visible;
@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::cluster::Cluster;
 use super::mirrors::MirrorWork;
+use super::parts::PlaceParts;
 use super::types::Pause;
 use crate::ManagerError;
 use crate::catalog::{Catalog, Job, JobKind, Record};
@@ -92,6 +93,8 @@ pub(crate) struct Inner {
     /// Names of repositories of which the index here is not what the catalog says was indexed, as their shard's
     /// last owner died before it had uploaded that; until they are indexed again.
     pub(crate) outdated: Mutex<HashMap<RepositoryId, String>>,
+    /// Chooses the shards of further parts.
+    pub(crate) place_parts: OnceLock<Arc<PlaceParts>>,
 }
 
 /// Has searches see a repository of a tenant, or not; returns whether that changes anything.
@@ -139,6 +142,7 @@ impl Inner {
             mirrors: Signal::default(),
             symbols_pending: Mutex::default(),
             outdated: Mutex::default(),
+            place_parts: OnceLock::new(),
         }
     }
 
@@ -278,6 +282,7 @@ impl Inner {
         repository.symbols = readiness(pending(Shard::symbols_pending));
         repository.last_changes = readiness(pending(Shard::history_pending));
         repository.shard = self.index.number_of(id);
+        self.complete_parts(&mut repository, &record.others);
         repository
     }
 
@@ -301,6 +306,20 @@ impl Inner {
         }
         watchers.retain(|_, sender| sender.receiver_count() > 0);
         Ok(())
+    }
+
+    /// Tells those who watch repositories in parts how the other parts are, which nobody else does. Returns
+    /// whether there are any.
+    pub(crate) async fn publish_parts(&self) -> Result<bool, ManagerError> {
+        let watched: Vec<RepositoryId> = {
+            let watchers = lock(&self.watchers);
+            let of = watchers.iter().filter(|(_, sender)| sender.borrow().is_in_parts());
+            of.map(|(id, _)| *id).collect()
+        };
+        for id in &watched {
+            self.publish(*id).await?;
+        }
+        Ok(!watched.is_empty())
     }
 
     pub(crate) fn watch(&self, repository: Repository) -> watch::Receiver<Repository> {
@@ -409,7 +428,7 @@ impl Inner {
     pub(crate) fn show_as_recorded(&self, still: impl Fn() -> bool, records: &[Record]) {
         let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
         if still() {
-            for Record { repository, removed } in records {
+            for Record { repository, removed, .. } in records {
                 change_visible(&mut visible, &repository.tenant, (repository.id, !removed));
             }
         }

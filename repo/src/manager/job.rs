@@ -10,6 +10,7 @@ use super::blocking;
 use super::indexing::{self, Indexing};
 use super::inner::{Inner, lock};
 use super::mirrors::{MirrorWork, Mirrors};
+use super::parts::Wanted;
 use super::reconcile;
 use crate::ManagerError;
 use crate::catalog::{FetchedFacts, IndexedFacts, Job, JobKind, Record, now};
@@ -63,7 +64,8 @@ async fn index(
         let Some(now) = inner.catalog.record(id).await? else { return Ok(()) };
         record = now;
     }
-    if record.removed {
+    let wanted = Wanted::of(&inner.catalog, &record).await?;
+    if record.removed || wanted.is_none() {
         inner.hide(&record.repository.tenant, id);
         return Ok(inner.catalog_of(id)?.request_job(id, JobKind::Remove).await?);
     }
@@ -146,8 +148,9 @@ async fn index_fetched(
     let id = job.repository;
     inner.set_state(id, State::Indexing).await?;
     let Some(record) = inner.catalog.record(id).await? else { return Ok(()) };
+    let Some(wanted) = Wanted::of(&inner.catalog, &record).await? else { return Ok(()) };
     let started = Instant::now();
-    let outcome = apply(inner, &record, fetched, job.kind, cancel).await?;
+    let outcome = apply(inner, (&record, &wanted), fetched, job.kind, cancel).await?;
     inner.config.indexed.tell(started.elapsed());
     crate::failpoint!("job-indexed");
     if inner.index.shard_of(id)?.symbols_pending(id) {
@@ -156,8 +159,10 @@ async fn index_fetched(
     inner.maintain.raise();
     notices(inner, id, &outcome.notices).await?;
     inner.event(id, EventKind::Indexed, &summary(&outcome)).await;
+    wanted.check(&outcome.revisions)?;
+    let parts = inner.parts_of(&record, outcome.part, (job.kind, &outcome.revisions));
     let facts = IndexedFacts { revisions: outcome.revisions, document_count: outcome.documents };
-    inner.catalog_of(id)?.set_indexed(id, &facts, job.request).await?;
+    inner.catalog_of(id)?.set_indexed(id, &facts, parts.as_ref(), job.request).await?;
     inner.read_history(id);
     Ok(())
 }
@@ -235,18 +240,20 @@ async fn fetch(
 
 async fn apply(
     inner: &Arc<Inner>,
-    record: &Record,
+    (record, wanted): (&Record, &Wanted),
     fetched: &Arc<Fetched>,
     kind: JobKind,
     cancel: &Arc<AtomicBool>,
 ) -> Result<indexing::Outcome, ManagerError> {
     let (inner, cancel, record, fetched) =
         (inner.clone(), cancel.clone(), record.clone(), fetched.clone());
+    let wanted = wanted.clone();
     blocking::run("index", move || {
         aeterna_index::yield_to_searches(inner.config.background_nice);
         let indexing = Indexing {
             inner: &inner,
             record: &record,
+            wanted: &wanted,
             fetched: &fetched,
             whole: kind == JobKind::Reindex,
             cancel: &cancel,

@@ -190,6 +190,10 @@ impl Mirrors<'_> {
         let shard = self.inner.index.number_of(self.id);
         let held = self.inner.cluster.as_ref().and_then(|cluster| cluster.held(shard));
         let Some(held) = held.filter(|held| held.is_serving()) else { return Ok(()) };
+        let record = self.runtime.block_on(self.inner.catalog.record(self.id))?;
+        if record.is_none_or(|record| record.repository.is_further_part()) {
+            return Ok(());
+        }
         let Some(mirror) = Mirror::open(&self.inner.mirror_path(self.id))? else { return Ok(()) };
         let folder = self.workplace("bundle");
         remove_folder(&folder)?;
@@ -305,7 +309,11 @@ impl Mirrors<'_> {
         if home.exists() || !git::is_installed(&self.inner.config.git.git_program) {
             return Ok(false);
         }
-        let newest = self.wait(self.cold.newest_mirror(self.id.0))?;
+        // Further parts have the repository's own.
+        let record = self.runtime.block_on(self.inner.catalog.record(self.id))?;
+        let part = record.and_then(|record| record.repository.part);
+        let id = part.map_or(self.id, |part| part.whole);
+        let newest = self.wait(self.cold.newest_mirror(id.0))?;
         let Some(files) = newest.and_then(|manifest| manifest.files) else { return Ok(false) };
         let temporary = self.inner.config.base_path.join(format!("tmp-{}", self.id));
         let place = MirrorPlace { home: &home, temporary: &temporary };

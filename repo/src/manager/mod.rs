@@ -13,6 +13,7 @@ mod job;
 mod maintenance;
 mod mirrors;
 mod names;
+mod parts;
 mod reconcile;
 mod replicas;
 mod restoring;
@@ -35,6 +36,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use cluster::{Activated, HeldShard, SearchedCopy, ShardSource, ShardState};
+pub use parts::PlaceParts;
 pub use replicas::Following;
 pub use types::{
     AddRepository, Added, FileContent, Health, ListFilter, NotIndexed, Pause, TreeEntry, TreeKind,
@@ -177,9 +179,21 @@ impl RepoManager {
     /// # Errors
     /// When the catalog fails.
     pub async fn list(&self, filter: &ListFilter) -> Result<Vec<Repository>, ManagerError> {
-        let records = self.inner.catalog.list(filter).await?;
         let jobs = self.inner.catalog.jobs().await?;
-        Ok(records.into_iter().map(|record| self.inner.complete(record, &jobs)).collect())
+        let (mut filter, wanted) = (filter.clone(), filter.limit as usize);
+        let mut found = Vec::new();
+        loop {
+            let records = self.inner.catalog.list(&filter).await?;
+            let is_last = records.len() < filter.limit as usize;
+            filter.after = records.last().map(|last| last.repository.name.clone());
+            let all = records.into_iter().map(|record| self.inner.complete(record, &jobs));
+            // One in parts may be in another state than its first part.
+            found.extend(all.filter(|one| filter.state.is_none_or(|state| one.state == state)));
+            if is_last || found.len() >= wanted {
+                found.truncate(wanted);
+                return Ok(found);
+            }
+        }
     }
 
     /// A repository of a tenant.

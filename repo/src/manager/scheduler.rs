@@ -12,6 +12,8 @@ use crate::catalog::{JobKind, now};
 
 /// Longest sleep: what another process asked for in the catalog is seen after it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// Longest sleep while somebody watches a repository of which other nodes have parts.
+const WATCHED_EVERY: Duration = Duration::from_secs(1);
 /// Wait after the catalog failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -44,7 +46,11 @@ async fn start_due(inner: &Arc<Inner>, jobs: &mut JoinSet<()>) -> Result<Duratio
     if let Some(interval) = inner.config.sync_interval {
         request_overdue(inner, interval).await?;
     }
-    let mut sleep = LONGEST_SLEEP;
+    let mut sleep =
+        inner.cluster.as_ref().map_or(LONGEST_SLEEP, |cluster| cluster.config.jobs_every);
+    if inner.publish_parts().await? {
+        sleep = sleep.min(WATCHED_EVERY);
+    }
     let paused = inner.paused();
     if let Some(pause) = &paused {
         let left = pause.until - time::OffsetDateTime::now_utc();

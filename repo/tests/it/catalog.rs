@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use aeterna_index::RepositoryId;
+use aeterna_index::{Part, RepositoryId};
 use aeterna_repo::catalog::{
-    Catalog, CatalogError, FetchedFacts, IndexedFacts, Inserted, JobKind, NewRepository, Record,
+    Catalog, CatalogError, FetchedFacts, IndexedFacts, Inserted, JobKind, NewRepository, Parts,
+    Record,
 };
 use aeterna_repo::{DatabaseUrl, EventKind, ListFilter, ManagerError, State};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -214,7 +215,7 @@ async fn an_indexing_is_recorded_with_its_revisions() {
             .map(|(name, commit)| (name.to_owned(), commit.to_owned()))
             .collect();
         let facts = IndexedFacts { revisions, document_count: 7 };
-        assert!(catalog.set_indexed(id, &facts, job.request).await.unwrap());
+        assert!(catalog.set_indexed(id, &facts, None, job.request).await.unwrap());
         let record = catalog.record(id).await.unwrap().unwrap();
         let repository = &record.repository;
         assert_eq!(repository.state, State::Ready);
@@ -231,6 +232,86 @@ async fn an_indexing_is_recorded_with_its_revisions() {
 }
 
 #[tokio::test]
+async fn parts_are_rows_that_only_their_nodes_see() {
+    for catalog in Databases::new().await.open().await {
+        let whole = inserted(&catalog, &new("a/b", "u")).await.repository.id;
+        let others: Vec<RepositoryId> = (0..3).map(|_| RepositoryId(Uuid::now_v7())).collect();
+        let part = |number: u32| (number, others[number as usize - 1], 10 + number);
+        let revisions = BTreeMap::from([("main".to_owned(), "1".to_owned())]);
+        let facts = IndexedFacts { revisions, document_count: 7 };
+        let parts = |of, new: &[(u32, RepositoryId, u32)], done: &[RepositoryId]| Parts {
+            of,
+            new: new.to_vec(),
+            done: done.iter().copied().collect(),
+            kind: JobKind::Sync,
+        };
+        let index = async |id: RepositoryId, parts: &Parts| {
+            catalog.set_state(id, State::Cloning).await.unwrap();
+            catalog.set_state(id, State::Indexing).await.unwrap();
+            catalog.request_job(id, JobKind::Sync).await.unwrap();
+            let request = catalog.job(id).await.unwrap().unwrap().request;
+            assert!(catalog.set_indexed(id, &facts, Some(parts), request).await.unwrap());
+        };
+        index(whole, &parts(3, &[part(1), part(2)], &[])).await;
+        let record = catalog.record(whole).await.unwrap().unwrap();
+        assert_eq!(record.repository.part, Some(Part { whole, number: 0, of: 3 }));
+        let known = |record: &Record| -> Vec<(RepositoryId, Option<Part>)> {
+            record.others.iter().map(|other| (other.id, other.part)).collect()
+        };
+        let wanted = |number: u32, of| (part(number).1, Some(Part { whole, number, of }));
+        assert_eq!(known(&record), [wanted(1, 3), wanted(2, 3)]);
+        for other in &others[..2] {
+            let other = catalog.record(*other).await.unwrap().unwrap();
+            assert_eq!(other.repository.name, "a/b");
+            assert_eq!(other.repository.url, "u");
+            assert_eq!(other.repository.state, State::Approved);
+            assert_eq!(
+                catalog.job(other.repository.id).await.unwrap().unwrap().kind,
+                JobKind::Sync
+            );
+            assert_eq!(other.info().whole(), whole);
+        }
+        let of_shard = catalog.of_shard(11).await.unwrap();
+        assert_eq!(of_shard.len(), 1);
+        assert_eq!(of_shard[0].repository.id, others[0]);
+
+        // Nobody lists or finds them, and none is fetched because its time has come.
+        let listed = catalog.list(&filter(None, None, None)).await.unwrap();
+        assert_eq!(listed.iter().map(|one| one.repository.id).collect::<Vec<_>>(), [whole]);
+        assert_eq!(known(&listed[0]).len(), 2);
+        let named = catalog.find_name("default", "a/b").await.unwrap().unwrap();
+        assert_eq!(named.repository.id, whole);
+        let by_url = catalog.find_url("default", "u").await.unwrap().unwrap();
+        assert_eq!(by_url.repository.id, whole);
+        index(others[0], &parts(1, &[], &[])).await;
+        assert_eq!(catalog.overdue(i64::MAX).await.unwrap(), [whole]);
+
+        // There may be more of them; those that are there stay, and only who has to does something.
+        let again = (1, RepositoryId(Uuid::now_v7()), 15);
+        index(whole, &parts(4, &[again, part(3)], &[others[0]])).await;
+        let record = catalog.record(whole).await.unwrap().unwrap();
+        assert_eq!(known(&record), [wanted(1, 4), wanted(2, 4), wanted(3, 4)]);
+        assert!(catalog.job(others[0]).await.unwrap().is_none());
+        assert!(catalog.job(others[2]).await.unwrap().is_some());
+
+        // They go first.
+        for left in (1..=3).rev() {
+            let error = catalog.mark_removed(whole).await.unwrap_err();
+            assert!(
+                matches!(error, CatalogError::OtherParts { parts } if parts == left),
+                "{error}"
+            );
+            catalog.mark_removed(others[3 - left as usize]).await.unwrap();
+        }
+        catalog.mark_removed(whole).await.unwrap();
+        let request = catalog.job(whole).await.unwrap().unwrap().request;
+        let late = parts(5, &[part(1), (4, RepositoryId(Uuid::now_v7()), 16)], &[]);
+        catalog.set_indexed(whole, &facts, Some(&late), request).await.unwrap();
+        assert_eq!(known(&catalog.record(whole).await.unwrap().unwrap()), []);
+    }
+}
+
+#[tokio::test]
 async fn a_job_asked_for_while_it_runs_runs_again() {
     for catalog in Databases::new().await.open().await {
         let id = inserted(&catalog, &new("a/b", "u")).await.repository.id;
@@ -239,7 +320,7 @@ async fn a_job_asked_for_while_it_runs_runs_again() {
         catalog.request_job(id, JobKind::Reindex).await.unwrap();
         catalog.request_job(id, JobKind::Sync).await.unwrap();
         let facts = IndexedFacts { revisions: BTreeMap::new(), document_count: 0 };
-        assert!(!catalog.set_indexed(id, &facts, running.request).await.unwrap());
+        assert!(!catalog.set_indexed(id, &facts, None, running.request).await.unwrap());
         let again = catalog.job(id).await.unwrap().unwrap();
         assert_eq!(again.kind, JobKind::Reindex, "the stronger job stays");
         let error = ("timed-out", "too slow");

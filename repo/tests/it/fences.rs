@@ -38,7 +38,7 @@ async fn nothing_is_changed_under_an_epoch_that_is_over() {
         assert!(is_fenced(old.request_job(id, JobKind::Remove).await));
         assert!(is_fenced(old.set_state(id, State::Indexing).await));
         assert!(is_fenced(old.set_fetched(id, &fetched).await));
-        assert!(is_fenced(old.set_indexed(id, &indexed, request).await));
+        assert!(is_fenced(old.set_indexed(id, &indexed, None, request).await));
         assert!(is_fenced(old.job_failed(job.as_ref().unwrap(), 1, ("c", "m"), None).await));
         assert!(is_fenced(old.mark_removed(id).await));
         assert!(is_fenced(old.delete(id).await));

@@ -160,6 +160,7 @@ async fn what_the_catalog_does_not_know_is_cleaned_up() {
             archived: false,
             public: false,
             license: None,
+            part: None,
         };
         let update = RepositoryUpdate { repository, revisions: Vec::new() };
         set.shard_of(stranger).unwrap().apply(&update, &Nothing, &NoProgress).unwrap();
