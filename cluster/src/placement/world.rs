@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::ring::Ring;
-use super::{Change, Input, OVERLOAD_PERCENT, Plan, Reason, SHARD_OVERHEAD, State};
+use super::{Change, Input, Node, OVERLOAD_PERCENT, Plan, Reason, SHARD_OVERHEAD, State};
 use crate::name::{NodeName, ShardId};
 
 /// Nodes are numbers here: their places in the input's order.
 pub(super) struct World<'a> {
     pub(super) input: &'a Input,
     pub(super) names: Vec<&'a NodeName>,
+    nodes: Vec<&'a Node>,
     pub(super) shards: Vec<Held>,
     /// What each node holds.
     load: Vec<u64>,
@@ -46,6 +47,7 @@ impl<'a> World<'a> {
             share: vec![0; names.len()],
             zones: 0,
             ring: Ring::new(&input.nodes),
+            nodes: input.nodes.values().collect(),
             names,
             shards,
         };
@@ -76,7 +78,7 @@ impl<'a> World<'a> {
     }
 
     fn capacity(&self, node: usize) -> u128 {
-        u128::from(self.input.nodes[self.names[node]].capacity.max(1))
+        u128::from(self.nodes[node].capacity.max(1))
     }
 
     pub(super) fn copies(&self) -> usize {
@@ -84,7 +86,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn state(&self, node: usize) -> State {
-        self.input.nodes[self.names[node]].state
+        self.nodes[node].state
     }
 
     /// Whether what it holds may stay.
@@ -100,7 +102,7 @@ impl<'a> World<'a> {
     }
 
     fn zone(&self, node: usize) -> &'a Option<String> {
-        &self.input.nodes[self.names[node]].zone
+        &self.nodes[node].zone
     }
 
     pub(super) fn weight(&self, shard: usize) -> u64 {
@@ -155,16 +157,20 @@ impl<'a> World<'a> {
     /// room, else the one that is least full.
     pub(super) fn pick(&self, shard: usize, others: &[usize]) -> Option<usize> {
         let active = |node: &usize| self.is_active(*node) && !others.contains(node);
-        let all: Vec<usize> = (0..self.names.len()).filter(active).collect();
-        let apart: Vec<usize> =
-            all.iter().copied().filter(|node| self.is_apart(others, *node)).collect();
-        let allowed = if apart.is_empty() { all } else { apart };
+        let apart = |node: &usize| active(node) && self.is_apart(others, *node);
+        self.pick_of(shard, apart).or_else(|| self.pick_of(shard, active))
+    }
+
+    /// The same of those nodes that are allowed. The others are hardly looked at while somebody has room: with
+    /// many nodes a shard's place is found by a few looks at the ring.
+    fn pick_of(&self, shard: usize, allowed: impl Fn(&usize) -> bool) -> Option<usize> {
         let weight = self.weight(shard);
         let has_room = |node: &usize| self.load[*node].saturating_add(weight) <= self.bound(*node);
-        let mut preferred =
-            self.ring.preference(shard).filter(|node| allowed.binary_search(node).is_ok());
-        let preferred = preferred.find(has_room);
-        preferred.or_else(|| allowed.into_iter().min_by_key(|node| (self.fullness(*node), *node)))
+        let preferred = self.ring.preference(shard).find(|node| allowed(node) && has_room(node));
+        preferred.or_else(|| {
+            let all = (0..self.names.len()).filter(&allowed);
+            all.min_by_key(|node| (self.fullness(*node), *node))
+        })
     }
 
     /// What has changed.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aeterna_cluster::consensus::{Consensus, ConsensusConfig};
 use aeterna_cluster::gossip::{Facts, GossipConfig, Membership};
@@ -150,6 +150,8 @@ impl Opening {
             guard,
             router,
             supervisor,
+            knows_whom_to_ask: false.into(),
+            joined: Instant::now(),
             disk_high_percent: config.disk_high_percent,
             disk_critical_percent: config.disk_critical_percent,
             generation,

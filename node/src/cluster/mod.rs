@@ -21,14 +21,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use aeterna_cluster::consensus::Consensus;
 use aeterna_cluster::gossip::seal::ClusterKeys;
 use aeterna_cluster::gossip::{Facts, Membership};
 use aeterna_cluster::name::{NodeName, ShardId};
 use aeterna_cluster::peers::{Answers, Guard, NodeClient, PeerTls, Peers};
-use aeterna_cluster::router::{Router, Target};
+use aeterna_cluster::router::{Router, Target, Unavailable};
 use aeterna_cluster::shard_map::ShardMap;
 use aeterna_cluster::supervisor::Supervisor;
 use aeterna_index::RepositoryId;
@@ -54,6 +54,9 @@ const FOLDER: &str = "cluster";
 const RAFT_FOLDER: &str = "raft";
 /// How often nodes gossip.
 const GOSSIP_EVERY: Duration = Duration::from_millis(500);
+/// How long a node that has just started waits to hear of others before it says that it is ready: gossip with
+/// any of them tells of all. In a cluster that is started node by node each waits so long.
+const LOOK_AROUND: Duration = Duration::from_secs(2);
 /// How long dead nodes are remembered by gossip.
 const GOSSIP_GRACE: Duration = Duration::from_secs(600);
 /// Ids that are tried for a new repository until one falls on a shard that is served.
@@ -126,6 +129,8 @@ pub struct Cluster {
     guard: Arc<Guard>,
     router: Arc<Router>,
     supervisor: Supervisor,
+    knows_whom_to_ask: AtomicBool,
+    joined: Instant,
     disk_high_percent: u64,
     disk_critical_percent: u64,
     generation: u64,
@@ -232,6 +237,33 @@ impl Cluster {
         {
             tracing::debug!(%error, "no newer shard map after a pause");
         }
+    }
+
+    /// Whether this node has known since its start, at some time, whom to ask for every shard that is not
+    /// down: before that its searches would miss what others have. It does not look for long
+    /// ([`LOOK_AROUND`]): who has not been heard of by then does not live yet, or not any more.
+    pub fn knows_whom_to_ask(&self) -> bool {
+        if self.knows_whom_to_ask.load(Ordering::Acquire) {
+            return true;
+        }
+        let plan = self.router.plan_search();
+        let is_down = |(_, why): &(ShardId, Unavailable)| matches!(why, Unavailable::Down(_));
+        // The map on its disk is of before the start: others know better.
+        let is_other = |name: &NodeName| *name != self.name;
+        let has_others = self.map().members().keys().any(is_other);
+        let hears_others = || {
+            let peers = self.membership.peers();
+            let peers = peers.borrow();
+            peers.values().any(|peer| is_other(&peer.name) && !peer.gone())
+        };
+        let is_newest = plan.map_version >= self.router.newest_heard_of();
+        let knows =
+            is_newest && (!has_others || hears_others()) && plan.unavailable.iter().all(is_down)
+                || self.joined.elapsed() >= LOOK_AROUND;
+        if knows {
+            self.knows_whom_to_ask.store(true, Ordering::Release);
+        }
+        knows
     }
 
     fn is_draining(&self) -> bool {

@@ -61,7 +61,8 @@ pub async fn live(State(state): State<Arc<AppState>>) -> Json<Alive> {
     })
 }
 
-/// Whether the node can answer searches and take work.
+/// Whether the node can answer searches, and outside of a cluster take work. A cluster's nodes search on
+/// without their database.
 #[utoipa::path(get, path = "/readyz", tag = "operation", responses(
     (status = 200, body = Ready),
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),
@@ -73,8 +74,14 @@ pub async fn ready(State(state): State<Arc<AppState>>) -> Result<Json<Ready>, Pr
         return Err(not_ready("the server is stopping".to_owned()));
     }
     let health = state.manager.health().await;
-    if !health.catalog {
-        return Err(not_ready("the catalog does not answer; the log says why".to_owned()));
+    match &state.cluster {
+        None if !health.catalog => {
+            return Err(not_ready("the catalog does not answer; the log says why".to_owned()));
+        }
+        Some(cluster) if !cluster.knows_whom_to_ask() => {
+            return Err(not_ready("the node has not heard of all owners of shards yet".to_owned()));
+        }
+        _ => {}
     }
     if !health.failed_tasks.is_empty() {
         let tasks = health.failed_tasks.join(", ");

@@ -64,24 +64,25 @@ async fn index(
         let Some(now) = inner.catalog.record(id).await? else { return Ok(()) };
         record = now;
     }
+    // Before anything is fetched: what the first part had then, the remote has.
     let wanted = Wanted::of(&inner.catalog, &record).await?;
-    if record.removed || wanted.is_none() {
+    let Some(wanted) = wanted.filter(|_| !record.removed) else {
         inner.hide(&record.repository.tenant, id);
         return Ok(inner.catalog_of(id)?.request_job(id, JobKind::Remove).await?);
-    }
+    };
     inner.set_state(id, State::Cloning).await?;
     restore_mirror(inner, id, cancel).await?;
     let fetched = match fetch(inner, &record, job.kind, cancel).await {
         Ok(fetched) => Arc::new(fetched),
         Err(error) => {
-            index_mirror(inner, id, cancel).await?;
+            index_mirror(inner, (id, &wanted), cancel).await?;
             reconcile::check_outdated(inner, &record)?;
             return Err(error);
         }
     };
     crate::failpoint!("job-fetched");
     record_fetch(inner, id, &fetched).await?;
-    index_fetched(inner, job, &fetched, cancel).await?;
+    index_fetched(inner, (job, &wanted), &fetched, cancel).await?;
     lock(&inner.outdated).remove(&id);
     // The old commits were needed to compare with; now nothing reads what the source repacked.
     if let Err(error) = blocking::run("prune", move || Ok(fetched.prune()?)).await {
@@ -112,7 +113,7 @@ async fn restore_mirror(
 /// nothing, as long as its remote cannot be fetched.
 async fn index_mirror(
     inner: &Arc<Inner>,
-    id: RepositoryId,
+    (id, wanted): (RepositoryId, &Wanted),
     cancel: &Arc<AtomicBool>,
 ) -> Result<(), ManagerError> {
     if cancel.load(Ordering::Acquire) || inner.index.shard_of(id)?.revisions(id).is_some() {
@@ -135,22 +136,21 @@ async fn index_mirror(
         attempts: 0,
         next_attempt_at: None,
     };
-    index_fetched(inner, &job, &Arc::new(fetched), cancel).await
+    index_fetched(inner, (&job, wanted), &Arc::new(fetched), cancel).await
 }
 
 /// Brings the index up to what was fetched.
 async fn index_fetched(
     inner: &Arc<Inner>,
-    job: &Job,
+    (job, wanted): (&Job, &Wanted),
     fetched: &Arc<Fetched>,
     cancel: &Arc<AtomicBool>,
 ) -> Result<(), ManagerError> {
     let id = job.repository;
     inner.set_state(id, State::Indexing).await?;
     let Some(record) = inner.catalog.record(id).await? else { return Ok(()) };
-    let Some(wanted) = Wanted::of(&inner.catalog, &record).await? else { return Ok(()) };
     let started = Instant::now();
-    let outcome = apply(inner, (&record, &wanted), fetched, job.kind, cancel).await?;
+    let outcome = apply(inner, (&record, wanted), fetched, job.kind, cancel).await?;
     inner.config.indexed.tell(started.elapsed());
     crate::failpoint!("job-indexed");
     if inner.index.shard_of(id)?.symbols_pending(id) {
@@ -160,6 +160,10 @@ async fn index_fetched(
     notices(inner, id, &outcome.notices).await?;
     inner.event(id, EventKind::Indexed, &summary(&outcome)).await;
     wanted.check(&outcome.revisions)?;
+    if let Some(of) = wanted.grows_to(outcome.part) {
+        let message = format!("it is too large for one shard: it is indexed in {of} parts");
+        inner.event(id, EventKind::Notice, &message).await;
+    }
     let parts = inner.parts_of(&record, outcome.part, (job.kind, &outcome.revisions));
     let facts = IndexedFacts { revisions: outcome.revisions, document_count: outcome.documents };
     inner.catalog_of(id)?.set_indexed(id, &facts, parts.as_ref(), job.request).await?;

@@ -53,6 +53,8 @@ use crate::repository::{Event, EventKind, Repository, State};
 
 /// Names tried for a repository whose own is taken: `name-2` and so on.
 const NAME_TRIES: u32 = 100;
+/// How long the catalog may take to answer before it counts as not answering.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a shutdown waits for work that was told to stop.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(20);
 
@@ -387,10 +389,13 @@ impl RepoManager {
 
     /// How the manager is.
     pub async fn health(&self) -> Health {
-        let jobs = self.inner.catalog.jobs().await;
+        let catalog = &self.inner.catalog;
+        let jobs = async { catalog.ping().await.is_ok().then_some(catalog.jobs().await.ok()?) };
+        // Whoever asks wants to know now, not when the database's own deadlines are over.
+        let jobs = tokio::time::timeout(CATALOG_PATIENCE, jobs).await.ok().flatten();
         let running = lock(&self.inner.running).len();
         Health {
-            catalog: jobs.is_ok() && self.inner.catalog.ping().await.is_ok(),
+            catalog: jobs.is_some(),
             failed_tasks: lock(&self.inner.failed_tasks).clone(),
             paused: self.inner.paused(),
             running,

@@ -77,6 +77,14 @@ impl Wanted {
         }
     }
 
+    /// How many parts a repository has now, where it had fewer.
+    pub(crate) fn grows_to(&self, part: Option<Part>) -> Option<u32> {
+        match (self, part) {
+            (Self::Whole { parts }, Some(part)) if part.of > *parts => Some(part.of),
+            _ => None,
+        }
+    }
+
     /// Refuses that a further part has other revisions than it is to have: they are not in its mirror.
     pub(crate) fn check(&self, indexed: &BTreeMap<String, String>) -> Result<(), ManagerError> {
         let Self::Further { part, revisions } = self else { return Ok(()) };

@@ -54,6 +54,25 @@ fn a_node_comes_back_with_its_old_disk_and_then_with_an_empty_one() {
 }
 
 #[test]
+fn a_node_that_is_back_is_ready_when_it_knows_whom_to_ask() {
+    let repositories = repositories(6);
+    let mut cluster = Cluster::start(3, &[SOON, "cluster.replicas=2"]);
+    cluster.settled(0, 3);
+    for git in &repositories {
+        cluster.add(0, &git.url());
+    }
+    cluster.copied(12);
+    let wanted = found(&cluster.search(0, QUERY, "").json());
+    cluster.kill(1);
+    cluster.settled(0, 2);
+    // Its disk has a map of before, by which it holds most shards itself.
+    cluster.start_again(1);
+    cluster.wait_until("ready", || cluster.get(1, "/readyz").status == 200);
+    let answer = cluster.search(1, QUERY, "").json();
+    assert_eq!(found(&answer), wanted);
+}
+
+#[test]
 fn of_two_nodes_with_one_name_the_later_one_stays() {
     let mut cluster = Cluster::start(3, &[SOON]);
     cluster.settled(0, 3);
