@@ -14,32 +14,32 @@ const MAX_POINTS: u32 = 1_024;
 const PROBES_PER_NODE: usize = 4;
 
 /// Nodes, by their place in the input's order, with points for their capacity.
-pub(super) struct Ring {
-    ring: HashRing<Point>,
+pub(super) struct Ring<'a> {
+    ring: HashRing<Point<'a>>,
     nodes: usize,
 }
 
 /// What is hashed is the name, so that it does not matter who else is there.
-#[derive(Clone, Debug)]
-struct Point {
-    name: String,
+#[derive(Clone, Copy, Debug)]
+struct Point<'a> {
+    name: &'a str,
     number: u32,
-    node: usize,
+    node: u32,
 }
 
-impl std::hash::Hash for Point {
+impl std::hash::Hash for Point<'_> {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (&self.name, self.number).hash(state);
+        (self.name, self.number).hash(state);
     }
 }
 
-impl Ring {
-    pub(super) fn new(nodes: &BTreeMap<crate::name::NodeName, Node>) -> Self {
+impl<'a> Ring<'a> {
+    pub(super) fn new(nodes: &'a BTreeMap<crate::name::NodeName, Node>) -> Self {
         let mut ring = HashRing::new();
-        let points = nodes.iter().enumerate().flat_map(|(place, (name, node))| {
+        let points = (0u32..).zip(nodes).flat_map(|(place, (name, node))| {
             let points = u64::from(node.capacity) * u64::from(POINTS) / 100;
             let points = points.clamp(1, u64::from(MAX_POINTS)) as u32;
-            let point = move |number| Point { name: name.to_string(), number, node: place };
+            let point = move |number| Point { name: name.as_str(), number, node: place };
             (0..points).map(point)
         });
         ring.batch_add(points.collect());
@@ -53,7 +53,7 @@ impl Ring {
         let mut seen = vec![false; self.nodes];
         (0..self.nodes * PROBES_PER_NODE)
             .filter_map(move |probe| self.ring.get(&(shard as u64, probe as u64)))
-            .map(|point| point.node)
+            .map(|point| point.node as usize)
             .filter(move |node| !std::mem::replace(&mut seen[*node], true))
     }
 }

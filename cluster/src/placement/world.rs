@@ -17,7 +17,7 @@ pub(super) struct World<'a> {
     /// What each node should hold if all were shared out by capacity, in proportion.
     share: Vec<u64>,
     zones: usize,
-    ring: Ring,
+    ring: Ring<'a>,
 }
 
 /// Who holds a shard.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::load::said;
@@ -17,6 +17,11 @@ use crate::bench::patterns::Pattern;
 const PASSES: usize = 3;
 /// How long nothing is asked, to see what the nodes use by themselves.
 const IDLE: Duration = Duration::from_secs(4);
+
+/// Seconds of processor time in a second that nodes may use by themselves while they are measured.
+const QUIET: f64 = 0.1;
+/// How long they may work on what they were given before.
+const QUIET_DEADLINE: Duration = Duration::from_secs(600);
 
 /// One set of patterns.
 pub(super) struct Set<'a> {
@@ -33,7 +38,7 @@ struct Pass {
 
 /// Asks both clusters in turns.
 pub(super) fn measure(several: &World, one: &World, sets: &[Set]) -> Result<Scatter> {
-    let idle = (idle(several)?, idle(one)?);
+    let idle = (quiet(several)?, quiet(one)?);
     let mut rows = Vec::new();
     for set in sets {
         let same = same(several, one, set)?;
@@ -75,6 +80,22 @@ fn idle(world: &World) -> Result<f64> {
     let (before, begun) = (cpu(world)?, Instant::now());
     std::thread::sleep(IDLE);
     Ok((cpu(world)? - before) / begun.elapsed().as_secs_f64())
+}
+
+/// Waits until nodes have done what comes after indexing; what they use then.
+fn quiet(world: &World) -> Result<f64> {
+    let until = Instant::now() + QUIET_DEADLINE;
+    loop {
+        let idle = idle(world)?;
+        if idle <= QUIET {
+            return Ok(idle);
+        }
+        if Instant::now() > until {
+            bail!(
+                "the nodes still use {idle:.2} s of processor time a second, and nothing is asked"
+            );
+        }
+    }
 }
 
 fn pass(world: &World, set: &Set) -> Result<Pass> {
