@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::harness::{Cluster, Git, Server, escape};
-use crate::routing::pages;
+use crate::routing::assert_same_pages;
 
 /// So small that the large repository has several parts, and the small ones one.
 const SETTINGS: [&str; 2] = ["cluster.part_bytes=16384", "cluster.heartbeat_timeout_seconds=3"];
@@ -53,14 +53,7 @@ fn assert_same(cluster: &Cluster, nodes: &[usize], alone: &Server) {
     for query in queries {
         for parameters in ["&pageSize=1", "&pageSize=4", "&pageSize=1000&facets=true"] {
             let target = format!("/api/v1/search?q={}{parameters}", escape(query));
-            let wanted = pages(&target, |target| alone.get(target).json());
-            let place = std::cell::Cell::new(0);
-            let found = pages(&target, |target| {
-                place.set((place.get() + 1) % nodes.len());
-                cluster.get(nodes[place.get()], target).json()
-            });
-            assert_eq!(found, wanted, "{target}");
-            assert!(!found[0]["results"].as_array().unwrap().is_empty(), "{target}");
+            assert_same_pages(cluster, nodes, alone, &target);
         }
     }
 }

@@ -308,7 +308,7 @@ fn later_pages_go_on_with_the_copies_of_a_node_that_is_gone() {
 }
 
 /// Results, counts, facets and alerts of every page, without the times.
-pub fn pages(first: &str, get: impl Fn(&str) -> Value) -> Vec<Value> {
+fn pages(first: &str, get: impl Fn(&str) -> Value) -> Vec<Value> {
     let (mut pages, mut cursor) = (Vec::new(), String::new());
     loop {
         let target = match cursor.as_str() {
@@ -330,6 +330,19 @@ pub fn pages(first: &str, get: impl Fn(&str) -> Value) -> Vec<Value> {
     }
 }
 
+/// Asserts that nodes answer page by page, each page through another one, as a node does that has it all; and that
+/// they find something.
+pub fn assert_same_pages(cluster: &Cluster, nodes: &[usize], alone: &Server, target: &str) {
+    let wanted = pages(target, |target| alone.get(target).json());
+    let place = std::cell::Cell::new(0);
+    let found = pages(target, |target| {
+        place.set((place.get() + 1) % nodes.len());
+        cluster.get(nodes[place.get()], target).json()
+    });
+    assert_eq!(found, wanted, "{target}");
+    assert!(!found[0]["results"].as_array().unwrap().is_empty(), "{target}");
+}
+
 #[test]
 fn nodes_together_answer_page_by_page_as_one_node_does() {
     let repositories = small_repositories(9);
@@ -344,14 +357,7 @@ fn nodes_together_answer_page_by_page_as_one_node_does() {
     for query in queries {
         for parameters in ["&pageSize=4", "&pageSize=4&facets=true", "&pageSize=1000&facets=true"] {
             let target = format!("/api/v1/search?q={}{parameters}", escape(query));
-            let wanted = pages(&target, |target| alone.get(target).json());
-            let place = std::cell::Cell::new(0);
-            let found = pages(&target, |target| {
-                place.set((place.get() + 1) % 3);
-                cluster.get(place.get(), target).json()
-            });
-            assert_eq!(found, wanted, "{target}");
-            assert!(!found[0]["results"].as_array().unwrap().is_empty(), "{target}");
+            assert_same_pages(&cluster, &[0, 1, 2], &alone, &target);
         }
     }
 }

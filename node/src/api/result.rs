@@ -17,7 +17,7 @@ const RESULT_BYTES: usize = 512;
 const CHUNK_BYTES: usize = 128;
 const RANGE_BYTES: usize = 112;
 
-/// Writes a result as [`SearchResult`](super::search::SearchResult) is written.
+/// Writes a result as [`SearchResult`] is written.
 pub fn write_result(found: &Match, into: &mut Vec<u8>) {
     into.reserve(
         RESULT_BYTES
