@@ -56,11 +56,10 @@ impl<'a> Running<'a> {
     /// Parts of repositories that are searched, each as it is.
     pub(super) fn parts(&self) -> Vec<SearchedPart> {
         let of = |snapshot: &'a Arc<Snapshot>| {
-            snapshot.manifest.repositories.values().filter_map(SearchedPart::of)
+            let visible = snapshot.parts.iter().filter(|id| self.request.visible.contains(id));
+            visible.filter_map(|id| SearchedPart::of(snapshot.manifest.repositories.get(id)?))
         };
-        let mut parts: Vec<_> = self.snapshots.iter().flat_map(of).collect();
-        parts.retain(|part| self.request.visible.contains(&part.id));
-        parts
+        self.snapshots.iter().flat_map(of).collect()
     }
 
     pub(super) fn language_of(&self, verified: &Verified) -> Option<&'static str> {
@@ -87,11 +86,12 @@ impl<'a> Running<'a> {
     pub(crate) fn key_of(&self, verified: &Verified) -> RankKey {
         let view = &self.segments[verified.segment as usize].view;
         let document = view.documents.get(verified.document);
-        let repository = self.repository_of(verified);
+        let id = self.repository_of(verified);
+        let info = self.info(id);
         DocumentKey {
             score: verified.score,
-            name: self.name(repository).to_owned(),
-            repository: self.whole(repository),
+            name: info.map_or_else(String::new, |info| info.name.clone()),
+            repository: info.map_or(id, |info| info.whole()),
             path: view.path(verified.document).to_vec(),
             content: view.content_id(document.blob).ok(),
             attributes: document.attributes,

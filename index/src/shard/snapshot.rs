@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub(crate) manifest: Manifest,
     pub(crate) segments: Vec<Loaded>,
     pub(crate) infos: BTreeMap<RepositoryId, Arc<RepositoryInfo>>,
+    /// Those that are parts of repositories, which are few: every search looks at them.
+    pub(crate) parts: Vec<RepositoryId>,
     pub(crate) histories: BTreeMap<RepositoryId, Arc<History>>,
 }
 
@@ -62,7 +64,7 @@ impl Snapshot {
             }
         }
         let histories = histories(folder, &manifest, before);
-        let infos = manifest
+        let infos: BTreeMap<RepositoryId, Arc<RepositoryInfo>> = manifest
             .repositories
             .iter()
             .map(|(id, state)| {
@@ -74,7 +76,9 @@ impl Snapshot {
                 (*id, info)
             })
             .collect();
-        Ok((Self { manifest, segments, infos, histories }, broken))
+        let is_part = |(_, info): &(&RepositoryId, &Arc<RepositoryInfo>)| info.part.is_some();
+        let parts = infos.iter().filter(is_part).map(|(id, _)| *id).collect();
+        Ok((Self { manifest, segments, infos, parts, histories }, broken))
     }
 
     /// Number of the commit that made it.

@@ -58,9 +58,10 @@ fn parts(set: &ShardSet) -> Vec<RepositoryInfo> {
 
 fn with_small(folder: &std::path::Path, source: &Memory) -> ShardSet {
     let set = ShardSet::open(folder, SHARDS, options()).unwrap();
-    for (number, name) in [(1, "acme/first"), (2, "zoo/last")] {
-        let files = vec![file("a.rs", source.put(&text(number as usize)))];
-        let update = replace(&info(number, name), "c0ffee", files);
+    // One has more documents than each node has of the large one, and fewer than both have.
+    for (number, name, count) in [(1, "acme/first", FILES - 5), (2, "zoo/last", 1)] {
+        let files = (0..count).map(|n| file(format!("1/{n}.rs"), source.put(&text(n))));
+        let update = replace(&info(number, name), "c0ffee", files.collect());
         set.shard_of(repository_id(number)).unwrap().apply(&update, source, &NoProgress).unwrap();
     }
     set

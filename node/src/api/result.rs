@@ -68,12 +68,14 @@ pub fn unite_results(results: &mut Vec<Vec<u8>>) {
         return;
     }
     let parsed = results.iter().map(|result| serde_json::from_slice::<SearchResult>(result));
-    if let Ok(mut parsed) = parsed.collect::<Result<Vec<_>, _>>() {
-        let matches = parsed.iter().map(|result| result.match_count).sum();
-        parsed.truncate(1);
-        if let Some(united) = parsed.pop() {
-            results[0] = crate::http::json(&SearchResult { match_count: matches, ..united });
+    match parsed.collect::<Result<Vec<_>, _>>() {
+        Ok(mut parsed) => {
+            let match_count = parsed.iter().map(|result| result.match_count).sum();
+            let united = SearchResult { match_count, ..parsed.swap_remove(0) };
+            results[0] = crate::http::json(&united);
         }
+        // A node of another version has told of it: its count is that of one part.
+        Err(error) => tracing::warn!(%error, "what nodes tell of a repository is not put together"),
     }
     results.truncate(1);
 }

@@ -13,8 +13,8 @@ use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 
+use super::Place;
 use super::forward::{MAX_FORWARDED, forward};
-use super::{Cluster, Place};
 use crate::api::repos::NotIndexedList;
 use crate::http::AppState;
 use crate::http::problem::Problem;
@@ -106,7 +106,7 @@ async fn ask(
     what: &str,
 ) -> Result<Option<Response>, Problem> {
     let Some(cluster) = &state.cluster else { return Ok(None) };
-    let place = match Cluster::place_of(cluster, id) {
+    let place = match cluster.place_of(id) {
         Place::Here => return Ok(None),
         place => place,
     };

@@ -142,8 +142,8 @@ impl Catalog {
         let rows: Result<Vec<(Uuid,)>, _> = on!(self, pool => sqlx::query_as(
             "SELECT r.id FROM codesearch_repositories r \
              LEFT JOIN codesearch_jobs j ON j.repository_id = r.id \
-             WHERE r.removed_at IS NULL AND r.part = 0 AND r.state IN ('ready', 'error') AND r.updated_at < $1 \
-             AND j.next_attempt_at IS NULL AND ($2 < 0 OR r.shard = $2) LIMIT 1000",
+             WHERE r.removed_at IS NULL AND r.part = 0 AND r.state IN ('ready', 'error') \
+             AND r.updated_at < $1 AND j.next_attempt_at IS NULL AND ($2 < 0 OR r.shard = $2) LIMIT 1000",
         )
         .bind(before)
         .bind(self.fence.map_or(-1, |fence| i64::from(fence.shard)))

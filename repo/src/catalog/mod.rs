@@ -238,16 +238,6 @@ impl Catalog {
         Ok(Pool::Postgres(pool))
     }
 
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub async fn ping(&self) -> Result<(), CatalogError> {
-        let answer: Result<(i64,), _> =
-            on!(self, pool => sqlx::query_as("SELECT CAST(1 AS BIGINT)").fetch_one(pool).await);
-        answer.map(drop).map_err(CatalogError::database("asking whether it answers"))
-    }
-
     /// Ends all connections; the write-ahead log of SQLite becomes part of its file.
     pub async fn close(&self) {
         on!(self, pool => pool.close().await);

@@ -6,6 +6,7 @@ use aeterna_index::RepositoryId;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
+use super::repositories::{ASKED_AT_ONCE, places};
 use super::rows::{Record, RepositoryRow, repository_columns};
 use super::{Catalog, CatalogError, JobKind, on};
 
@@ -99,14 +100,13 @@ impl Catalog {
             return Ok(records);
         }
         let mut others: HashMap<Uuid, Vec<Record>> = HashMap::new();
-        for some in wholes.chunks(500) {
-            let places: Vec<String> = (1..=some.len()).map(|place| format!("${place}")).collect();
+        for some in wholes.chunks(ASKED_AT_ONCE) {
             let sql = format!(
                 concat!(
                     repository_columns!(),
                     "WHERE r.removed_at IS NULL AND r.part_of IN ({}) ORDER BY r.part"
                 ),
-                places.join(", ")
+                places(some.len())
             );
             let rows: Result<Vec<RepositoryRow>, _> = on!(self, pool => {
                 // Safe: the text holds numbers of places and nothing of a user.

@@ -12,6 +12,9 @@ use super::{Catalog, CatalogError, JobKind, count_change, in_transaction, now, o
 use crate::manager::ListFilter;
 use crate::repository::{Revision, State};
 
+/// Repositories that one statement asks for, whatever their number is.
+pub(super) const ASKED_AT_ONCE: usize = 500;
+
 /// A repository to insert.
 #[derive(Clone, Debug)]
 pub struct NewRepository {
@@ -229,13 +232,11 @@ impl Catalog {
         rows: Vec<RepositoryRow>,
     ) -> Result<Vec<Record>, CatalogError> {
         let mut revisions: HashMap<Uuid, Vec<Revision>> = HashMap::new();
-        // One statement for a bounded number of repositories, whatever their number is.
-        for part in rows.chunks(500) {
-            let places: Vec<String> = (1..=part.len()).map(|place| format!("${place}")).collect();
+        for part in rows.chunks(ASKED_AT_ONCE) {
             let sql = format!(
                 "SELECT repository_id, name, commit_id FROM codesearch_revisions \
                  WHERE repository_id IN ({})",
-                places.join(", ")
+                places(part.len())
             );
             let found: Result<Vec<(Uuid, String, String)>, _> = on!(self, pool => {
                 // Safe: the text holds numbers of places and nothing of a user.
@@ -429,6 +430,12 @@ impl Catalog {
         });
         Ok(())
     }
+}
+
+/// Places of so many values in a statement.
+pub(super) fn places(count: usize) -> String {
+    let places: Vec<String> = (1..=count).map(|place| format!("${place}")).collect();
+    places.join(", ")
 }
 
 /// A text in lower case that `LIKE … ESCAPE '\'` takes literally.

@@ -389,10 +389,9 @@ impl RepoManager {
 
     /// How the manager is.
     pub async fn health(&self) -> Health {
-        let catalog = &self.inner.catalog;
-        let jobs = async { catalog.ping().await.is_ok().then_some(catalog.jobs().await.ok()?) };
         // Whoever asks wants to know now, not when the database's own deadlines are over.
-        let jobs = tokio::time::timeout(CATALOG_PATIENCE, jobs).await.ok().flatten();
+        let jobs = tokio::time::timeout(CATALOG_PATIENCE, self.inner.catalog.jobs()).await;
+        let jobs = jobs.ok().and_then(Result::ok);
         let running = lock(&self.inner.running).len();
         Health {
             catalog: jobs.is_some(),

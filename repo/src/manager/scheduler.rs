@@ -1,7 +1,7 @@
 //! Starts jobs when they are due, a bounded number at a time, one for each repository.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -20,8 +20,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Runs until the manager stops, then until the jobs have stopped.
 pub(crate) async fn run(inner: Arc<Inner>) {
     let mut jobs = JoinSet::new();
+    let mut overdue = Overdue::default();
     while !inner.stopping() {
-        let sleep = match start_due(&inner, &mut jobs).await {
+        let sleep = match start_due(&inner, &mut jobs, &mut overdue).await {
             Ok(sleep) => sleep,
             Err(error) => {
                 tracing::error!(%error, "jobs cannot be listed");
@@ -42,12 +43,16 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 }
 
 /// Starts what is due and returns how long to sleep then.
-async fn start_due(inner: &Arc<Inner>, jobs: &mut JoinSet<()>) -> Result<Duration, ManagerError> {
-    if let Some(interval) = inner.config.sync_interval {
-        request_overdue(inner, interval).await?;
-    }
+async fn start_due(
+    inner: &Arc<Inner>,
+    jobs: &mut JoinSet<()>,
+    overdue: &mut Overdue,
+) -> Result<Duration, ManagerError> {
     let mut sleep =
         inner.cluster.as_ref().map_or(LONGEST_SLEEP, |cluster| cluster.config.jobs_every);
+    if let Some(interval) = inner.config.sync_interval {
+        sleep = sleep.min(overdue.request(inner, interval).await?);
+    }
     if inner.publish_parts().await? {
         sleep = sleep.min(WATCHED_EVERY);
     }
@@ -87,12 +92,32 @@ async fn start_due(inner: &Arc<Inner>, jobs: &mut JoinSet<()>) -> Result<Duratio
     Ok(sleep.max(Duration::from_millis(1)))
 }
 
-async fn request_overdue(inner: &Inner, interval: Duration) -> Result<(), ManagerError> {
-    let before = now().saturating_sub(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
-    for catalog in inner.catalogs() {
-        for id in catalog.overdue(before).await? {
-            catalog.request_job(id, JobKind::Sync).await?;
+/// When repositories were last looked for whose time for a sync has come: that is a statement a shard.
+#[derive(Default)]
+struct Overdue {
+    looked_at: Option<Instant>,
+}
+
+impl Overdue {
+    /// Asks for syncs, if it is time to look; returns when it is the next time.
+    async fn request(
+        &mut self,
+        inner: &Inner,
+        interval: Duration,
+    ) -> Result<Duration, ManagerError> {
+        let every = interval.min(LONGEST_SLEEP);
+        if let Some(looked_at) = self.looked_at
+            && looked_at.elapsed() < every
+        {
+            return Ok(every - looked_at.elapsed().min(every));
         }
+        self.looked_at = Some(Instant::now());
+        let before = now().saturating_sub(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
+        for catalog in inner.catalogs() {
+            for id in catalog.overdue(before).await? {
+                catalog.request_job(id, JobKind::Sync).await?;
+            }
+        }
+        Ok(every)
     }
-    Ok(())
 }

@@ -401,7 +401,7 @@ async fn an_existing_database_is_opened_again() {
     }
     for catalog in databases.open().await {
         assert_eq!(catalog.everything().await.unwrap().len(), 1);
-        catalog.ping().await.unwrap();
+        catalog.jobs().await.unwrap();
     }
 }
 
