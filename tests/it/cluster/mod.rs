@@ -1,5 +1,6 @@
 //! A cluster of real nodes on this machine: any node answers, and killing one loses nothing.
 
+mod database;
 mod operations;
 mod recovery;
 mod returns;
