@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::activity::Activity;
 use super::follow::{Holding, Step, closing_steps, next_steps};
 use super::proposals::Proposals;
+use super::sizes::Sizes;
 use super::view::PeersView;
 use super::{Held, HostError, MembershipApi, ShardHost};
 use crate::name::{Epoch, ShardId};
@@ -81,7 +82,7 @@ struct Memory {
     busy: BTreeMap<ShardId, Step>,
     running: BTreeMap<Id, ShardId>,
     retries: BTreeMap<ShardId, Retry>,
-    bytes: BTreeMap<ShardId, u64>,
+    sizes: Sizes,
     /// The peers that sizes were last learnt from.
     seen: Option<Arc<PeersView>>,
 }
@@ -120,7 +121,7 @@ impl Follower {
     fn start_steps(&self, map: &ShardMap, memory: &mut Memory, tasks: &mut JoinSet<Finished>) {
         let held: BTreeMap<ShardId, Held> =
             self.host.held().into_iter().map(|held| (held.shard, held)).collect();
-        memory.learn(&held, &*self.membership);
+        memory.learn(map, &held, self.membership.peers());
         let me = self.router.me();
         memory.handed_over.retain(|shard, epoch| {
             let entry = map.shard(*shard);
@@ -249,18 +250,15 @@ fn same_kind(one: Step, other: Step) -> bool {
 }
 
 impl Memory {
-    /// Sizes, of what is held and of what others say that they own: those who died may have said so
-    /// before.
-    fn learn(&mut self, held: &BTreeMap<ShardId, Held>, membership: &dyn MembershipApi) {
-        let peers = membership.peers();
+    /// Sizes, of what is held and of what others say that they own.
+    fn learn(&mut self, map: &ShardMap, held: &BTreeMap<ShardId, Held>, peers: Arc<PeersView>) {
         if !self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &peers)) {
-            for peer in peers.values() {
-                self.bytes.extend(peer.shard_bytes.iter().map(|(shard, bytes)| (*shard, *bytes)));
-            }
+            self.sizes.learn(map, &peers);
             self.seen = Some(peers);
         }
-        let held = held.values().filter(|held| held.bytes > 0);
-        self.bytes.extend(held.map(|held| (held.shard, held.bytes)));
+        for held in held.values().filter(|held| held.bytes > 0) {
+            self.sizes.set(held.shard, held.bytes);
+        }
     }
 
     /// What can be started now, the smallest first.
@@ -274,7 +272,7 @@ impl Memory {
             .into_iter()
             .filter(|(shard, step)| !self.busy.contains_key(shard) && !waits(shard, step))
             .collect();
-        due.sort_by_key(|(shard, _)| (self.bytes.get(shard).copied().unwrap_or(0), *shard));
+        due.sort_by_key(|(shard, _)| (self.sizes.of(*shard), *shard));
         due
     }
 

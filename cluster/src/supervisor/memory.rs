@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::rules::Rules;
+use super::sizes::Sizes;
 use super::view::{PeersView, RaftView};
 use crate::consensus::RaftId;
 use crate::gossip::Liveness;
@@ -22,7 +23,7 @@ pub struct Memory {
     same_since: Duration,
     alive: BTreeSet<NodeName>,
     lost_voters: BTreeMap<RaftId, Duration>,
-    bytes: BTreeMap<ShardId, u64>,
+    sizes: Sizes,
     balanced_at: Option<Duration>,
 }
 
@@ -54,11 +55,12 @@ impl Memory {
         self.looked_at = now;
         self.see_nodes(map, peers, now, rules);
         self.see_voters(map, peers, raft, now);
-        for peer in peers.values() {
-            self.bytes.extend(peer.shard_bytes.iter().map(|(shard, bytes)| (*shard, *bytes)));
-        }
-        let shards = map.shards().len();
-        self.bytes.retain(|shard, _| (shard.0 as usize) < shards);
+        self.learn_sizes(map, peers);
+    }
+
+    /// Takes in what nodes say now of their shards' sizes.
+    pub(super) fn learn_sizes(&mut self, map: &ShardMap, peers: &PeersView) {
+        self.sizes.learn(map, peers);
     }
 
     fn see_nodes(&mut self, map: &ShardMap, peers: &PeersView, now: Duration, rules: &Rules) {
@@ -171,6 +173,6 @@ impl Memory {
 
     /// Bytes of a shard, as its owner said last.
     pub fn bytes(&self, shard: ShardId) -> u64 {
-        self.bytes.get(&shard).copied().unwrap_or(0)
+        self.sizes.of(shard)
     }
 }

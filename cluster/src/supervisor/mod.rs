@@ -24,6 +24,7 @@ pub mod proposals;
 mod rebalance;
 pub mod rules;
 mod run;
+mod sizes;
 pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet};

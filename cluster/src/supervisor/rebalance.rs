@@ -86,8 +86,10 @@ impl Supervisor {
     }
 
     fn with_situation<T>(&self, think: impl FnOnce(&Situation) -> T) -> T {
-        let memory = self.memory().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory().lock().unwrap_or_else(PoisonError::into_inner);
         let (map, peers) = (self.router().map(), self.membership().peers());
+        // Who asks has seen these sizes in the list of shards, maybe before the leader's loop has.
+        memory.learn_sizes(&map, &peers);
         let (peers, raft): (&PeersView, _) = (&peers, RaftView::default());
         let (rules, now) = (self.rules(), memory.looked_at());
         think(&Situation { map: &map, peers, raft: &raft, memory: &memory, rules, now })

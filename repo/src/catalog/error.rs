@@ -97,7 +97,10 @@ impl CatalogError {
                         || matches!(&*code, "57P01" | "57P02" | "57P03" | "53300"))
             }),
             sqlx::Error::Io(_) => !self.is_disk_full(),
-            sqlx::Error::Tls(_)
+            // Who hangs up on the first message, such as a proxy whose server is away, is told from no
+            // other that speaks another protocol.
+            sqlx::Error::Protocol(_)
+            | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,

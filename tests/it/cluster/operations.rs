@@ -66,6 +66,8 @@ fn shards_are_moved_pinned_and_balanced() {
         assert_eq!(moved.code, 0, "{moved:?} {shard}");
     }
     until_owners(&cluster, 2, "all on one node", |shards| owned_by(shards, "node-1") == 12);
+    // Each node plans by the sizes that it has heard of, and two are asked below.
+    cluster.wait_until("of one mind", || shards(&cluster, 0) == shards(&cluster, 1));
     let moves = 12 - owned_by(&first, "node-1") as u64;
     assert_eq!(epochs(&shards(&cluster, 2)), epochs(&first) + moves);
     assert_eq!(found(&cluster.search(2, QUERY, "").json()), found(&before));

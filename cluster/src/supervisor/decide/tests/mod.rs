@@ -440,3 +440,26 @@ fn those_who_left_are_forgotten() {
     world.run(secs(3_000));
     assert!(world.map.members().contains_key(&name(1)));
 }
+
+#[test]
+fn a_shard_weighs_what_its_owner_says() {
+    let mut world = World::settled(3, 2);
+    let owner = world.map.shard(ShardId(0)).unwrap().owner.clone().unwrap();
+    // Former owners come before and after it in the order of names.
+    for (name, peer) in &mut world.peers {
+        let bytes = if *name == owner { 100 } else { 7 };
+        peer.shard_bytes = [(ShardId(0), bytes)].into();
+    }
+    world.look();
+    assert_eq!(world.memory.bytes(ShardId(0)), 100);
+    assert_eq!(world.memory.bytes(ShardId(1)), 0);
+    world.peers.remove(&owner);
+    world.look();
+    assert_eq!(world.memory.bytes(ShardId(0)), 100, "a dead owner's word is forgotten");
+
+    let owner = world.map.shard(ShardId(1)).unwrap().owner.clone().unwrap();
+    let (_, other) = world.peers.iter_mut().find(|(name, _)| **name != owner).unwrap();
+    other.shard_bytes.insert(ShardId(1), 9);
+    world.look();
+    assert_eq!(world.memory.bytes(ShardId(1)), 9, "the word of a former owner is better than none");
+}
