@@ -48,7 +48,7 @@ fn let_go_of_the_lost(world: &mut World, shard: usize) {
 fn find_owner(world: &mut World, shard: usize) {
     let now = world.shards[shard].owner;
     let pin = world.input.shards[shard].pin.as_ref();
-    let pin = pin.and_then(|pin| world.names.binary_search(&pin).ok());
+    let pin = pin.and_then(|pin| world.number(pin));
     let pin = pin.filter(|pin| world.is_active(*pin));
     let is_settled = match (now, pin) {
         (Some(now), Some(pin)) => now == pin,

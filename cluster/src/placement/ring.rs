@@ -7,11 +7,13 @@ use hashring::HashRing;
 use super::Node;
 
 /// Points on the ring of a usual node.
-const POINTS: u32 = 64;
+const POINTS: u32 = 16;
 /// Points of a node, at most.
-const MAX_POINTS: u32 = 1_024;
-/// How often the ring is asked about a shard for each node that it has.
+const MAX_POINTS: u32 = 256;
+/// How often the ring is asked about a shard for each node that it has, and at most: who has found no
+/// room by then is better served by the one that is least full.
 const PROBES_PER_NODE: usize = 4;
+const MAX_PROBES: usize = 64;
 
 /// Nodes, by their place in the input's order, with points for their capacity.
 pub(super) struct Ring<'a> {
@@ -48,12 +50,16 @@ impl<'a> Ring<'a> {
 
     /// Nodes in the order of a shard's preference, each once. The ring is asked again and again with
     /// another key rather than walked: a node that is gone hands its shards to all others, and not
-    /// to its neighbour. Some nodes may be missing.
+    /// to its neighbour. Some nodes may be missing, and most are where there are many.
     pub(super) fn preference(&self, shard: usize) -> impl Iterator<Item = usize> {
-        let mut seen = vec![false; self.nodes];
-        (0..self.nodes * PROBES_PER_NODE)
+        let mut seen: Vec<usize> = Vec::new();
+        (0..MAX_PROBES.min(self.nodes * PROBES_PER_NODE))
             .filter_map(move |probe| self.ring.get(&(shard as u64, probe as u64)))
             .map(|point| point.node as usize)
-            .filter(move |node| !std::mem::replace(&mut seen[*node], true))
+            .filter(move |node| {
+                let is_new = !seen.contains(node);
+                seen.extend(is_new.then_some(*node));
+                is_new
+            })
     }
 }

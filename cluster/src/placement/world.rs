@@ -1,6 +1,6 @@
 //! The state that a plan is made in: who holds what, and how much that is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::ring::Ring;
 use super::{Change, Input, Node, OVERLOAD_PERCENT, Plan, Reason, SHARD_OVERHEAD, State};
@@ -10,6 +10,8 @@ use crate::name::{NodeName, ShardId};
 pub(super) struct World<'a> {
     pub(super) input: &'a Input,
     pub(super) names: Vec<&'a NodeName>,
+    /// The nodes' numbers. Every holder of every shard is looked up once.
+    numbers: HashMap<&'a NodeName, usize>,
     nodes: Vec<&'a Node>,
     pub(super) shards: Vec<Held>,
     /// What each node holds.
@@ -31,13 +33,15 @@ pub(super) struct Held {
 impl<'a> World<'a> {
     pub(super) fn new(input: &'a Input) -> Self {
         let names: Vec<&NodeName> = input.nodes.keys().collect();
-        let place = |name: &NodeName| names.binary_search(&name).ok();
+        let numbers: HashMap<&NodeName, usize> =
+            names.iter().enumerate().map(|(number, name)| (*name, number)).collect();
+        let number = |name: &NodeName| numbers.get(name).copied();
         let shards: Vec<Held> = input
             .shards
             .iter()
             .map(|shard| Held {
-                owner: shard.owner.as_ref().and_then(place),
-                replicas: shard.replicas.iter().filter_map(place).collect(),
+                owner: shard.owner.as_ref().and_then(number),
+                replicas: shard.replicas.iter().filter_map(number).collect(),
                 reason: None,
             })
             .collect();
@@ -49,6 +53,7 @@ impl<'a> World<'a> {
             ring: Ring::new(&input.nodes),
             nodes: input.nodes.values().collect(),
             names,
+            numbers,
             shards,
         };
         for shard in 0..world.shards.len() {
@@ -75,6 +80,11 @@ impl<'a> World<'a> {
             let share = total * self.capacity(node) / capacity.max(1);
             self.share[node] = u64::try_from(share).unwrap_or(u64::MAX);
         }
+    }
+
+    /// The number of a node, if it is one of them.
+    pub(super) fn number(&self, name: &NodeName) -> Option<usize> {
+        self.numbers.get(name).copied()
     }
 
     fn capacity(&self, node: usize) -> u128 {
