@@ -73,6 +73,9 @@ pub enum ServeError {
     /// The node cannot be one of its cluster.
     #[error("cannot be one of a cluster: {0}")]
     Cluster(#[from] StartError),
+    /// A part of it has failed that it cannot run without.
+    #[error("{0}")]
+    Failed(String),
     /// The system refuses threads or signals.
     #[error("the system refuses: {0}")]
     System(io::Error),
@@ -81,7 +84,7 @@ pub enum ServeError {
 /// Runs the server until it is asked to stop.
 ///
 /// # Errors
-/// When it cannot start.
+/// When it cannot start, or stopped for what has failed.
 pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let loaded = config::load(args.config.config.as_deref(), &args.config.values())?;
     let address = loaded.config.listen.0;
@@ -172,7 +175,7 @@ async fn serve(
     indexing.abort();
     drop(server_file);
     tracing::info!("stopped");
-    Ok(())
+    stop.failed().map_or(Ok(()), |reason| Err(ServeError::Failed(reason.to_owned())))
 }
 
 /// Asks the server to stop when standard input ends.

@@ -1,5 +1,7 @@
 //! How the server is asked to stop, and how it says that it has.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -12,9 +14,22 @@ pub struct Stop {
     pub hurry: CancellationToken,
     /// No work is left; only requests may still be answered.
     pub drained: CancellationToken,
+    failed: Arc<OnceLock<String>>,
 }
 
 impl Stop {
+    /// Stops in order because of what has failed; whoever looks after the process is to start it again.
+    pub fn fail(&self, reason: String) {
+        // The first that failed is why.
+        let _ = self.failed.set(reason);
+        self.asked.cancel();
+    }
+
+    /// Why it stopped by itself, if it did.
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
     /// Turns SIGTERM and SIGINT into a shutdown, and a second one into a hurried one.
     ///
     /// # Errors

@@ -154,7 +154,7 @@ impl Consensus {
         let raft = raft.map_err(ConsensusError::stopped)?;
         // Metrics are empty before the group's task runs, as if the disk were.
         raft.with_raft_state(|_| ()).await.map_err(ConsensusError::stopped)?;
-        let first = Status::new(&raft.metrics().borrow(), store.committed_index(), false);
+        let first = Status::new(&raft.metrics().borrow(), &store, false);
         let status = watch::Sender::new(first);
         let watcher = Watcher {
             raft: raft.clone(),
@@ -240,7 +240,7 @@ impl Consensus {
     /// What this node knows of the group, at once.
     pub fn status(&self) -> Status {
         let removed = *self.removed.borrow();
-        Status::new(&self.raft.metrics().borrow(), self.store.committed_index(), removed)
+        Status::new(&self.raft.metrics().borrow(), &self.store, removed)
     }
 
     /// The last entry of the log that this node has applied: its index, and the term and the disk of the
@@ -280,6 +280,7 @@ impl Consensus {
     /// Stops this node's part, and lets go of its disk: [`Self::open`] may then be called again. The
     /// node stays a member of the group.
     pub async fn shutdown(&self) {
+        self.store.wait_no_more();
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "the Raft group's task did not end in order");
         }
@@ -308,6 +309,7 @@ impl Drop for Consensus {
     /// for ever, and vote.
     fn drop(&mut self) {
         self.watcher.abort();
+        self.store.wait_no_more();
         let (raft, store) = (self.raft.clone(), self.store.clone());
         // Without a runtime there is no task any more.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -334,8 +336,7 @@ impl Watcher {
             let is_removed = *removed.borrow_and_update();
             // A removed member would campaign for ever: nobody tells it.
             self.raft.runtime_config().elect(!is_removed);
-            let committed = self.store.committed_index();
-            let status = Status::new(&metrics.borrow_and_update(), committed, is_removed);
+            let status = Status::new(&metrics.borrow_and_update(), &self.store, is_removed);
             self.status.send_if_modified(|shown| {
                 let changed = *shown != status;
                 *shown = status;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use openraft::ServerState;
 use serde::Serialize;
 
+use super::store::Store;
 use super::types::{Metrics, RaftId, RaftNode};
 
 /// What this node does in the Raft group.
@@ -19,6 +20,8 @@ pub enum Role {
     Candidate,
     /// Leads, as far as it knows: only [`Consensus::confirm_leadership`](super::Consensus) makes sure.
     Leader,
+    /// Does nothing until there is room on its disk.
+    Waiting,
     /// Does nothing any more.
     Stopped,
 }
@@ -62,7 +65,7 @@ pub struct Status {
 }
 
 impl Status {
-    pub(crate) fn new(metrics: &Metrics, committed: Option<u64>, removed: bool) -> Self {
+    pub(crate) fn new(metrics: &Metrics, store: &Store, removed: bool) -> Self {
         let membership = metrics.membership_config.membership();
         let nodes = |voters: bool| {
             let is_voter = |id: &RaftId| membership.voter_ids().any(|voter| voter == *id);
@@ -70,11 +73,18 @@ impl Status {
             nodes.map(|(id, node)| (*id, node.clone())).collect()
         };
         let stopped = metrics.running_state.as_ref().err().map(ToString::to_string);
-        let leader = metrics.current_leader.filter(|_| stopped.is_none());
+        let role = match &stopped {
+            Some(_) => Role::Stopped,
+            // What it knew of the group gets old.
+            None if store.is_full() => Role::Waiting,
+            None => role(metrics.state),
+        };
+        let leader = metrics.current_leader;
+        let leader = leader.filter(|_| !matches!(role, Role::Stopped | Role::Waiting));
         let matched = metrics.replication.iter().flatten();
         Self {
             raft_id: metrics.id,
-            role: if stopped.is_some() { Role::Stopped } else { role(metrics.state) },
+            role,
             term: metrics.current_term,
             leader,
             leader_node: leader.and_then(|id| membership.get_node(&id)).cloned(),
@@ -82,7 +92,7 @@ impl Status {
             learners: nodes(false),
             changing: membership.get_joint_config().len() > 1,
             last_log: metrics.last_log_index,
-            committed,
+            committed: store.committed_index(),
             applied: metrics.last_applied.map(|id| id.index),
             snapshot: metrics.snapshot.map(|id| id.index),
             quorum_ack_millis: metrics.millis_since_quorum_ack,
@@ -90,6 +100,11 @@ impl Status {
             removed,
             stopped,
         }
+    }
+
+    /// Whether this disk is a member of the group, as far as it knows.
+    pub fn is_member(&self) -> bool {
+        self.voters.contains_key(&self.raft_id) || self.learners.contains_key(&self.raft_id)
     }
 
     /// Whether this node leads, as far as it knows.

@@ -61,8 +61,8 @@ pub struct ClusterStatus {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Raft {
-    /// What the node is in it: `leader`, `follower`, `candidate`, `learner`, `stopped`, or `outside`: it
-    /// then knows by gossip how the group is.
+    /// What the node is in it: `leader`, `follower`, `candidate`, `learner`, `stopped`, `waiting` for room
+    /// on its disk, or `outside`: of the last two it knows by gossip how the group is.
     pub role: String,
     /// Its term.
     pub term: u64,

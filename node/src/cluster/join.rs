@@ -210,7 +210,7 @@ impl Cluster {
         tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "calls of other nodes cannot be answered any more; the node stops");
-                stop.asked.cancel();
+                stop.fail(format!("calls of other nodes could not be answered any more: {error}"));
             }
         });
         Ok(())
@@ -219,11 +219,19 @@ impl Cluster {
     /// Tells the others what changes of this node until it has left; stops it when a part of it has
     /// failed that it cannot be a member without, or when another one has taken its name.
     pub fn run(self: &Arc<Self>, stop: Stop) {
-        let (cluster, asked) = (Arc::clone(self), stop.asked.clone());
+        let (cluster, other) = (Arc::clone(self), stop.clone());
         let running = tokio::spawn(async move {
             tokio::select! {
                 reason = cluster.fails() => {
                     tracing::error!(node = %cluster.name, "{reason}; the node stops");
+                    stop.fail(reason);
+                }
+                () = cluster.is_superseded() => {
+                    tracing::error!(
+                        node = %cluster.name,
+                        "another node with this name has started later; the node stops"
+                    );
+                    // No failure: started again, it would have the other one stop.
                     stop.asked.cancel();
                 }
                 () = cluster.tell() => {}
@@ -234,19 +242,15 @@ impl Cluster {
         tokio::spawn(async move {
             if let Err(error) = running.await {
                 tracing::error!(%error, "the node tells nobody of itself any more; it stops");
-                asked.cancel();
+                other.fail(format!("the node told nobody of itself any more: {error}"));
             }
         });
     }
 
     /// Why this node cannot go on, once it cannot.
     async fn fails(&self) -> String {
-        let mut superseded = self.membership.superseded();
         let mut consensus = self.consensus.watch_status();
         tokio::select! {
-            Ok(_) = superseded.wait_for(|superseded| *superseded) => {
-                "another node with this name has started later".to_owned()
-            }
             error = self.membership.failed() => error.to_string(),
             Ok(status) = consensus.wait_for(|status| status.stopped.is_some()) => {
                 let why = status.stopped.clone().unwrap_or_default();
@@ -257,6 +261,14 @@ impl Cluster {
                 "the Raft group was made anew by `aeterna cluster recover`, and this node is one of \
                  the group before: start it again, and it joins the new one".to_owned()
             }
+        }
+    }
+
+    /// Waits until another node with this one's name has started.
+    async fn is_superseded(&self) {
+        let mut superseded = self.membership.superseded();
+        if superseded.wait_for(|superseded| *superseded).await.is_err() {
+            std::future::pending().await
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use aeterna_cluster::consensus::Role;
 use aeterna_cluster::gossip::{Liveness, Peer};
 use aeterna_cluster::name::{NodeName, ShardId};
 use aeterna_cluster::peers::Refusal;
@@ -99,10 +100,13 @@ impl Cluster {
     }
 
     fn raft(&self) -> Raft {
-        if !self.consensus.has_a_past() {
-            return outside(&self.membership.peers().borrow());
-        }
         let status = self.consensus.status();
+        if !status.is_member() || status.removed {
+            return outside("outside", &self.membership.peers().borrow());
+        }
+        if status.role == Role::Waiting {
+            return outside("waiting", &self.membership.peers().borrow());
+        }
         // One that led and whom no majority answers any more leads nobody.
         let is_alone = status.is_leader() && !leads(&status);
         let leader = status.leader_node.filter(|_| !is_alone);
@@ -172,14 +176,14 @@ impl Cluster {
     }
 }
 
-/// The Raft group as those in it tell of it, for a node that is not.
-fn outside(peers: &BTreeMap<NodeName, Peer>) -> Raft {
+/// The Raft group as those in it tell of it, for a node that takes no part.
+fn outside(role: &str, peers: &BTreeMap<NodeName, Peer>) -> Raft {
     let alive = || peers.iter().filter(|(_, peer)| peer.alive());
     let term = alive().map(|(_, peer)| peer.facts.group.term).max().unwrap_or(0);
     let leader = alive().find(|(_, peer)| peer.facts.group.leads && peer.facts.group.term == term);
     let voters = peers.iter().filter(|(_, peer)| peer.facts.group.votes);
     Raft {
-        role: "outside".to_owned(),
+        role: role.to_owned(),
         term,
         leader: leader.map(|(name, _)| name.to_string()),
         voters: voters.map(|(name, _)| name.to_string()).collect(),

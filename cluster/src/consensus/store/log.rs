@@ -32,7 +32,7 @@ impl Store {
         let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
         self.write(move |transaction| {
             let mut log = transaction.open_table(LOG)?;
-            for (index, bytes) in encoded {
+            for (index, bytes) in &encoded {
                 log.insert(index, bytes.as_slice())?;
             }
             Ok(())
@@ -54,7 +54,7 @@ impl Store {
     async fn remove(&self, range: Range, purged: Option<LogId>) -> Result<(), StoreError> {
         let purged = purged.map(|id| codec::encode(&id, MAX_ENTRY_BYTES)).transpose()?;
         self.write(move |transaction| {
-            if let Some(purged) = purged {
+            if let Some(purged) = &purged {
                 transaction.open_table(VALUES)?.insert(PURGED, purged.as_slice())?;
             }
             transaction.open_table(LOG)?.retain_in(range, |_, _| false)?;

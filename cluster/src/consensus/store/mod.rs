@@ -5,6 +5,7 @@
 //! memory: on opening it is the newest snapshot, and openraft applies the log to it as far as it was
 //! known to be committed, so a node that starts again has the map that it had.
 
+mod file;
 mod log;
 mod machine;
 #[cfg(feature = "mistakes")]
@@ -16,8 +17,8 @@ mod tests;
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+use file::File;
 pub(crate) use machine::{Held, Machine, Published};
 #[cfg(feature = "mistakes")]
 pub use mistakes::forget_to_sync_votes;
@@ -100,9 +102,7 @@ pub trait Pace: Send + Sync + fmt::Debug + 'static {
 /// The file. Clones are the same file.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    /// `None` once it is closed: tasks of openraft may outlive the node's wish to stop, and must
-    /// neither write then nor hold the lock of the file.
-    database: Arc<RwLock<Option<Database>>>,
+    file: Arc<File>,
     /// Index of the last entry that is known to be committed, and one; 0 for none. For status.
     committed: Arc<AtomicU64>,
     /// `None` for a real disk.
@@ -115,9 +115,9 @@ impl Store {
         let file = folder.join(FILE);
         let io = |error| ConsensusError::folder(folder, error);
         fs::create_dir_all(folder).map_err(io)?;
-        let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create(&file);
-        let database = database.map_err(|error| ConsensusError::open(&file, error.into()))?;
-        let store = Self::with(database).map_err(|error| ConsensusError::open(&file, error))?;
+        let path = file.clone();
+        let open = move || Ok(redb::Builder::new().set_cache_size(CACHE_BYTES).create(&path)?);
+        let store = Self::opened_by(open).map_err(|error| ConsensusError::open(&file, error))?;
         sync_folder(folder).map_err(io)?;
         if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_folder(parent).map_err(io)?;
@@ -127,12 +127,21 @@ impl Store {
 
     /// A store in a database, whose tables are made if they are not there.
     pub fn with(database: Database) -> Result<Self, redb::Error> {
-        let transaction = database.begin_write()?;
-        transaction.open_table(LOG)?;
-        transaction.open_table(VALUES)?;
-        transaction.commit()?;
-        let database = Arc::new(RwLock::new(Some(database)));
-        Ok(Self { database, committed: Arc::default(), pace: None })
+        make_tables(&database)?;
+        Ok(Self::of(File::new(database, None)))
+    }
+
+    /// The same in what can be opened again, after its disk was full.
+    pub fn opened_by(
+        open: impl Fn() -> Result<Database, redb::Error> + Send + Sync + 'static,
+    ) -> Result<Self, redb::Error> {
+        let database = open()?;
+        make_tables(&database)?;
+        Ok(Self::of(File::new(database, Some(Box::new(open)))))
+    }
+
+    fn of(file: File) -> Self {
+        Self { file: Arc::new(file), committed: Arc::default(), pace: None }
     }
 
     /// The same on a disk that a simulation owns.
@@ -167,10 +176,20 @@ impl Store {
         self.committed.load(Ordering::Relaxed).checked_sub(1)
     }
 
+    /// Whether what is to be written waits for room on the disk.
+    pub fn is_full(&self) -> bool {
+        self.file.is_full()
+    }
+
+    /// Has those fail who wait for room on the disk: who stops cannot wait for it.
+    pub fn wait_no_more(&self) {
+        self.file.wait_no_more();
+    }
+
     /// Lets go of the file, when what is being written is written. Everything fails from then on.
     pub async fn close(&self) {
-        let store = self.database.clone();
-        let closing = move || drop(store.write().unwrap_or_else(PoisonError::into_inner).take());
+        let file = self.file.clone();
+        let closing = move || file.close();
         if self.pace.is_some() {
             return closing();
         }
@@ -182,34 +201,33 @@ impl Store {
     /// Reads, on a thread that may wait for the disk.
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+        read: impl Fn(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.run(move |database| read(&database.begin_read()?)).await
     }
 
-    /// Writes in one transaction, which is on the disk on return.
+    /// Writes in one transaction, which is on the disk on return. It is made again when the disk was full.
     async fn write<T: Send + 'static>(
         &self,
-        write: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+        write: impl Fn(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(move |database| {
+        let written = self.run(move |database| {
             let transaction = database.begin_write()?;
             let written = write(&transaction)?;
             transaction.commit()?;
             Ok(written)
-        })
-        .await
+        });
+        let written = written.await?;
+        self.file.written();
+        Ok(written)
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        run: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
+        run: impl Fn(&Database) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let store = self.database.clone();
-        let running = move || {
-            let database = store.read().unwrap_or_else(PoisonError::into_inner);
-            Ok(run(database.as_ref().ok_or(StoreError::Closed)?)?)
-        };
+        let file = self.file.clone();
+        let running = move || file.run(run);
         if let Some(pace) = &self.pace {
             pace.turn().await;
             return running();
@@ -230,6 +248,13 @@ impl Store {
         })
         .await
     }
+}
+
+fn make_tables(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(LOG)?;
+    transaction.open_table(VALUES)?;
+    Ok(transaction.commit()?)
 }
 
 fn value(transaction: &ReadTransaction, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {

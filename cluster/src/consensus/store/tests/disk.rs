@@ -26,6 +26,8 @@ pub struct Disk {
     pending: Vec<Write>,
     /// Writes and syncs until the power is lost; `None` for never.
     pub left: Option<usize>,
+    /// Whether there is no room for anything that is written.
+    pub full: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -58,6 +60,9 @@ impl Disk {
 
     fn write(&mut self, write: Write) -> io::Result<()> {
         self.spend()?;
+        if self.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         apply(&mut self.seen, &write);
         self.pending.push(write);
         Ok(())
@@ -101,8 +106,8 @@ impl Shared {
     }
 
     pub fn open(&self) -> Result<Store, redb::Error> {
-        let database = redb::Builder::new().create_with_backend(self.clone())?;
-        Store::with(database)
+        let disk = self.clone();
+        Store::opened_by(move || Ok(redb::Builder::new().create_with_backend(disk.clone())?))
     }
 }
 

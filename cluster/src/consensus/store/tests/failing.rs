@@ -74,3 +74,36 @@ async fn a_node_whose_disk_fails_says_so_and_acknowledges_nothing_more() {
     assert_eq!(again.propose(join(2)).await, Ok(vec![Ok(())]));
     again.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_full_disk_is_waited_for() {
+    let disk = Shared::default();
+    let node = start(&disk).await;
+    node.initialize().await.unwrap();
+    assert_eq!(node.propose(join(1)).await, Ok(vec![Ok(())]));
+
+    disk.disk().full = true;
+    let late = node.propose(join(2)).await;
+    assert!(matches!(late, Err(ProposeError::Timeout { .. })), "{late:?}");
+    let status = node.status();
+    assert_eq!((status.role, status.leader, status.stopped), (Role::Waiting, None, None));
+    assert!(has(&node.map(), 1) && !has(&node.map(), 2));
+
+    disk.disk().full = false;
+    let mut maps = node.watch_map();
+    maps.wait_for(|map| has(map, 2)).await.unwrap();
+    assert!(node.status().is_leader());
+    assert_eq!(node.propose(join(3)).await, Ok(vec![Ok(())]));
+
+    // Who stops does not wait for room, and has forgotten nothing.
+    disk.disk().full = true;
+    let late = node.propose(join(4)).await;
+    assert!(matches!(late, Err(ProposeError::Timeout { .. })), "{late:?}");
+    node.shutdown().await;
+    disk.disk().full = false;
+    let image = disk.disk().after_loss(1);
+    let again = start(&Shared::with(image)).await;
+    assert_eq!(again.raft_id(), node.raft_id());
+    assert!(has(&again.map(), 3) && !has(&again.map(), 4));
+    again.shutdown().await;
+}
