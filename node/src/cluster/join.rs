@@ -223,8 +223,11 @@ impl Cluster {
         let running = tokio::spawn(async move {
             tokio::select! {
                 reason = cluster.fails() => {
-                    tracing::error!(node = %cluster.name, "{reason}; the node stops");
-                    stop.fail(reason);
+                    // What it lets go of in the end is no failure.
+                    if !stop.asked.is_cancelled() {
+                        tracing::error!(node = %cluster.name, "{reason}; the node stops");
+                        stop.fail(reason);
+                    }
                 }
                 () = cluster.is_superseded() => {
                     tracing::error!(

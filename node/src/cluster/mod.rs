@@ -17,6 +17,7 @@ mod service;
 mod start;
 mod status;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use aeterna_cluster::consensus::Consensus;
 use aeterna_cluster::gossip::seal::ClusterKeys;
-use aeterna_cluster::gossip::{Facts, Membership};
+use aeterna_cluster::gossip::{Facts, Membership, Peer};
 use aeterna_cluster::name::{NodeName, ShardId};
 use aeterna_cluster::peers::{Answers, Guard, NodeClient, PeerTls, Peers};
 use aeterna_cluster::router::{Router, Target, Unavailable};
@@ -251,11 +252,8 @@ impl Cluster {
         // The map on its disk is of before the start: others know better.
         let is_other = |name: &NodeName| *name != self.name;
         let has_others = self.map().members().keys().any(is_other);
-        let hears_others = || {
-            let peers = self.membership.peers();
-            let peers = peers.borrow();
-            peers.values().any(|peer| is_other(&peer.name) && !peer.gone())
-        };
+        let hears_others =
+            || self.peers().values().any(|peer| is_other(&peer.name) && !peer.gone());
         let is_newest = plan.map_version >= self.router.newest_heard_of();
         let knows =
             is_newest && (!has_others || hears_others()) && plan.unavailable.iter().all(is_down)
@@ -264,6 +262,14 @@ impl Cluster {
             self.knows_whom_to_ask.store(true, Ordering::Release);
         }
         knows
+    }
+
+    /// The nodes that gossip tells of. The channel that they come from is not to be borrowed from for longer:
+    /// a second borrow meanwhile waits for whoever sends, who waits for the first.
+    fn peers(&self) -> Arc<BTreeMap<NodeName, Peer>> {
+        let peers = self.membership.peers();
+        let now = Arc::clone(&peers.borrow());
+        now
     }
 
     fn is_draining(&self) -> bool {
@@ -317,9 +323,8 @@ impl Cluster {
     }
 
     fn says_it_serves(&self, node: &NodeName, shard: u32) -> bool {
-        let peers = self.membership.peers();
-        let peers = peers.borrow();
-        peers.get(node).is_some_and(|peer| peer.facts.shard_bytes.contains_key(&ShardId(shard)))
+        let of = |peer: &Peer| peer.facts.shard_bytes.contains_key(&ShardId(shard));
+        self.peers().get(node).is_some_and(of)
     }
 
     /// Refuses what is for a shard that this node does not own, or not under that epoch.

@@ -111,7 +111,7 @@ impl Cluster {
     /// When there is no such node, it is alive or owns shards, or nobody leads.
     pub async fn remove_node(&self, name: &str) -> Result<(), Problem> {
         let node = self.member(name)?;
-        if self.membership.peers().borrow().get(&node).is_some_and(|peer| peer.alive()) {
+        if self.peers().get(&node).is_some_and(|peer| peer.alive()) {
             let detail = format!("{node} is alive and would join again; stop it first");
             return Err(Problem::new(StatusCode::CONFLICT, "node-alive", detail));
         }
@@ -119,8 +119,7 @@ impl Cluster {
     }
 
     fn others_take_shards(&self, node: &NodeName) -> bool {
-        let peers = self.membership.peers();
-        let peers = peers.borrow();
+        let peers = self.peers();
         self.map().members().iter().any(|(name, member)| {
             let peer = peers.get(name);
             let takes = peer.is_some_and(|peer| peer.alive() && !peer.facts.draining);

@@ -38,7 +38,7 @@ impl Cluster {
             return Ok(());
         }
         let catalog = self.manager.catalog();
-        let peers = self.membership.peers().borrow().clone();
+        let peers = self.peers();
         for (name, peer) in peers.iter().filter(|(_, peer)| peer.liveness == Liveness::Dead) {
             catalog.write_dead_node(name.as_str(), peer.generation).await?;
         }

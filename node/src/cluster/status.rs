@@ -39,7 +39,7 @@ impl Cluster {
     fn view(&self) -> View {
         View {
             map: self.map(),
-            peers: self.membership.peers().borrow().clone(),
+            peers: self.peers(),
             voters: self.raft().voters.into_iter().collect(),
             me: self.name().clone(),
             copies: self.copies,
@@ -102,10 +102,10 @@ impl Cluster {
     fn raft(&self) -> Raft {
         let status = self.consensus.status();
         if !status.is_member() || status.removed {
-            return outside("outside", &self.membership.peers().borrow());
+            return outside("outside", &self.peers());
         }
         if status.role == Role::Waiting {
-            return outside("waiting", &self.membership.peers().borrow());
+            return outside("waiting", &self.peers());
         }
         // One that led and whom no majority answers any more leads nobody.
         let is_alone = status.is_leader() && !leads(&status);
@@ -172,7 +172,7 @@ impl Cluster {
 
     /// Nodes that are alive.
     pub fn alive(&self) -> u64 {
-        self.membership.peers().borrow().values().filter(|peer| peer.alive()).count() as u64
+        self.peers().values().filter(|peer| peer.alive()).count() as u64
     }
 }
 
