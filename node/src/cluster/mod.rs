@@ -268,8 +268,7 @@ impl Cluster {
     /// a second borrow meanwhile waits for whoever sends, who waits for the first.
     fn peers(&self) -> Arc<BTreeMap<NodeName, Peer>> {
         let peers = self.membership.peers();
-        let now = Arc::clone(&peers.borrow());
-        now
+        Arc::clone(&peers.borrow())
     }
 
     fn is_draining(&self) -> bool {
