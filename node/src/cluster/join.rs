@@ -120,7 +120,8 @@ impl Opening {
         let host = Host::new(Arc::clone(&manager), Arc::clone(&metrics));
         let restores = usize::try_from(config.concurrent_restores).unwrap_or(usize::MAX);
         let copies = usize::try_from(config.cluster_replicas).unwrap_or(1);
-        let rules = Rules { heartbeat_timeout, copies, ..Rules::default() };
+        let rebalance = config.rebalance_auto;
+        let rules = Rules { heartbeat_timeout, copies, rebalance, ..Rules::default() };
         let supervisor_config = SupervisorConfig {
             rules,
             activations_at_once: restores,

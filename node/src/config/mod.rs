@@ -138,6 +138,7 @@ fn load_from(
         loaded.apply_flag(flag)?;
     }
     loaded.config.complete();
+    loaded.listen_where_others_look();
     loaded.check_pairs()?;
     Ok(loaded)
 }
@@ -193,6 +194,17 @@ impl Loaded {
         (key.set)(&mut self.config, text).map_err(|expected| bad_value(place, key, expected))?;
         self.sources.insert(key.name, source);
         Ok(())
+    }
+
+    /// What is not said otherwise listens at the address that other nodes are told.
+    fn listen_where_others_look(&mut self) {
+        let Some(address) = self.config.pod_ip.0 else { return };
+        let is_said = |key| !matches!(self.source(key), Source::Default);
+        let said = [is_said("cluster.listen"), is_said("cluster.gossip")];
+        let listen = [&mut self.config.cluster_listen, &mut self.config.cluster_gossip];
+        for (listen, _) in listen.into_iter().zip(said).filter(|(_, is_said)| !is_said) {
+            listen.0.set_ip(address);
+        }
     }
 
     /// Settings that bound each other.

@@ -79,9 +79,11 @@ settings! {
     /// Where the other nodes are: `host:port` of their gossip, or DNS names of such, separated by commas.
     /// With it the node is one of a cluster; it may name itself.
     cluster_join: JoinList = JoinList::default(), "cluster.join", "AETERNA_CLUSTER_JOIN", None;
-    /// Address that other nodes' calls (gRPC) come to; port 0 takes a free one.
+    /// Address that other nodes' calls (gRPC) come to; port 0 takes a free one. Default: port 8081 of
+    /// `cluster.address`, or of this machine alone.
     cluster_listen: ListenAddress = ListenAddress::loopback(8081), "cluster.listen", "AETERNA_CLUSTER_LISTEN", None;
-    /// Address that gossip (UDP) comes to; port 0 takes a free one.
+    /// Address that gossip (UDP) comes to; port 0 takes a free one. Default: port 8082 of
+    /// `cluster.address`, or of this machine alone.
     cluster_gossip: ListenAddress = ListenAddress::loopback(8082), "cluster.gossip", "AETERNA_CLUSTER_GOSSIP", None;
     /// Address at which other nodes reach this one, such as a pod's. Default: the address of
     /// `cluster.listen`.
@@ -124,6 +126,9 @@ settings! {
     hedge_after_ms: u64 = 50, "cluster.hedge_after_ms", "AETERNA_CLUSTER_HEDGE_AFTER_MS", Some((1, 600_000));
     /// Percent of the calls for searches that may be made twice as a node is slow; 0 for none.
     hedge_percent: u64 = 10, "cluster.hedge_percent", "AETERNA_CLUSTER_HEDGE_PERCENT", Some((0, 100));
+    /// Whether shards are moved to nodes that have less by themselves, such as to new ones. The leader goes by
+    /// its own setting: give every node the same.
+    rebalance_auto: bool = false, "rebalance.auto", "AETERNA_REBALANCE_AUTO", None;
     /// Shards that a node restores at once.
     concurrent_restores: u64 = 8, "cluster.concurrent_restores", "AETERNA_CLUSTER_CONCURRENT_RESTORES", Some((1, 256));
 

@@ -128,3 +128,15 @@ fn the_readme_lists_every_setting_as_it_is() {
         assert!(!fixed || row.contains(&default), "{row}\n{default}");
     }
 }
+
+#[test]
+fn a_pod_listens_at_its_address() {
+    let of = |pairs: &[(&str, &str)]| {
+        let config = load_from(None, &environment(pairs), &[]).unwrap().config;
+        [config.cluster_listen.0.to_string(), config.cluster_gossip.0.to_string()]
+    };
+    assert_eq!(of(&[]), ["127.0.0.1:8081", "127.0.0.1:8082"]);
+    assert_eq!(of(&[("POD_IP", "10.1.2.3")]), ["10.1.2.3:8081", "10.1.2.3:8082"]);
+    let said = [("POD_IP", "fd00::1"), ("AETERNA_CLUSTER_LISTEN", "0.0.0.0:1")];
+    assert_eq!(of(&said), ["0.0.0.0:1", "[fd00::1]:8082"]);
+}

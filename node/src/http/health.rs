@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aeterna_repo::{DEFAULT_TENANT, DiskSpace, ListFilter, RepoManager, State as RepositoryState};
+use aeterna_repo::{
+    DEFAULT_TENANT, DiskSpace, ListFilter, ManagerError, RepoManager, State as RepositoryState,
+};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
@@ -101,12 +103,17 @@ pub async fn ready(State(state): State<Arc<AppState>>) -> Result<Json<Ready>, Pr
 ))]
 pub async fn metrics(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {
     let health = state.manager.health().await;
-    let counts = count_by_state(&state.manager).await?;
+    let by_state = match count_by_state(&state.manager).await {
+        Ok(counts) => {
+            let count = |state: &RepositoryState| counts.get(state).copied().unwrap_or(0);
+            RepositoryState::ALL.iter().map(|state| (state.as_str(), count(state))).collect()
+        }
+        // All else is known without it, and wanted most then.
+        Err(error) if error.code() == "catalog-unavailable" => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
     let mut gauges = RepositoryGauges {
-        by_state: RepositoryState::ALL
-            .iter()
-            .map(|state| (state.as_str(), counts.get(state).copied().unwrap_or(0)))
-            .collect(),
+        by_state,
         waiting: health.waiting as u64,
         running: health.running as u64,
         indexing_paused: health.paused.is_some(),
@@ -132,7 +139,9 @@ pub async fn metrics(State(state): State<Arc<AppState>>) -> Result<Response, Pro
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
 
-async fn count_by_state(manager: &RepoManager) -> Result<HashMap<RepositoryState, u64>, Problem> {
+async fn count_by_state(
+    manager: &RepoManager,
+) -> Result<HashMap<RepositoryState, u64>, ManagerError> {
     let mut counts = HashMap::new();
     let mut filter = ListFilter {
         tenant: DEFAULT_TENANT.to_owned(),

@@ -56,7 +56,7 @@ struct OutcomeLabels {
 /// What is measured at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct RepositoryGauges {
-    /// Repositories by state, every state listed.
+    /// Repositories by state, every state listed; none when they are not known.
     pub by_state: Vec<(&'static str, u64)>,
     /// Jobs that wait.
     pub waiting: u64,
@@ -277,6 +277,10 @@ impl Metrics {
     /// Everything in OpenMetrics' text form.
     pub fn encode(&self, now: &RepositoryGauges) -> String {
         let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        if now.by_state.is_empty() {
+            // What they were last is not what they are.
+            self.repositories.clear();
+        }
         for (state, count) in &now.by_state {
             set(&self.repositories.get_or_create(&StateLabels { state }), *count);
         }

@@ -85,6 +85,15 @@ fn nodes_stay_ready_and_answer_while_the_database_is_away() {
         let ready = cluster.get(node, "/readyz");
         assert_eq!(ready.status, 200, "{}", ready.text());
         assert_eq!(search(node), wanted);
+        // Without it nobody knows how many repositories there are; all else is told.
+        let metrics = cluster.get(node, "/metrics");
+        assert_eq!(metrics.status, 200, "{}", metrics.text());
+        assert!(
+            metrics.text().contains("code_search_indexer_shards_active 2"),
+            "{}",
+            metrics.text()
+        );
+        assert!(!metrics.text().contains("state=\"ready\""), "{}", metrics.text());
         add(node).assert_problem(503, "catalog-unavailable");
     }
     way.mend();
