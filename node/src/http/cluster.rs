@@ -144,6 +144,7 @@ pub async fn pin_shard(
 #[utoipa::path(post, path = "/api/v1/cluster/rebalance", tag = "cluster", request_body = RebalanceRequest, responses(
     (status = 200, body = Rebalance),
     (status = 404, description = "The node is alone", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "Shards are being restored, which comes first", body = ProblemBody, content_type = "application/problem+json"),
     (status = 503, description = "Nobody leads the cluster now", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn rebalance(
@@ -158,6 +159,7 @@ pub async fn rebalance(
     params(("name" = String, Path, description = "Its name")), request_body = NoMembers, responses(
     (status = 202, description = "It hands over", body = NodeList),
     (status = 404, description = "There is no such node, or the node is alone", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "No other node could take what it owns", body = ProblemBody, content_type = "application/problem+json"),
     (status = 503, description = "Nobody leads the cluster now", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn drain(
