@@ -302,8 +302,8 @@ fn end(fault: &Fault, cluster: &mut Cluster) {
     }
 }
 
-/// The leader and the two other voters, when all are there, and a majority has confirmed just now that
-/// this is the Raft group.
+/// The leader and the two other voters, when all are there and of one mind who votes, and a majority has
+/// confirmed just now that this is the Raft group.
 fn whole_group(cluster: &Cluster) -> Option<(usize, (usize, usize))> {
     let lives = cluster.lives().into_iter();
     let running = lives.filter(|(number, _)| cluster.places[*number].machine.is_running());
@@ -314,7 +314,11 @@ fn whole_group(cluster: &Cluster) -> Option<(usize, (usize, usize))> {
     };
     let leaders = statuses.iter().filter(|(_, status)| is_confirmed(status));
     let (leader, status) = leaders.max_by_key(|(_, status)| status.term)?;
-    let voters = statuses.iter().filter(|(_, one)| status.voters.contains_key(&one.raft_id));
+    // Who leads goes by the newest change of the voters, which nobody else may have yet: without it the
+    // others go by those before.
+    let voters = statuses.iter().filter(|(_, one)| {
+        status.voters.contains_key(&one.raft_id) && one.voters == status.voters && !one.changing
+    });
     let others: Vec<usize> =
         voters.map(|(number, _)| *number).filter(|number| number != leader).collect();
     match others[..] {
