@@ -250,7 +250,8 @@ impl Consensus {
         Some((applied.index, applied.leader_id.term, applied.leader_id.node_id))
     }
 
-    /// [`Self::status`] at each change.
+    /// [`Self::status`] at each change, but for a disk that gets full or has room again
+    /// ([`Role::Waiting`]).
     pub fn watch_status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }

@@ -199,11 +199,13 @@ impl Loaded {
     /// What is not said otherwise listens at the address that other nodes are told.
     fn listen_where_others_look(&mut self) {
         let Some(address) = self.config.pod_ip.0 else { return };
-        let is_said = |key| !matches!(self.source(key), Source::Default);
-        let said = [is_said("cluster.listen"), is_said("cluster.gossip")];
-        let listen = [&mut self.config.cluster_listen, &mut self.config.cluster_gossip];
-        for (listen, _) in listen.into_iter().zip(said).filter(|(_, is_said)| !is_said) {
-            listen.0.set_ip(address);
+        let Config { cluster_listen, cluster_gossip, .. } = &mut self.config;
+        for (key, listen) in
+            [("cluster.listen", cluster_listen), ("cluster.gossip", cluster_gossip)]
+        {
+            if !self.sources.contains_key(key) {
+                listen.0.set_ip(address);
+            }
         }
     }
 

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aeterna_repo::{
-    DEFAULT_TENANT, DiskSpace, ListFilter, ManagerError, RepoManager, State as RepositoryState,
-};
+use aeterna_repo::{DEFAULT_TENANT, DiskSpace, ListFilter, RepoManager, State as RepositoryState};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
@@ -103,14 +101,10 @@ pub async fn ready(State(state): State<Arc<AppState>>) -> Result<Json<Ready>, Pr
 ))]
 pub async fn metrics(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {
     let health = state.manager.health().await;
-    let by_state = match count_by_state(&state.manager).await {
-        Ok(counts) => {
-            let count = |state: &RepositoryState| counts.get(state).copied().unwrap_or(0);
-            RepositoryState::ALL.iter().map(|state| (state.as_str(), count(state))).collect()
-        }
-        // All else is known without it, and wanted most then.
-        Err(error) if error.code() == "catalog-unavailable" => Vec::new(),
-        Err(error) => return Err(error.into()),
+    // All else is known without the database, and wanted most then; it was waited for once already.
+    let by_state = match health.catalog {
+        true => count_by_state(&state.manager).await?,
+        false => Vec::new(),
     };
     let mut gauges = RepositoryGauges {
         by_state,
@@ -139,9 +133,7 @@ pub async fn metrics(State(state): State<Arc<AppState>>) -> Result<Response, Pro
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
 
-async fn count_by_state(
-    manager: &RepoManager,
-) -> Result<HashMap<RepositoryState, u64>, ManagerError> {
+async fn count_by_state(manager: &RepoManager) -> Result<Vec<(&'static str, u64)>, Problem> {
     let mut counts = HashMap::new();
     let mut filter = ListFilter {
         tenant: DEFAULT_TENANT.to_owned(),
@@ -159,7 +151,11 @@ async fn count_by_state(
             Some(last) if page.len() == COUNTED_AT_ONCE as usize => {
                 filter.after = Some(last.name.clone());
             }
-            _ => return Ok(counts),
+            _ => {
+                let count = |state: &RepositoryState| counts.get(state).copied().unwrap_or(0);
+                let all = RepositoryState::ALL.iter();
+                return Ok(all.map(|state| (state.as_str(), count(state))).collect());
+            }
         }
     }
 }
