@@ -179,6 +179,9 @@ pub enum ManagerError {
     /// The job was cancelled, as the repository was removed or the node stops.
     #[error("the work on {0} was stopped")]
     Cancelled(RepositoryId),
+    /// The catalog has not answered just now, and is not asked again at once.
+    #[error("the catalog does not answer; the log says why")]
+    CatalogAway,
     /// A part of the manager ended that should not have.
     #[error("{0} failed; restart the node, and report this with its log")]
     Internal(String),
@@ -195,6 +198,7 @@ impl ManagerError {
             Self::Catalog(error) if error.is_fenced() => "fenced",
             Self::Catalog(error) if error.is_disk_full() => "disk-full",
             Self::Catalog(error) if error.is_unavailable() => "catalog-unavailable",
+            Self::CatalogAway => "catalog-unavailable",
             Self::Catalog(CatalogError::OtherParts { .. }) => "other-parts",
             Self::Catalog(_) => "catalog-failed",
             Self::Cold(error) => error.code(),

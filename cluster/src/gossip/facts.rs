@@ -54,6 +54,9 @@ pub struct Facts {
     pub shards_serving: u32,
     /// Bytes of the shards that it owns; peers know them within 2.2%.
     pub shard_bytes: BTreeMap<ShardId, u64>,
+    /// Bytes of the shards that it owns and can only have searched, as the database does not answer it; peers know
+    /// them within 2.2%.
+    pub read_only_bytes: BTreeMap<ShardId, u64>,
     /// Shards that it brings to its disk, and how far it is; peers know a few of them.
     pub restores: BTreeMap<ShardId, Restoring>,
 }
@@ -80,8 +83,8 @@ impl Facts {
     pub(super) fn entries(&self) -> Vec<(String, String)> {
         let flag = |is: bool| if is { "1" } else { "0" }.to_owned();
         let step = (self.disk_total / DISK_STEPS).max(1);
-        let blocks = sizes::write(&self.shard_bytes);
-        let sizes = blocks.into_iter().map(|(block, text)| (size_key(block), text));
+        let sizes = blocks_of(keys::SHARD_SIZES, &self.shard_bytes)
+            .chain(blocks_of(keys::READ_ONLY_SIZES, &self.read_only_bytes));
         let rest = [
             (keys::RAFT_ID, self.raft_id.to_string()),
             (keys::RAFT_GROUP, group::write(self.group)),
@@ -118,7 +121,9 @@ impl Facts {
     ) -> Vec<(String, String)> {
         let entries = self.entries();
         let is_gone = |key: &&str| {
-            key.starts_with(keys::SHARD_SIZES) && !entries.iter().any(|(now, _)| now == key)
+            let is_block =
+                [keys::SHARD_SIZES, keys::READ_ONLY_SIZES].iter().any(|kind| key.starts_with(kind));
+            is_block && !entries.iter().any(|(now, _)| now == key)
         };
         let gone: Vec<_> =
             before.filter(is_gone).map(|key| (key.to_owned(), String::new())).collect();
@@ -157,14 +162,18 @@ impl Facts {
     }
 
     fn read_sizes(&mut self, key: &str, value: &str) -> Option<()> {
-        let Some(block) = key.strip_prefix(keys::SHARD_SIZES) else {
-            return Some(());
-        };
-        let block: u32 = number(block, sizes::MAX_BLOCKS - 1)?;
-        let read = sizes::read(block, value)?;
-        let within = sizes::block(block);
-        self.shard_bytes.retain(|shard, _| !within.contains(shard));
-        self.shard_bytes.extend(read);
+        let kinds = [
+            (keys::SHARD_SIZES, &mut self.shard_bytes),
+            (keys::READ_ONLY_SIZES, &mut self.read_only_bytes),
+        ];
+        for (kind, known) in kinds {
+            let Some(block) = key.strip_prefix(kind) else { continue };
+            let block: u32 = number(block, sizes::MAX_BLOCKS - 1)?;
+            let read = sizes::read(block, value)?;
+            let within = sizes::block(block);
+            known.retain(|shard, _| !within.contains(shard));
+            known.extend(read);
+        }
         Some(())
     }
 
@@ -174,9 +183,12 @@ impl Facts {
     }
 }
 
-/// The key of the sizes of a block of shards.
-pub(super) fn size_key(block: u32) -> String {
-    format!("{}{block}", keys::SHARD_SIZES)
+/// Sizes of shards by block, as they are gossiped.
+fn blocks_of(
+    kind: &'static str,
+    sizes: &BTreeMap<ShardId, u64>,
+) -> impl Iterator<Item = (String, String)> + use<> {
+    sizes::write(sizes).into_iter().map(move |(block, text)| (format!("{kind}{block}"), text))
 }
 
 /// A word of ASCII that is no control character: it goes into logs, tables and URLs.
@@ -227,6 +239,7 @@ mod tests {
             disk_free: 1 << 39,
             shards_serving: 3,
             shard_bytes: [(ShardId(1), 1 << 30), (ShardId(900), 0)].into(),
+            read_only_bytes: [(ShardId(2), 1 << 20)].into(),
             restores: [(ShardId(7), Restoring { done: 5, total: 9, elapsed_ms: 12 })].into(),
         }
     }
@@ -256,7 +269,6 @@ mod tests {
     #[test]
     fn hostile_values_change_nothing() {
         let long = "x".repeat(301);
-        let sizes = size_key(0);
         let bad = [
             (keys::HTTP, ""),
             (keys::HTTP, long.as_str()),
@@ -273,9 +285,10 @@ mod tests {
             (keys::LOAD, "4294967295"),
             (keys::READY, "true"),
             (keys::DISK_FREE, "1e9"),
-            (sizes.as_str(), "00"),
+            ("shards.sizes.0", "00"),
             ("shards.sizes.256", "0000"),
             ("shards.sizes.x", "0000"),
+            ("shards.read-only.256", "0000"),
             (keys::RESTORES, "1:2:3"),
             (keys::RAFT_GROUP, "1:yes:no:1"),
         ];
@@ -293,8 +306,9 @@ mod tests {
     #[test]
     fn sizes_of_a_block_replace_those_before() {
         let mut facts = facts();
-        facts.take(&size_key(0), "0200").unwrap();
+        facts.take("shards.sizes.0", "0200").unwrap();
         let kept: Vec<u32> = facts.shard_bytes.keys().map(|shard| shard.0).collect();
         assert_eq!(kept, [2, 900]);
+        assert_eq!(facts.read_only_bytes, self::facts().read_only_bytes);
     }
 }

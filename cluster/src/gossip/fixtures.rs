@@ -52,11 +52,13 @@ fn what_is_gossiped_is_what_is_written_down() {
     let facts = Facts {
         group: GroupFacts { term: 3, votes: true, leads: true, committed: 77 },
         restores: [(ShardId(7), Restoring { done: 5, total: 9, elapsed_ms: 12 })].into(),
+        read_only_bytes: [(ShardId(2), 1 << 20)].into(),
         ..first()
     };
     let told: BTreeMap<String, String> = facts.entries().into_iter().collect();
     let mut known = fixture("gossip-facts");
     known.extend(fixture("gossip-group-and-restores"));
+    known.extend(fixture("gossip-read-only"));
     assert_eq!(told, known);
     assert_eq!(read(&known), facts);
 }

@@ -35,5 +35,8 @@ pub const DISK_FREE: &str = "disk.free";
 pub const SHARDS_SERVING: &str = "shards.serving";
 /// With the number of a block of 256 shards after it: sizes of those of them that the node owns.
 pub const SHARD_SIZES: &str = "shards.sizes.";
+/// With the number of a block after it: sizes of those that the node owns and can only have searched, as the database
+/// does not answer it.
+pub const READ_ONLY_SIZES: &str = "shards.read-only.";
 /// Shards that it brings to its disk, and how far it is; empty when there are none.
 pub const RESTORES: &str = "restores";

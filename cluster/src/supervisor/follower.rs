@@ -28,6 +28,8 @@ const CHEAP_AT_ONCE: usize = 16;
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// How long to wait, at most.
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// How long to wait before a step that waits for something else is tried again.
+const WAIT_RETRY: Duration = Duration::from_secs(2);
 /// How long a proposal may take.
 const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the map may take to show what was proposed.
@@ -215,6 +217,12 @@ impl Follower {
             Ok(()) => {
                 memory.succeeded(shard, step);
                 self.activity.end(shard);
+            }
+            Err(StepError::Host(HostError::Waits(what))) => {
+                let at = Instant::now() + WAIT_RETRY;
+                memory.retries.insert(shard, Retry { step, failures: 0, at });
+                tracing::debug!(%shard, ?step, what, "a step for a shard waits");
+                self.activity.wait(shard, &what);
             }
             Err(error) => {
                 let delay = memory.failed(shard, step);

@@ -134,6 +134,10 @@ pub enum HostError {
         /// The higher epoch that was found.
         by: Epoch,
     },
+    /// It is done as far as it can be, and waits for something else, such as the database; it is to be asked for
+    /// again soon.
+    #[error("{0}")]
+    Waits(String),
     /// Anything else, such as cold storage that does not answer.
     #[error("{0}")]
     Failed(String),

@@ -139,8 +139,8 @@ pub struct Shard {
     /// Who gets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving_to: Option<String>,
-    /// `serving`, `suspected` (served, by a node that is slow to answer or gone), `restoring`,
-    /// `unavailable` or `unassigned`.
+    /// `serving`, `suspected` (served, by a node that is slow to answer or gone), `read-only` (searched, and not
+    /// indexed until the database answers), `restoring`, `unavailable` or `unassigned`.
     pub state: String,
     /// What it waits for, where it is not as it should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -48,17 +48,23 @@ impl Cluster {
         let serving = held
             .iter()
             .filter(|held| matches!(held.state, ShardState::Serving | ShardState::HandedOver));
+        let map = self.map();
+        let is_mine =
+            |shard| map.shard(shard).is_some_and(|shard| shard.owner.as_ref() == Some(&self.name));
+        let copies = held.iter().filter(|held| held.following.is_some());
+        let sizes = copies.map(|held| (ShardId(held.shard), held.bytes));
         let disk = disk(&self.data);
         Facts {
             ready: true,
             draining: self.is_draining(),
             group: self.group_facts(),
-            map_version: self.map().version(),
+            map_version: map.version(),
             load_permille: load_permille(),
             disk_total: disk.total,
             disk_free: disk.free,
             shards_serving: u32::try_from(serving.clone().count()).unwrap_or(u32::MAX),
             shard_bytes: serving.map(|shard| (ShardId(shard.shard), shard.bytes)).collect(),
+            read_only_bytes: sizes.filter(|(shard, _)| is_mine(*shard)).collect(),
             restores: self.restoring(&held),
             ..self.constant_facts.clone()
         }

@@ -47,8 +47,15 @@ impl ShardHost for Host {
         let activated = self.manager.activate_shard(shard.0, epoch.0, quiet).await;
         match activated {
             Ok(activated) => {
-                self.metrics.restored(source(activated.source), activated.bytes, begun.elapsed());
-                Ok(())
+                // What waits was restored the first time, and is asked for again.
+                if !activated.awaits_catalog || activated.bytes > 0 {
+                    let source = source(activated.source);
+                    self.metrics.restored(source, activated.bytes, begun.elapsed());
+                }
+                match activated.awaits_catalog {
+                    true => Err(HostError::Waits("for the database to answer".to_owned())),
+                    false => Ok(()),
+                }
             }
             Err(error) => {
                 self.metrics.restore_failed();

@@ -198,7 +198,8 @@ fn word(reason: impl std::fmt::Debug) -> String {
     format!("{reason:?}").to_ascii_lowercase()
 }
 
-const SHARD_STATES: [&str; 5] = ["serving", "suspected", "restoring", "unavailable", "unassigned"];
+const SHARD_STATES: [&str; 6] =
+    ["serving", "suspected", "read-only", "restoring", "unavailable", "unassigned"];
 const NODE_STATES: [&str; 6] = ["alive", "suspected", "joining", "draining", "left", "dead"];
 
 impl View {
@@ -258,7 +259,8 @@ impl View {
         let owner = shard.owner.as_ref();
         let peer = owner.and_then(|owner| self.peers.get(owner)).filter(|peer| !peer.gone());
         let id = ShardId(number);
-        let bytes = peer.and_then(|peer| peer.facts.shard_bytes.get(&id)).copied();
+        let served = peer.and_then(|peer| peer.facts.shard_bytes.get(&id)).copied();
+        let bytes = served.or_else(|| peer?.facts.read_only_bytes.get(&id).copied());
         let (state, waits_for) = match (owner, peer, bytes) {
             (None, _, _) => ("unassigned", Some("a leader that gives it an owner".to_owned())),
             (Some(owner), None, _) => {
@@ -267,6 +269,10 @@ impl View {
             (Some(owner), Some(_), None) => ("restoring", Some(format!("{owner} to open it"))),
             (Some(owner), Some(peer), Some(_)) if peer.suspected && *owner != self.me => {
                 ("suspected", Some(format!("{owner}, which is slow to answer or gone")))
+            }
+            (Some(owner), Some(_), Some(_)) if served.is_none() => {
+                let what = "to take it over, which needs the database; meanwhile it is searched";
+                ("read-only", Some(format!("{owner} {what}")))
             }
             (Some(_), Some(_), Some(_)) => ("serving", self.missing_copies(shard)),
         };
@@ -351,6 +357,7 @@ impl Cluster {
         };
         for (state, what) in [
             ("suspected", "are owned by nodes that are slow to answer or gone"),
+            ("read-only", "are searched and not indexed until the database answers their owners"),
             ("serving", "have fewer copies than `cluster.replicas` says"),
         ] {
             match of(&[state]) {

@@ -12,12 +12,16 @@ use tokio::sync::{Mutex as Turn, Notify, watch};
 use super::inner::{Inner, lock};
 use super::replicas::{Compared, Copied, Following};
 use crate::ManagerError;
-use crate::catalog::{Catalog, Fence};
+use crate::catalog::{Catalog, CatalogError, Fence};
 use crate::cold_storage::{ColdError, ColdManifest, ShardFence};
 use crate::config::ClusterShards;
 
 /// Generation of an index that nothing was uploaded of.
 const NEVER: u64 = u64::MAX;
+/// How long the catalog may take to answer before a shard is searched without it.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(4);
+/// How long it is not asked again after it has not answered: no shorter, so that only one waits for it.
+const CATALOG_REST: Duration = CATALOG_PATIENCE;
 
 /// How a shard that is held is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,7 +38,8 @@ pub enum ShardState {
     Serving,
     /// It is searched and not indexed: another node is to own it, and cold storage has all of it.
     HandedOver,
-    /// It is a copy of what another node owns, and is searched. Its owner is followed.
+    /// It is a copy of what another node owns, or this one once the catalog answers, and is searched. What is
+    /// uploaded for it is followed.
     Replica,
     /// It is let go of: what runs is stopped, and what cold storage lacks is uploaded.
     Releasing,
@@ -105,6 +110,17 @@ pub struct Activated {
     pub seconds: f64,
     /// Files that cold storage has lost: the repositories that they held are indexed again.
     pub lost: Vec<String>,
+    /// Whether the catalog does not answer, without which nothing can be claimed: until it is asked for again and
+    /// the catalog answers, the shard is a copy of what cold storage has ([`ShardState::Replica`]).
+    pub awaits_catalog: bool,
+}
+
+impl Activated {
+    /// Of a shard that was there.
+    pub(crate) fn at_once() -> Self {
+        let (source, lost, awaits_catalog) = (ShardSource::Local, Vec::new(), false);
+        Self { source, bytes: 0, seconds: 0.0, lost, awaits_catalog }
+    }
 }
 
 /// A shard that this node holds or is taking over.
@@ -291,13 +307,45 @@ pub(crate) struct Cluster {
     pub(crate) follow: Notify,
     /// What of the catalog copies were last compared with.
     pub(crate) compared: Turn<Compared>,
+    /// Until when the catalog, which has not answered, is not asked again.
+    catalog_rests: Mutex<Option<Instant>>,
 }
 
 impl Cluster {
     pub(crate) fn new(config: ClusterShards) -> Self {
         let (held, turns, is_ours, compared) = Default::default();
-        let (upload, follow) = Default::default();
-        Self { config, held, is_ours, turns, upload, follow, compared }
+        let (upload, follow, catalog_rests) = Default::default();
+        Self { config, held, is_ours, turns, upload, follow, compared, catalog_rests }
+    }
+
+    /// Asks the catalog what can do without its answer for a while; `None` when it does not answer. Who asks soon
+    /// after that is not kept waiting.
+    pub(crate) async fn ask_catalog<T>(
+        &self,
+        question: impl Future<Output = Result<T, CatalogError>>,
+    ) -> Result<Option<T>, CatalogError> {
+        if !self.may_ask_catalog() {
+            return Ok(None);
+        }
+        let answer = match tokio::time::timeout(CATALOG_PATIENCE, question).await {
+            Ok(Err(error)) if error.is_unavailable() => None,
+            Ok(answer) => Some(answer?),
+            Err(_) => None,
+        };
+        *lock(&self.catalog_rests) = answer.is_none().then(|| Instant::now() + CATALOG_REST);
+        Ok(answer)
+    }
+
+    /// Whether the catalog has answered last time, or it is time to ask again; then others are not to ask meanwhile.
+    fn may_ask_catalog(&self) -> bool {
+        let mut rests = lock(&self.catalog_rests);
+        let now = Instant::now();
+        match *rests {
+            Some(until) if now < until => return false,
+            Some(_) => *rests = Some(now + CATALOG_REST),
+            None => {}
+        }
+        true
     }
 
     /// Fails when cold storage is another cluster's: its shards have the same numbers as ours. Asked once,

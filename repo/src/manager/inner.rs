@@ -393,18 +393,23 @@ impl Inner {
         lock(&self.watchers).retain(|id, _| other(id));
     }
 
-    /// Has searches see these repositories of a shard, but for removed ones, and no others of it, if `still`
+    /// Has searches see these repositories of a shard, each given with its tenant, and no others of it, if `still`
     /// says that it is to be so.
-    pub(crate) fn show_only(&self, shard: u32, still: impl Fn() -> bool, records: &[Record]) {
+    pub(crate) fn show_only<'a>(
+        &self,
+        shard: u32,
+        still: impl Fn() -> bool,
+        repositories: impl Iterator<Item = (&'a str, RepositoryId)>,
+    ) {
         let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
         if !still() {
             return;
         }
         let mut wanted: HashMap<&str, HashSet<RepositoryId>> = HashMap::new();
         let mut present = HashSet::new();
-        for Record { repository, .. } in records.iter().filter(|record| !record.removed) {
-            wanted.entry(&repository.tenant).or_default().insert(repository.id);
-            present.insert(repository.id);
+        for (tenant, id) in repositories {
+            wanted.entry(tenant).or_default().insert(id);
+            present.insert(id);
         }
         for tenant in wanted.keys() {
             visible.entry((*tenant).to_owned()).or_default();

@@ -1,5 +1,6 @@
 //! Copies of shards that other nodes own: made of what cold storage has, searched, never written, and
-//! kept up with what their owners upload.
+//! kept up with what their owners upload. What this node is to own is one, too, until the catalog answers, in
+//! which ownership is claimed first.
 //!
 //! A copy is in the shard's folder, like a shard that is owned. A newer one is put together beside it:
 //! files that both have are links to the same file, only the others are fetched. Then the folders are
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aeterna_index::RepositoryId;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -58,13 +60,24 @@ pub(crate) struct Copied {
     /// When something newer was last found.
     changed_at: Instant,
     failing: bool,
+    /// Whether it may hold more than that content: this node owned the shard, and is to own it again.
+    goes_on: bool,
 }
 
 impl Copied {
     /// What was listed at a time, under an epoch of the owner.
     fn new(seen: Option<Position>, content: Option<ColdManifest>, listed: (Instant, u64)) -> Self {
-        let (at, failing) = (listed.0, false);
-        Self { content, seen, current_at: at, looked_at: at, listed, changed_at: at, failing }
+        let (at, failing, goes_on) = (listed.0, false, false);
+        Self {
+            content,
+            seen,
+            current_at: at,
+            looked_at: at,
+            listed,
+            changed_at: at,
+            failing,
+            goes_on,
+        }
     }
 
     /// Whether it is time to look for something newer: the longer nothing was uploaded, the rarer.
@@ -78,6 +91,11 @@ impl Copied {
     /// Whether it is not enough to ask for the owner's next manifest: there may be another owner.
     fn is_to_list(&self, epoch: u64, config: &ClusterShards) -> bool {
         self.listed.1 != epoch || self.listed.0.elapsed() >= config.list_every
+    }
+
+    /// The content that its folder is equal to, where it is.
+    fn equals(&self) -> Option<&ColdManifest> {
+        self.content.as_ref().filter(|_| !self.goes_on)
     }
 
     pub(crate) fn behind(&self) -> Duration {
@@ -99,14 +117,17 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut looks = JoinSet::new();
     let mut running = HashSet::new();
     let mut counted = Instant::now();
+    let mut is_told = false;
     while !inner.stopping() {
         let copies: Vec<_> =
             cluster.all_held().into_iter().filter(|held| held.is_replica()).collect();
         if !copies.is_empty() && counted.elapsed() >= look_every.min(VISIBLE_EVERY) {
             counted = Instant::now();
-            if let Err(error) = look_at_catalog(&inner, &cluster).await {
+            let looked = look_at_catalog(&inner, &cluster).await;
+            if let (Err(error), false) = (&looked, is_told) {
                 tracing::warn!(%error, "it is not known which repositories of copies are removed or old");
             }
+            is_told = looked.is_err();
         }
         for held in copies {
             if running.len() >= cluster.config.follows.max(1) {
@@ -156,7 +177,7 @@ pub(crate) async fn look_at_catalog(inner: &Inner, cluster: &Cluster) -> Result<
         return Ok(());
     }
     let began = Instant::now();
-    let changes = inner.catalog.changes().await?;
+    let changes = changes(inner, cluster).await?;
     for held in cluster.all_held() {
         let now = changes.get(&held.shard).copied().unwrap_or_default();
         let before = compared.shards.get(&held.shard).copied();
@@ -171,6 +192,11 @@ pub(crate) async fn look_at_catalog(inner: &Inner, cluster: &Cluster) -> Result<
     }
     compared.began = Some(began);
     Ok(())
+}
+
+async fn changes(inner: &Inner, cluster: &Cluster) -> Result<BTreeMap<u32, Changes>, ManagerError> {
+    let changes = cluster.ask_catalog(inner.catalog.changes()).await?;
+    changes.ok_or(ManagerError::CatalogAway)
 }
 
 fn is_replica(cluster: &Cluster, shard: u32) -> bool {
@@ -208,9 +234,15 @@ async fn look_at_shard(
     let still = || is_replica(cluster, shard);
     match since {
         Some(_) => inner.show_as_recorded(still, &records),
-        None => inner.show_only(shard, still, &records),
+        None => inner.show_only(shard, still, present(&records)),
     }
     Ok(())
+}
+
+/// Those that were not removed, each with its tenant.
+fn present(records: &[Record]) -> impl Iterator<Item = (&str, RepositoryId)> {
+    let present = records.iter().filter(|record| !record.removed);
+    present.map(|Record { repository, .. }| (&*repository.tenant, repository.id))
 }
 
 /// How a repository of a copy is compared with the catalog.
@@ -230,17 +262,49 @@ async fn show_shard(
             compare(inner, record)?;
         }
     }
-    inner.show_only(held.shard, is_it, &records);
+    inner.show_only(held.shard, is_it, present(&records));
     Ok(())
 }
 
-/// Makes a copy where there is none. The caller has the shard's turn.
+/// Has searches of a new copy see the repositories that the catalog has of its shard, or while that does not answer
+/// those that the copy has.
+async fn show_new(
+    inner: &Arc<Inner>,
+    cluster: &Arc<Cluster>,
+    held: &Arc<Held>,
+) -> Result<(), ManagerError> {
+    let known = match changes(inner, cluster).await {
+        Ok(changes) => {
+            show_shard(inner, cluster, held, reconcile::note_outdated).await?;
+            Some(changes.get(&held.shard).copied().unwrap_or_default())
+        }
+        Err(ManagerError::CatalogAway) => {
+            let infos = inner.index.shard(held.shard).map(|shard| shard.repositories());
+            let infos = infos.unwrap_or_default();
+            let all = infos.iter().map(|info| (&*info.tenant, info.id));
+            inner.show_only(held.shard, || true, all);
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let mut compared = cluster.compared.lock().await;
+    match known {
+        Some(known) => drop(compared.shards.insert(held.shard, known)),
+        // All of it is to be compared, once it can be.
+        None => drop(compared.shards.remove(&held.shard)),
+    }
+    Ok(())
+}
+
+/// Makes a copy where there is none, and returns how many bytes were fetched for it. The caller has the shard's
+/// turn. What goes on from the newest upload stays if this node `is_owner`: there is no other that has it.
 pub(crate) async fn copy(
     inner: &Arc<Inner>,
     cluster: &Arc<Cluster>,
     held: &Arc<Held>,
+    is_owner: bool,
     progress: ColdProgress,
-) -> Result<(), ManagerError> {
+) -> Result<u64, ManagerError> {
     cluster.check_claim().await?;
     let asked = Instant::now();
     let (seen, content) = cluster.config.cold.newest_above(held.shard, None).await?;
@@ -249,32 +313,57 @@ pub(crate) async fn copy(
         told.set_state(ShardState::Restoring { done, total });
         progress(done, total);
     });
-    let places = Places::new(inner, held.shard);
-    match &content {
-        Some(content) => {
-            let (id, wanted) = (cluster.config.cluster, content.clone());
-            let is_here =
-                blocking::run("look-at-copy", move || Ok(places.is_copy(id, &wanted))).await?;
-            if is_here {
-                let places = Places::new(inner, held.shard);
-                let (cluster_id, wanted) = (cluster.config.cluster, content.clone());
-                open(inner, held.shard, move || places.write_origin(cluster_id, Some(&wanted)))
-                    .await?;
-            } else {
-                let lost = install(inner, cluster, held, (None, content), progress).await?.lost;
-                if let Some(key) = lost.into_iter().next() {
-                    return Err(ColdError::Missing { key }.into());
-                }
-            }
+    let goes_on = is_owner && goes_on(inner, cluster, held.shard, content.as_ref()).await?;
+    let bytes = match goes_on {
+        true => {
+            open(inner, held.shard, || Ok(())).await?;
+            0
         }
-        None => open(inner, held.shard, move || Ok(places.clear()?)).await?,
+        false => copy_content(inner, cluster, held, content.as_ref(), progress).await?,
+    };
+    show_new(inner, cluster, held).await?;
+    let copied = Copied::new(seen, content, (asked, held.epoch));
+    held.set_copied(Some(Copied { goes_on, ..copied }));
+    Ok(bytes)
+}
+
+/// Whether a shard's folder holds what cold storage has, or has gone on from it.
+async fn goes_on(
+    inner: &Arc<Inner>,
+    cluster: &Arc<Cluster>,
+    shard: u32,
+    content: Option<&ColdManifest>,
+) -> Result<bool, ManagerError> {
+    let (places, id, content) =
+        (Places::new(inner, shard), cluster.config.cluster, content.cloned());
+    blocking::run("look-at-shard", move || Ok(places.is_current(id, content.as_ref()))).await
+}
+
+/// Opens a shard that is not open with this content; returns how many bytes were fetched.
+async fn copy_content(
+    inner: &Arc<Inner>,
+    cluster: &Arc<Cluster>,
+    held: &Arc<Held>,
+    content: Option<&ColdManifest>,
+    progress: ColdProgress,
+) -> Result<u64, ManagerError> {
+    let (places, id) = (Places::new(inner, held.shard), cluster.config.cluster);
+    let Some(content) = content else {
+        open(inner, held.shard, move || Ok(places.clear()?)).await?;
+        return Ok(0);
+    };
+    let wanted = content.clone();
+    let is_here = blocking::run("look-at-copy", move || Ok(places.is_copy(id, &wanted))).await?;
+    if is_here {
+        let (places, wanted) = (Places::new(inner, held.shard), content.clone());
+        open(inner, held.shard, move || places.write_origin(id, Some(&wanted))).await?;
+        return Ok(0);
     }
-    let changes = inner.catalog.changes().await?.get(&held.shard).copied();
-    show_shard(inner, cluster, held, reconcile::note_outdated).await?;
-    cluster.compared.lock().await.shards.insert(held.shard, changes.unwrap_or_default());
-    held.set_copied(Some(Copied::new(seen, content, (asked, held.epoch))));
-    held.set_state(ShardState::Replica);
-    Ok(())
+    let prepared = install(inner, cluster, held, (None, content), progress).await?;
+    match prepared.lost.into_iter().next() {
+        Some(key) => Err(ColdError::Missing { key }.into()),
+        None => Ok(prepared.bytes),
+    }
 }
 
 /// Opens the shard with what is put in its folder.
@@ -329,9 +418,10 @@ async fn newer(
     let seen = seen.or(before.seen);
     let now = Copied { seen, listed, changed_at, ..Copied::new(seen, None, (looked_at, 0)) };
     let Some(content) = found else {
-        return Ok(Copied { content: before.content.clone(), ..now });
+        let (content, goes_on) = (before.content.clone(), before.goes_on);
+        return Ok(Copied { content, goes_on, ..now });
     };
-    let known = before.content.as_ref();
+    let known = before.equals();
     if known.is_none_or(|known| known.origin != content.origin) {
         let quiet = Arc::new(|_, _| {});
         let prepared = install(inner, cluster, held, (known, &content), quiet).await?;
@@ -354,7 +444,13 @@ pub(crate) async fn catch_up(
     content: Option<ColdManifest>,
     progress: ColdProgress,
 ) -> Result<Prepared, ManagerError> {
-    let known = held.copied().and_then(|copied| copied.content);
+    let copied = held.copied();
+    if copied.as_ref().is_some_and(|copied| copied.goes_on)
+        && goes_on(inner, cluster, held.shard, content.as_ref()).await?
+    {
+        return Ok(Prepared::local(content));
+    }
+    let known = copied.and_then(|copied| copied.equals().cloned());
     match content {
         Some(content) if known.as_ref().is_none_or(|known| known.origin != content.origin) => {
             install(inner, cluster, held, (known.as_ref(), &content), progress).await

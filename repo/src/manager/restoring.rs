@@ -99,7 +99,7 @@ impl Places {
     }
 
     /// Whether the folder holds what cold storage has, or has gone on from it.
-    fn is_current(&self, cluster: Uuid, content: Option<&ColdManifest>) -> bool {
+    pub(crate) fn is_current(&self, cluster: Uuid, content: Option<&ColdManifest>) -> bool {
         let Some(origin) = self.origin_of(cluster) else { return false };
         if fs::metadata(self.folder.join(MANIFEST_FILE)).is_err() {
             return false;

@@ -18,6 +18,9 @@ impl RepoManager {
     /// with the catalog, and starts what is to be done with them. One that is held under this epoch
     /// already is left alone.
     ///
+    /// Where the catalog does not answer, nothing is claimed: the shard is a copy then, as by
+    /// [`RepoManager::replicate_shard`], and it is to be asked for again ([`Activated::awaits_catalog`]).
+    ///
     /// It goes on when the caller no longer waits. `progress` is told bytes done, and in all.
     ///
     /// # Errors
@@ -164,14 +167,11 @@ async fn activate(
         if held.epoch > epoch {
             return Err(ManagerError::StaleEpoch { shard, asked: epoch, held: held.epoch });
         }
-        if held.epoch == epoch && held.is_serving() {
-            let source = ShardSource::Local;
-            return Ok(Activated { source, bytes: 0, seconds: 0.0, lost: Vec::new() });
-        }
         if held.epoch == epoch && held.is_searched() {
-            serve(inner, cluster, held);
-            let source = ShardSource::Local;
-            return Ok(Activated { source, bytes: 0, seconds: 0.0, lost: Vec::new() });
+            if !held.is_serving() {
+                serve(inner, cluster, held);
+            }
+            return Ok(Activated::at_once());
         }
         if !held.is_replica() {
             release(inner, cluster, shard, false).await?;
@@ -185,31 +185,37 @@ async fn activate(
         None => Held::new(shard, epoch),
     });
     cluster.hold(held.clone());
-    match take_over(inner, cluster, &held, progress).await {
+    let copied_under = copy.map_or(epoch, |copy| copy.epoch);
+    let taken_over = take_over(inner, cluster, &held, progress).await;
+    let is_done = taken_over.as_ref().is_ok_and(|activated| !activated.awaits_catalog);
+    if !is_done && held.copied().is_some() {
+        *held.fence.lock().await = None;
+        cluster.hold(Arc::new(held.under(copied_under, ShardState::Replica)));
+    }
+    match taken_over {
         Ok(activated) => {
             let seconds = started.elapsed().as_secs_f64();
-            let source = activated.source;
-            tracing::info!(
-                shard,
-                epoch,
-                ?source,
-                bytes = activated.bytes,
-                seconds,
-                "shard taken over"
-            );
+            let Activated { source, bytes, awaits_catalog, .. } = activated;
+            // What waits is asked for again and again.
+            if is_done || bytes > 0 {
+                tracing::info!(
+                    shard,
+                    epoch,
+                    ?source,
+                    bytes,
+                    seconds,
+                    awaits_catalog,
+                    "shard taken over"
+                );
+            }
             Ok(Activated { seconds, ..activated })
         }
         Err(error) => {
             tracing::warn!(shard, epoch, %error, "the shard could not be taken over");
-            if let Some(copy) = copy {
-                *held.fence.lock().await = None;
-                let copy = copy.under(copy.epoch, ShardState::Replica);
-                copy.set_copied(held.copied());
-                cluster.hold(Arc::new(copy));
-                return Err(error);
+            if held.copied().is_none() {
+                held.set_state(ShardState::Failed { error: error.to_string() });
+                close(inner, shard).await?;
             }
-            held.set_state(ShardState::Failed { error: error.to_string() });
-            close(inner, shard).await?;
             Err(error)
         }
     }
@@ -223,7 +229,9 @@ async fn take_over(
 ) -> Result<Activated, ManagerError> {
     let (shard, epoch) = (held.shard, held.epoch);
     let fence = Fence { shard, epoch };
-    inner.catalog.raise_epoch(fence).await?;
+    if cluster.ask_catalog(inner.catalog.raise_epoch(fence)).await?.is_none() {
+        return stand_in(inner, cluster, held, progress).await;
+    }
     cluster.check_claim().await?;
     let config = &cluster.config;
     let mut cold_fence = config.cold.fence(shard, epoch).await?;
@@ -256,7 +264,22 @@ async fn take_over(
     held.set_copied(None);
     serve(inner, cluster, held);
     let restoring::Prepared { source, bytes, lost, .. } = prepared;
-    Ok(Activated { source, bytes, seconds: 0.0, lost })
+    Ok(Activated { source, bytes, lost, ..Activated::at_once() })
+}
+
+/// Has what cold storage has of a shard searched while the catalog does not answer.
+async fn stand_in(
+    inner: &Arc<Inner>,
+    cluster: &Arc<Cluster>,
+    held: &Arc<Held>,
+    progress: ColdProgress,
+) -> Result<Activated, ManagerError> {
+    let bytes = match held.copied() {
+        Some(_) => 0,
+        None => replicas::copy(inner, cluster, held, true, progress).await?,
+    };
+    let source = if bytes > 0 { ShardSource::ColdStorage } else { ShardSource::Local };
+    Ok(Activated { source, bytes, awaits_catalog: true, ..Activated::at_once() })
 }
 
 /// Makes a copy, or has the one that there is follow another epoch.
@@ -280,13 +303,14 @@ async fn replicate(
     }
     let held = Arc::new(Held::new(shard, epoch));
     cluster.hold(held.clone());
-    if let Err(error) = replicas::copy(inner, cluster, &held, progress).await {
+    if let Err(error) = replicas::copy(inner, cluster, &held, false, progress).await {
         tracing::warn!(shard, epoch, %error, "the shard could not be copied");
         held.set_state(ShardState::Releasing);
         close(inner, shard).await?;
         cluster.forget(shard);
         return Err(error);
     }
+    held.set_state(ShardState::Replica);
     tracing::info!(shard, epoch, "shard copied");
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod bad_days;
 mod browse;
 mod catalog;
+mod catalog_away;
 mod cold_storage;
 mod faulty;
 mod fences;

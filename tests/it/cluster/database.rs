@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use super::{SOON, found, repositories};
+use super::{SOON, found, repositories, results};
 use crate::harness::{Cluster, Request};
 
 /// Names a server on which tables may be made; nothing else is in its own database.
@@ -58,7 +58,7 @@ impl Way {
 }
 
 #[test]
-fn nodes_stay_ready_and_answer_while_the_database_is_away() {
+fn nodes_answer_and_restore_while_the_database_is_away() {
     let url = std::env::var(POSTGRES).unwrap_or_else(|_| {
         panic!("{POSTGRES} is not set: run `cargo xtask test`, which starts a PostgreSQL for tests")
     });
@@ -66,37 +66,74 @@ fn nodes_stay_ready_and_answer_while_the_database_is_away() {
     let (server, database) = rest.split_once('/').expect("the server's URL has a database");
     let way = Way::to(server.parse().unwrap());
     let setting = format!("database_url={before}@{}/{database}", way.address);
-    let cluster = Cluster::start(2, &[SOON, &setting]);
-    cluster.settled(0, 2);
-    let repositories = repositories(3);
-    for git in &repositories[..2] {
+    let mut cluster = Cluster::start(3, &[SOON, &setting]);
+    cluster.settled(0, 3);
+    let repositories = repositories(4);
+    for git in &repositories[..3] {
         cluster.add(0, &git.url());
     }
-    let search = |node| found(&cluster.search(node, "haystack count:all", "").json());
-    let wanted = search(0);
-    assert_eq!(wanted.len(), 2);
+    let ask = |cluster: &Cluster, node| cluster.search(node, "haystack count:all", "").json();
+    let wanted = found(&ask(&cluster, 0));
+    assert_eq!(wanted.len(), 3);
 
     way.cut();
-    let add = |node: usize| {
-        let body = json!({"url": repositories[2].url()});
+    let add = |cluster: &Cluster, node: usize| {
+        let body = json!({"url": repositories[3].url()});
         Request::new("POST", "/api/v1/repos").json(&body).send(cluster.nodes[node].http)
     };
-    for node in 0..2 {
+    for node in 0..3 {
         let ready = cluster.get(node, "/readyz");
         assert_eq!(ready.status, 200, "{}", ready.text());
-        assert_eq!(search(node), wanted);
+        assert_eq!(found(&ask(&cluster, node)), wanted);
         // Without it nobody knows how many repositories there are; all else is told.
         let metrics = cluster.get(node, "/metrics");
         assert_eq!(metrics.status, 200, "{}", metrics.text());
         assert!(
-            metrics.text().contains("code_search_indexer_shards_active 2"),
+            metrics.text().contains("code_search_indexer_shards_active 3"),
             "{}",
             metrics.text()
         );
         assert!(!metrics.text().contains("state=\"ready\""), "{}", metrics.text());
-        add(node).assert_problem(503, "catalog-unavailable");
+        add(&cluster, node).assert_problem(503, "catalog-unavailable");
     }
     way.mend();
-    cluster.wait_until("added", || add(1).status == 202);
-    cluster.wait_until("found", || search(0).len() == 3);
+    cluster.wait_until("settled with the database", || ask(&cluster, 0)["complete"] == true);
+    for node in 0..3 {
+        cluster.uploaded(node);
+    }
+
+    // The owner of a repository dies while nobody can be told in the database.
+    let victim = cluster.owner_of(0, "owner/repository0");
+    let via = (victim + 1) % 3;
+    let shards = |cluster: &Cluster| cluster.get(via, "/api/v1/cluster/shards").json();
+    let owned = shards(&cluster)["shards"].as_array().unwrap().clone();
+    let owned: Vec<_> = owned
+        .iter()
+        .filter(|shard| shard["owner"] == cluster.nodes[victim].name.as_str())
+        .map(|shard| shard["shard"].as_u64().unwrap() as usize)
+        .collect();
+    way.cut();
+    cluster.kill(victim);
+    cluster.wait_until("searched", || {
+        let shards = shards(&cluster);
+        owned.iter().all(|shard| shards["shards"][*shard]["state"] == "read-only")
+    });
+    let answer = ask(&cluster, via);
+    assert_eq!(answer["complete"], false, "{answer}");
+    assert_eq!(answer["skipped"].as_array().unwrap().len(), 1, "{answer}");
+    assert_eq!(answer["skipped"][0]["reason"], "indexStale", "{answer}");
+    assert_eq!(results(&answer), wanted);
+    let status = cluster.get(via, "/api/v1/cluster").json();
+    assert_eq!(status["status"], "yellow", "{status}");
+    let reasons = status["reasons"].to_string();
+    assert!(reasons.contains("until the database answers their owners"), "{reasons}");
+    let last = status.get("lastFailure").map(ToString::to_string).unwrap_or_default();
+    assert!(!last.contains("Activate"), "that it waits is no failure: {last}");
+
+    way.mend();
+    cluster.settled(via, 2);
+    cluster.wait_until("complete", || ask(&cluster, via)["complete"] == true);
+    assert_eq!(found(&ask(&cluster, via)), wanted);
+    cluster.wait_until("added", || add(&cluster, via).status == 202);
+    cluster.wait_until("found", || results(&ask(&cluster, via)).len() == 4);
 }

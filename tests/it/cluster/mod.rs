@@ -39,6 +39,10 @@ fn substance(answer: &Value) -> String {
 /// What was found, wherever: symbols, which change the order, come a little after the text.
 fn found(answer: &Value) -> Vec<String> {
     assert_eq!(answer["complete"], true, "{answer}");
+    results(answer)
+}
+
+fn results(answer: &Value) -> Vec<String> {
     let results = answer["results"].as_array().unwrap().iter().map(|result| {
         let chunks = result["chunks"].as_array().unwrap().iter();
         let text: Vec<&str> = chunks.map(|chunk| chunk["content"].as_str().unwrap()).collect();
