@@ -22,8 +22,8 @@ pub use disk::{DiskProbe, DiskSpace};
 pub use error::ManagerError;
 pub use manager::{
     Activated, AddRepository, Added, FileContent, Following, Health, HeldShard, ListFilter,
-    NotIndexed, Pause, PlaceParts, RepoManager, SearchedCopy, ShardSource, ShardState, TreeEntry,
-    TreeKind,
+    NotIndexed, Pause, PlaceParts, RepoManager, RestoredMirrors, SearchedCopy, ShardSource,
+    ShardState, TreeEntry, TreeKind,
 };
 pub use repository::{
     DEFAULT_TENANT, Event, EventKind, PartOfRepository, Phase, Progress, Readiness, Repository,

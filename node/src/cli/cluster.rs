@@ -157,8 +157,9 @@ pub fn nodes_table(nodes: &[Node]) -> String {
 
 /// Shards as a table.
 pub fn shards_table(shards: &[Shard]) -> String {
-    let mut rows =
-        vec![["SHARD", "STATE", "EPOCH", "OWNER", "PIN", "SIZE", "WAITS FOR"].map(str::to_owned)];
+    let head =
+        ["SHARD", "STATE", "EPOCH", "OWNER", "COPIES", "MOVES TO", "PIN", "SIZE", "WAITS FOR"];
+    let mut rows = vec![head.map(str::to_owned)];
     rows.extend(shards.iter().map(|shard| {
         let name = |name: &Option<String>| printable(name.as_deref().unwrap_or("-").as_bytes());
         [
@@ -166,6 +167,8 @@ pub fn shards_table(shards: &[Shard]) -> String {
             shard.state.clone(),
             shard.epoch.to_string(),
             name(&shard.owner),
+            name(&(!shard.replicas.is_empty()).then(|| shard.replicas.join(","))),
+            name(&shard.moving_to),
             name(&shard.pin),
             HumanBytes(shard.bytes).to_string(),
             printable(shard.waits_for.as_deref().unwrap_or("").as_bytes()),

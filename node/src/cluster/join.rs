@@ -240,6 +240,7 @@ impl Cluster {
                 }
                 () = cluster.tell() => {}
                 () = cluster.registers() => {}
+                () = cluster.counts_changes() => {}
                 () = stop.drained.cancelled() => {}
             }
         });

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aeterna_repo::RestoredMirrors;
 use aeterna_repo::cold_storage::{ColdCounts, ColdOutcome};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -60,9 +61,16 @@ pub struct ClusterMetrics {
     restored_bytes: Family<SourceLabels, Counter>,
     restore_duration: Family<SourceLabels, Histogram>,
     restore_failures: Counter,
+    restored_mirrors: Family<SourceLabels, Counter>,
+    restored_mirror_bytes: Counter,
+    owner_changes: Counter,
+    moves: Gauge,
+    moves_ended: Family<OutcomeLabels, Counter>,
+    elections: Counter,
     shards: Family<StateLabels, Gauge>,
     nodes: Family<StateLabels, Gauge>,
     oldest_heartbeat: Gauge<f64, std::sync::atomic::AtomicU64>,
+    highest_phi: Gauge<f64, std::sync::atomic::AtomicU64>,
     term: Gauge,
     applied: Gauge,
     lag: Gauge,
@@ -95,9 +103,16 @@ impl Default for ClusterMetrics {
             restored_bytes: Family::default(),
             restore_duration: Family::new_with_constructor(restore_histogram),
             restore_failures: Counter::default(),
+            restored_mirrors: Family::default(),
+            restored_mirror_bytes: Counter::default(),
+            owner_changes: Counter::default(),
+            moves: Gauge::default(),
+            moves_ended: Family::default(),
+            elections: Counter::default(),
             shards: Family::default(),
             nodes: Family::default(),
             oldest_heartbeat: Gauge::default(),
+            highest_phi: Gauge::default(),
             term: Gauge::default(),
             applied: Gauge::default(),
             lag: Gauge::default(),
@@ -134,6 +149,12 @@ pub struct ClusterGauges {
     pub nodes: Vec<(&'static str, u64)>,
     /// Of the nodes that are alive, the oldest heartbeat.
     pub oldest_heartbeat: Duration,
+    /// Of the nodes that are alive, the highest phi: how improbable it is that one still is.
+    pub highest_phi: f64,
+    /// Shards that are moved.
+    pub moves: u64,
+    /// How mirrors came back.
+    pub mirrors: RestoredMirrors,
     /// Raft's term.
     pub term: u64,
     /// Position that this node has applied.
@@ -213,6 +234,7 @@ impl ClusterMetrics {
             "Attempts to bring a shard back that failed",
             self.restore_failures.clone(),
         );
+        self.register_changes(to);
         to.register(
             "code_search_shards",
             "Shards by state, as this node sees them",
@@ -229,7 +251,17 @@ impl ClusterMetrics {
             Unit::Seconds,
             self.oldest_heartbeat.clone(),
         );
+        to.register(
+            "code_search_highest_phi",
+            "Highest phi (how improbable it is that it still is) of a node that is alive",
+            self.highest_phi.clone(),
+        );
         to.register("code_search_raft_term", "Raft's term", self.term.clone());
+        to.register(
+            "code_search_raft_elections",
+            "Leaders that this node has seen elected",
+            self.elections.clone(),
+        );
         to.register(
             "code_search_raft_applied",
             "Position that this node has applied",
@@ -271,6 +303,35 @@ impl ClusterMetrics {
             "code_search_calls_refused",
             "Calls of other nodes that were refused",
             self.refused_calls.clone(),
+        );
+    }
+
+    fn register_changes(&self, to: &mut Registry) {
+        to.register(
+            "code_search_mirrors_restored",
+            "Mirrors that came to this node again: from bundles in cold storage, or cloned from the remote",
+            self.restored_mirrors.clone(),
+        );
+        to.register_with_unit(
+            "code_search_mirrors_restored",
+            "Bytes of bundles that mirrors were restored from",
+            Unit::Bytes,
+            self.restored_mirror_bytes.clone(),
+        );
+        to.register(
+            "code_search_epoch_changes",
+            "Times that this node has seen a shard get an owner under a new epoch",
+            self.owner_changes.clone(),
+        );
+        to.register(
+            "code_search_moves",
+            "Shards that are being moved to another node",
+            self.moves.clone(),
+        );
+        to.register(
+            "code_search_moves_ended",
+            "Moves that this node has seen end, by how",
+            self.moves_ended.clone(),
         );
     }
 
@@ -348,6 +409,21 @@ impl ClusterMetrics {
         self.restore_failures.inc();
     }
 
+    /// Counts new owners of shards.
+    pub fn owners_changed(&self, changes: u64) {
+        self.owner_changes.inc_by(changes);
+    }
+
+    /// Counts the end of a shard's move.
+    pub fn move_ended(&self, outcome: &'static str) {
+        self.moves_ended.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts a new leader.
+    pub fn elected(&self) {
+        self.elections.inc();
+    }
+
     /// Takes what was measured.
     pub fn set(&self, now: &ClusterGauges) {
         let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
@@ -367,6 +443,9 @@ impl ClusterMetrics {
             }
         }
         self.oldest_heartbeat.set(now.oldest_heartbeat.as_secs_f64());
+        self.highest_phi.set(now.highest_phi);
+        set(&self.moves, now.moves);
+        self.set_mirrors(now.mirrors);
         set(&self.term, now.term);
         set(&self.applied, now.applied);
         set(&self.lag, now.lag);
@@ -376,6 +455,14 @@ impl ClusterMetrics {
         self.set_cold(&now.cold);
         set(&self.replicas, now.replicas);
         self.oldest_replica.set(now.oldest_replica.as_secs_f64());
+    }
+
+    fn set_mirrors(&self, now: RestoredMirrors) {
+        for (source, count) in [("bundle", now.from_bundles), ("clone", now.cloned_again)] {
+            let counter = self.restored_mirrors.get_or_create(&SourceLabels { source });
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+        self.restored_mirror_bytes.inner().store(now.bundle_bytes, Ordering::Relaxed);
     }
 
     fn set_cold(&self, counts: &ColdCounts) {

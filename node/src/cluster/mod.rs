@@ -4,6 +4,7 @@
 //! (`membership`), and the supervisor brings what this node holds in line with both. Other nodes call
 //! this one through the service (`service`); what belongs elsewhere is forwarded (`forward`).
 
+mod changes;
 mod facts;
 mod forward;
 mod host;

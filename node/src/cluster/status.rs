@@ -151,6 +151,9 @@ impl Cluster {
             nodes: count(&NODE_STATES, &|state| {
                 nodes.iter().filter(|node| node.state == state).count()
             }),
+            highest_phi: alive.clone().filter_map(|peer| peer.phi).fold(0.0, f64::max),
+            moves: shards.iter().filter(|shard| shard.moving_to.is_some()).count() as u64,
+            mirrors: self.manager.restored_mirrors(),
             oldest_heartbeat: alive.map(|peer| peer.heartbeat_age).max().unwrap_or_default(),
             term: raft.term,
             applied: raft.applied.unwrap_or(0),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex as Turn, Notify, watch};
 
 use super::inner::{Inner, lock};
+use super::mirrors::MirrorCounters;
 use super::replicas::{Compared, Copied, Following};
 use crate::ManagerError;
 use crate::catalog::{Catalog, CatalogError, Fence};
@@ -307,6 +308,8 @@ pub(crate) struct Cluster {
     pub(crate) follow: Notify,
     /// What of the catalog copies were last compared with.
     pub(crate) compared: Turn<Compared>,
+    /// How mirrors came here again.
+    pub(crate) mirrors: MirrorCounters,
     /// Until when the catalog, which has not answered, is not asked again.
     catalog_rests: Mutex<Option<Instant>>,
 }
@@ -314,8 +317,8 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new(config: ClusterShards) -> Self {
         let (held, turns, is_ours, compared) = Default::default();
-        let (upload, follow, catalog_rests) = Default::default();
-        Self { config, held, is_ours, turns, upload, follow, compared, catalog_rests }
+        let (upload, follow, mirrors, catalog_rests) = Default::default();
+        Self { config, held, is_ours, turns, upload, follow, compared, mirrors, catalog_rests }
     }
 
     /// Asks the catalog what can do without its answer for a while; `None` when it does not answer. Who asks soon

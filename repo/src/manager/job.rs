@@ -72,8 +72,14 @@ async fn index(
     };
     inner.set_state(id, State::Cloning).await?;
     restore_mirror(inner, id, cancel).await?;
+    let is_lost = record.repository.indexed_at.is_some() && !inner.mirror_path(id).exists();
     let fetched = match fetch(inner, &record, job.kind, cancel).await {
-        Ok(fetched) => Arc::new(fetched),
+        Ok(fetched) => {
+            if let Some(cluster) = inner.cluster.as_ref().filter(|_| is_lost) {
+                cluster.mirrors.cloned_again();
+            }
+            Arc::new(fetched)
+        }
         Err(error) => {
             index_mirror(inner, (id, &wanted), cancel).await?;
             reconcile::check_outdated(inner, &record)?;

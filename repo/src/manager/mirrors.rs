@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aeterna_index::RepositoryId;
@@ -43,6 +43,45 @@ pub(crate) enum MirrorWork {
     Upload,
     /// Bring it here.
     Restore,
+}
+
+/// How mirrors that a node did not have came to it again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestoredMirrors {
+    /// From bundles in cold storage.
+    pub from_bundles: u64,
+    /// Bytes of these.
+    pub bundle_bytes: u64,
+    /// From the remote, of repositories that had been indexed before.
+    pub cloned_again: u64,
+}
+
+/// Counts [`RestoredMirrors`].
+#[derive(Debug, Default)]
+pub(crate) struct MirrorCounters {
+    from_bundles: AtomicU64,
+    bundle_bytes: AtomicU64,
+    cloned_again: AtomicU64,
+}
+
+impl MirrorCounters {
+    fn restored(&self, bytes: u64) {
+        self.from_bundles.fetch_add(1, Ordering::Relaxed);
+        self.bundle_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cloned_again(&self) {
+        self.cloned_again.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> RestoredMirrors {
+        let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RestoredMirrors {
+            from_bundles: now(&self.from_bundles),
+            bundle_bytes: now(&self.bundle_bytes),
+            cloned_again: now(&self.cloned_again),
+        }
+    }
 }
 
 /// Runs until the manager stops.
@@ -322,6 +361,9 @@ impl Mirrors<'_> {
             Ok(()) => {
                 let seconds = started.elapsed().as_secs_f64();
                 let bytes: u64 = files.values().map(|file| file.bytes).sum();
+                if let Some(cluster) = &self.inner.cluster {
+                    cluster.mirrors.restored(bytes);
+                }
                 let message = format!(
                     "its mirror was restored from cold storage: {bytes} bytes in {seconds:.1} s"
                 );

@@ -36,6 +36,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use cluster::{Activated, HeldShard, SearchedCopy, ShardSource, ShardState};
+pub use mirrors::RestoredMirrors;
 pub use parts::PlaceParts;
 pub use replicas::Following;
 pub use types::{

@@ -7,6 +7,7 @@ use aeterna_index::{IndexError, RepositoryId};
 
 use super::cluster::{Activated, Cluster, Held, HeldShard, SearchedCopy, ShardSource, ShardState};
 use super::inner::{Inner, lock};
+use super::mirrors::RestoredMirrors;
 use super::{RepoManager, blocking, reconcile, replicas, restoring, uploads};
 use crate::ManagerError;
 use crate::catalog::Fence;
@@ -140,6 +141,11 @@ impl RepoManager {
     /// The shards that are held or being taken over, by number; none outside of a cluster.
     pub fn shard_states(&self) -> Vec<HeldShard> {
         self.inner.shard_states()
+    }
+
+    /// How mirrors that this node did not have came to it again since it started; none outside of a cluster.
+    pub fn restored_mirrors(&self) -> RestoredMirrors {
+        self.inner.cluster.as_ref().map(|cluster| cluster.mirrors.now()).unwrap_or_default()
     }
 
     /// The epoch that a shard is served under here; `None` when it is not.

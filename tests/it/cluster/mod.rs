@@ -112,6 +112,17 @@ fn any_node_answers_and_a_killed_one_is_replaced() {
     assert_eq!(substance(&after), substance(&before), "what was found before is found after");
     assert_ne!(cluster.owner_of(via, "owner/repository0"), victim);
 
+    // Who has its shards now has their mirrors from the bundles that it had brought to cold storage.
+    let metric = |node, name: &str| cluster.metric(node, name).unwrap_or(0.0);
+    const BUNDLES: &str = "code_search_mirrors_restored_total{source=\"bundle\"}";
+    const CLONES: &str = "code_search_mirrors_restored_total{source=\"clone\"}";
+    let alive = || (0..3).filter(|node| *node != victim);
+    cluster.wait_until("mirrors", || alive().map(|node| metric(node, BUNDLES)).sum::<f64>() > 0.0);
+    assert_eq!(alive().map(|node| metric(node, CLONES)).sum::<f64>(), 0.0);
+    assert!(metric(via, "code_search_epoch_changes_total") > 0.0);
+    cluster.wait_until("heard of", || metric(via, "code_search_highest_phi") > 0.0);
+    assert!(metric(via, "code_search_raft_term") >= 1.0);
+
     // And work goes on: a push is indexed by the new owner, a repository is added, another removed.
     repositories[0].write("src/new.rs", b"fn needle_new() {} // haystack\n");
     repositories[0].commit("second");

@@ -60,6 +60,10 @@ fn shards_are_moved_pinned_and_balanced() {
         shards.iter().map(|shard| shard["epoch"].as_u64().unwrap()).sum()
     };
     let first = shards(&cluster, 0);
+    let metric = |name: &str| cluster.metric(2, name).unwrap_or(0.0);
+    const ENDED: &str = "code_search_moves_ended_total{outcome=\"done\"}";
+    let changes = metric("code_search_epoch_changes_total");
+    assert_eq!(metric(ENDED), 0.0);
     for (number, shard) in first.iter().enumerate().filter(|(_, shard)| shard["owner"] != "node-1")
     {
         let moved = code_search(&cluster, 1, &["shard", "move", &number.to_string(), "node-1"]);
@@ -70,6 +74,11 @@ fn shards_are_moved_pinned_and_balanced() {
     cluster.wait_until("of one mind", || shards(&cluster, 0) == shards(&cluster, 1));
     let moves = 12 - owned_by(&first, "node-1") as u64;
     assert_eq!(epochs(&shards(&cluster, 2)), epochs(&first) + moves);
+    let listed = code_search(&cluster, 2, &["shard", "list"]);
+    assert!(listed.stdout.starts_with("SHARD  STATE    EPOCH  OWNER   COPIES  MOVES TO  PIN"));
+    cluster.wait_until("counted", || metric(ENDED) == moves as f64);
+    assert_eq!(metric("code_search_epoch_changes_total"), changes + moves as f64);
+    assert_eq!(metric("code_search_moves"), 0.0);
     assert_eq!(found(&cluster.search(2, QUERY, "").json()), found(&before));
 
     // A pin moves it, and keeps it from being moved for balance.
