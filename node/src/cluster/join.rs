@@ -138,7 +138,7 @@ impl Opening {
         manager.place_parts_with(place_by(Arc::clone(&router)));
         let supervisor = Supervisor::start(supervisor_config, parts);
         let cluster = Arc::new(Cluster {
-            id,
+            claim: self.claimed.claim,
             name: self.name,
             data: config.data.clone(),
             grpc,
@@ -241,6 +241,7 @@ impl Cluster {
                 () = cluster.tell() => {}
                 () = cluster.registers() => {}
                 () = cluster.counts_changes() => {}
+                () = cluster.waits_for_map() => {}
                 () = stop.drained.cancelled() => {}
             }
         });

@@ -36,7 +36,7 @@ use aeterna_cluster::supervisor::Supervisor;
 use aeterna_index::RepositoryId;
 use aeterna_proto as proto;
 use aeterna_repo::RepoManager;
-use aeterna_repo::cold_storage::ColdStorage;
+use aeterna_repo::cold_storage::{ClusterClaim, ColdStorage};
 use tokio::net::TcpListener;
 use tonic::Status;
 use uuid::Uuid;
@@ -59,6 +59,8 @@ const GOSSIP_EVERY: Duration = Duration::from_millis(500);
 /// How long a node that has just started waits to hear of others before it says that it is ready: gossip with
 /// any of them tells of all. In a cluster that is started node by node each waits so long.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
+/// How long the first shard map may take before the log says what it may be for.
+const MAP_PATIENCE: Duration = Duration::from_secs(15);
 /// How long dead nodes are remembered by gossip.
 const GOSSIP_GRACE: Duration = Duration::from_secs(600);
 /// Ids that are tried for a new repository until one falls on a shard that is served.
@@ -118,7 +120,7 @@ impl Opening {
 
 /// This node's part of the cluster.
 pub struct Cluster {
-    id: Uuid,
+    claim: ClusterClaim,
     name: NodeName,
     data: PathBuf,
     grpc: SocketAddr,
@@ -171,7 +173,7 @@ pub enum Place {
 impl Cluster {
     /// The cluster's identity.
     pub fn id(&self) -> Uuid {
-        self.id
+        self.claim.cluster
     }
 
     /// This node's name.
@@ -263,6 +265,31 @@ impl Cluster {
             self.knows_whom_to_ask.store(true, Ordering::Release);
         }
         knows
+    }
+
+    /// Why this node has no shard map, as long as it never had one: it can answer nothing then.
+    pub fn lacks_map(&self) -> Option<String> {
+        let ClusterClaim { cluster, founder_name, made_at, .. } = &self.claim;
+        (self.map().version() == 0).then(|| {
+            format!(
+                "there is no shard map yet: cold storage is that of the cluster {cluster}, which {founder_name} \
+                 began at {}, and no node that has its map has been heard of; if this is to be one of that \
+                 cluster, start the others and name them in `cluster.join`; if it is another one, give it a \
+                 bucket or `cold_storage.prefix` of its own, a database of its own, and empty disks",
+                time_of(*made_at)
+            )
+        })
+    }
+
+    /// Says again and again in the log that there is no map, until there is one.
+    async fn waits_for_map(&self) {
+        loop {
+            tokio::time::sleep(MAP_PATIENCE).await;
+            match self.lacks_map() {
+                Some(why) => tracing::warn!("{why}"),
+                None => return std::future::pending().await,
+            }
+        }
     }
 
     /// The nodes that gossip tells of. The channel that they come from is not to be borrowed from for longer:

@@ -353,6 +353,7 @@ impl Cluster {
         if not_served > 0 {
             health = Health::Red;
             reasons.push(format!("{not_served} of {shards} shards are not served"));
+            reasons.extend(self.lacks_map());
         }
         let mut yellow = |reason: String| {
             health = health.max(Health::Yellow);

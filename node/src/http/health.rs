@@ -73,6 +73,9 @@ pub async fn ready(State(state): State<Arc<AppState>>) -> Result<Json<Ready>, Pr
     if state.stop.asked.is_cancelled() {
         return Err(not_ready("the server is stopping".to_owned()));
     }
+    if let Some(why) = state.cluster.as_ref().and_then(|cluster| cluster.lacks_map()) {
+        return Err(not_ready(why));
+    }
     let health = state.manager.health().await;
     match &state.cluster {
         None if !health.catalog => {

@@ -1,7 +1,49 @@
 //! Nodes that come back: with an old disk, with an empty one, or twice.
 
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
 use super::{SOON, found, repositories};
-use crate::harness::{Cluster, run};
+use crate::harness::{Cluster, Request, run};
+
+/// A node that is not one of those that `cluster dev` has started.
+struct Stray {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Stray {
+    /// With the configuration of this node, but a disk and an address of its own, and these settings.
+    fn start(cluster: &Cluster, node: usize, settings: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = cluster.command_of(node, &["serve", "--stop-with-stdin"]);
+        command.args(["--set", "cluster.gossip=127.0.0.1:0"]);
+        command.arg("--set").arg(format!("data={}", folder.path().display()));
+        settings.iter().for_each(|setting| _ = command.args(["--set", setting]));
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        command.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
+        let child = command.spawn().unwrap();
+        let stray = Self { child, folder };
+        cluster.wait_until("open", || !stray.facts().is_null());
+        stray
+    }
+
+    /// Where it is; null before it is open.
+    fn facts(&self) -> Value {
+        let text = std::fs::read(self.folder.path().join("server.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+}
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        // One that has ended is no trouble.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
 
 const QUERY: &str = "(needle_0 OR changed_meanwhile) count:all";
 
@@ -76,24 +118,41 @@ fn a_node_that_is_back_is_ready_when_it_knows_whom_to_ask() {
 fn of_two_nodes_with_one_name_the_later_one_stays() {
     let mut cluster = Cluster::start(3, &[SOON]);
     cluster.settled(0, 3);
-    let other = tempfile::tempdir().unwrap();
     // Another machine whose configuration was copied.
-    let mut command = cluster.command_of(1, &["serve", "--stop-with-stdin"]);
-    command.args(["--set", "cluster.gossip=127.0.0.1:0"]);
-    command.arg("--set").arg(format!("data={}", other.path().display()));
-    let log = std::fs::File::create(other.path().join("log")).unwrap();
-    command.stdin(std::process::Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
-    let mut later = command.spawn().unwrap();
+    let later = Stray::start(&cluster, 1, &[]);
     let ended = cluster.ended(1);
     assert_eq!(ended, "exit status: 0", "{}", cluster.log(1));
     let log = cluster.log(1);
     assert!(log.contains("another node with this name has started later"), "{log}");
-    let facts = std::fs::read(other.path().join("server.json")).unwrap();
-    let facts: serde_json::Value = serde_json::from_slice(&facts).unwrap();
     let status = cluster.settled(0, 3);
-    assert_eq!(status["nodes"][1]["gossip"], facts["gossip"], "{status}");
-    later.kill().unwrap();
-    later.wait().unwrap();
+    assert_eq!(status["nodes"][1]["gossip"], later.facts()["gossip"], "{status}");
+}
+
+#[test]
+fn a_second_cluster_on_the_same_cold_storage_says_so_and_changes_nothing() {
+    let cluster = Cluster::start(1, &[]);
+    cluster.settled(0, 1);
+    let before = cluster.status(0);
+    let folder = tempfile::tempdir().unwrap();
+    let database = format!("database_url=sqlite://{}/catalog.db", folder.path().display());
+    let settings = ["node_name=other-1", "cluster.join=127.0.0.1:9", &database];
+    let stray = Stray::start(&cluster, 0, &settings);
+    let http = stray.facts()["address"].as_str().unwrap().parse().unwrap();
+    let ready = Request::new("GET", "/readyz").send(http);
+    let why = format!(
+        "cold storage is that of the cluster {}, which node-1 began at",
+        before["clusterId"].as_str().unwrap()
+    );
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    assert!(ready.text().contains(&why), "{}", ready.text());
+    let status = Request::new("GET", "/api/v1/cluster").send(http).json();
+    assert_eq!(status["status"], "red", "{status}");
+    assert!(status["reasons"].to_string().contains(&why), "{status}");
+    let git = &repositories(1)[0];
+    let add = Request::new("POST", "/api/v1/repos").json(&serde_json::json!({"url": git.url()}));
+    assert_eq!(add.send(http).status, 503);
+    assert_eq!(cluster.status(0)["mapVersion"], before["mapVersion"]);
+    assert_eq!(cluster.get(0, "/readyz").status, 200);
 }
 
 #[test]
