@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::seal::Rejection;
@@ -11,11 +11,19 @@ use super::seal::Rejection;
 /// How often one kind of trouble is logged, at most.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
+/// How long an address is remembered whose clock is off.
+const CLOCK_MEMORY: Duration = Duration::from_secs(60);
+/// How many of these are remembered.
+const CLOCKS_REMEMBERED: usize = 16;
+
 /// What gossip has counted since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Packets that were refused, by reason; every reason is there.
     pub refused: BTreeMap<Rejection, u64>,
+    /// Where packets of the last minute came from that are proven with the cluster's key and told a time that is
+    /// off; up to 16 addresses.
+    pub clocks_off: Vec<SocketAddr>,
     /// Values that a member gossips and no node of ours would.
     pub hostile_values: u64,
     /// Packets that came while too many waited.
@@ -36,6 +44,7 @@ pub struct Counters {
 #[derive(Debug, Default)]
 pub(super) struct Counting {
     refused: [(AtomicU64, Seldom); Rejection::ALL.len()],
+    clocks_off: Mutex<BTreeMap<SocketAddr, Instant>>,
     hostile_values: (AtomicU64, Seldom),
     overrun: (AtomicU64, Seldom),
     send_failures: (AtomicU64, Seldom),
@@ -52,6 +61,19 @@ impl Counting {
         if seldom.now() {
             tracing::warn!(%from, count, "gossip packets are refused: {reason}");
         }
+        if reason == Rejection::Clock {
+            let mut clocks_off = self.clocks_off();
+            if clocks_off.len() < CLOCKS_REMEMBERED || clocks_off.contains_key(&from) {
+                clocks_off.insert(from, Instant::now());
+            }
+        }
+    }
+
+    /// Those of the last minute.
+    fn clocks_off(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Instant>> {
+        let mut clocks_off = self.clocks_off.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks_off.retain(|_, at| at.elapsed() < CLOCK_MEMORY);
+        clocks_off
     }
 
     pub fn hostile_value(&self, node: &str, error: &dyn std::fmt::Display) {
@@ -91,6 +113,7 @@ impl Counting {
         let refused = Rejection::ALL.map(|reason| (reason, of(&self.refused[reason as usize].0)));
         Counters {
             refused: refused.into(),
+            clocks_off: self.clocks_off().keys().copied().collect(),
             hostile_values: of(&self.hostile_values.0),
             overrun: of(&self.overrun.0),
             send_failures: of(&self.send_failures.0),

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::view::PeersView;
 use super::{ConsensusApi, MembershipApi, PeerApi};
 use crate::name::NodeName;
-use crate::router::Router;
+use crate::router::{NoNewerMap, Router};
 
 /// How long one attempt to get a newer map may take.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long this node's map may be behind what others show before the log says so, and says so again.
+const BEHIND_PATIENCE: Duration = Duration::from_secs(10);
+const BEHIND_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Without a look for so long this process was paused, or is overloaded.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -49,6 +53,8 @@ async fn follow_gossip(
     tick: Duration,
 ) {
     let mut seen = None;
+    // When it is told that the map stays behind.
+    let mut tell_at = None;
     let mut ticks = interval(tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -56,7 +62,16 @@ async fn follow_gossip(
         let view = membership.peers();
         if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &view)) {
             peers.set_addresses(addresses(&view));
-            pull(router).await;
+            match pull(router).await {
+                Ok(()) => tell_at = None,
+                Err(error) => {
+                    let at = *tell_at.get_or_insert_with(|| Instant::now() + BEHIND_PATIENCE);
+                    if Instant::now() >= at {
+                        tracing::warn!(%error, "the shard map stays behind what other nodes have");
+                        tell_at = Some(Instant::now() + BEHIND_TOLD_EVERY);
+                    }
+                }
+            }
             seen = Some(view);
         }
         // After a pause the gossip shows what was before it.
@@ -77,11 +92,10 @@ fn addresses(view: &PeersView) -> BTreeMap<NodeName, String> {
 }
 
 /// Gets the newest map that anyone shows. The gossip shows it again soon when that fails.
-async fn pull(router: &Router) {
+async fn pull(router: &Router) -> Result<(), NoNewerMap> {
     let newest = router.newest_heard_of();
-    if newest > router.map().version()
-        && let Err(error) = router.refresh(newest, REFRESH_DEADLINE).await
-    {
-        tracing::debug!(%error, "the shard map is behind");
+    if newest > router.map().version() {
+        router.refresh(newest, REFRESH_DEADLINE).await?;
     }
+    Ok(())
 }

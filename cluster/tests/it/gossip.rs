@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aeterna_cluster::gossip::resolve::{Resolve, ResolveError};
-use aeterna_cluster::gossip::seal::{ClusterKey, ClusterKeys, Rejection};
+use aeterna_cluster::gossip::seal::{ClusterKey, ClusterKeys, Rejection, Sealer};
 use aeterna_cluster::gossip::{
     Counters, Facts, GossipConfig, GossipError, Liveness, Membership, Peer,
 };
@@ -180,6 +180,14 @@ async fn strangers_are_counted_and_change_nothing() {
     let stranger = UdpSocket::bind(loopback(0)).await.unwrap();
     stranger.send_to(b"GET / HTTP/1.1\r\n\r\n", first.address()).await.unwrap();
     stranger.send_to(&[9; 60_000], first.address()).await.unwrap();
+    // A member whose clock is ten minutes off.
+    let slow = UdpSocket::bind(loopback(0)).await.unwrap();
+    let mut sealer = Sealer::new(&keys(1, None).current, config("f", 1, &[]).cluster).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let ago = u64::try_from((now - Duration::from_secs(600)).as_millis()).unwrap();
+    for packet in sealer.seal(b"hello", ago).unwrap() {
+        slow.send_to(&packet, first.address()).await.unwrap();
+    }
     until_counted(&first, |counters| {
         let of = |reason| counters.refused[&reason];
         // Two kinds of strangers, several times each.
@@ -187,6 +195,8 @@ async fn strangers_are_counted_and_change_nothing() {
             && of(Rejection::Cluster) >= 4
             && of(Rejection::Malformed) == 1
             && of(Rejection::Version) == 1
+            && of(Rejection::Clock) == 1
+            && counters.clocks_off == [slow.local_addr().unwrap()]
     })
     .await;
     let peers = until(&first, |peers| alive(peers) == ["a", "b"]).await;

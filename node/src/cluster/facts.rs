@@ -55,7 +55,8 @@ impl Cluster {
         let sizes = copies.map(|held| (ShardId(held.shard), held.bytes));
         let disk = disk(&self.data);
         Facts {
-            ready: true,
+            // Who cannot get the map, such as for a wrong certificate, would serve nothing that it is given.
+            ready: self.lacks_map().is_none(),
             draining: self.is_draining(),
             group: self.group_facts(),
             map_version: map.version(),

@@ -118,6 +118,10 @@ pub async fn forward(
     request: Request,
     new: Option<RepositoryId>,
 ) -> Result<Response, (Problem, Request)> {
+    // What is forwarded is held in memory as a whole.
+    let Ok(_permit) = state.forwards.try_acquire() else {
+        return Err((too_many(state, cluster), request));
+    };
     let (parts, body) = request.into_parts();
     let body = Request::from_parts(parts.clone(), body);
     // By the limits that every body has.
@@ -185,6 +189,10 @@ async fn call(
     Ok(response)
 }
 
+fn too_many(state: &AppState, cluster: &Cluster) -> Problem {
+    Problem::too_many_forwards(cluster.name().as_str(), state.config.concurrent_forwards)
+}
+
 fn unavailable(node: &NodeName, shard: u32, status: &Status) -> Problem {
     Problem::shard_unavailable(format!(
         "{node}, which owns the repository's shard {shard}, does not answer ({}); if it stays away, another node takes over: try again in a moment",
@@ -219,6 +227,7 @@ fn put_headers(from: &[proto::Header], into: &mut HeaderMap) {
 /// # Errors
 /// [`Code::FailedPrecondition`] when it does not, under that epoch.
 pub async fn answer(
+    state: &AppState,
     cluster: &Cluster,
     router: &Router,
     message: proto::ForwardRequest,
@@ -247,9 +256,13 @@ pub async fn answer(
     if let Some(id) = repository {
         request.extensions_mut().insert(NewId(id));
     }
-    let response = match router.clone().oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
+    let permit = state.forwards.try_acquire();
+    let response = match &permit {
+        Ok(_) => match router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        Err(_) => too_many(state, cluster).into_response(),
     };
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, MAX_FORWARDED)

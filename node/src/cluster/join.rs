@@ -90,7 +90,6 @@ impl Opening {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             zone: config.cluster_zone.0.clone(),
             capacity: u32::try_from(config.cluster_capacity).unwrap_or(u32::MAX),
-            ready: true,
             ..Facts::default()
         };
         let heartbeat_timeout = Duration::from_secs(config.heartbeat_timeout_seconds);

@@ -94,8 +94,11 @@ impl Opening {
         let keys = start::keys(config)?;
         let tls = start::tls(config)?;
         let listen = config.cluster_listen.0;
-        if keys.is_none() && !listen.ip().is_loopback() {
-            return Err(StartError::NoKey(listen));
+        let leaves = |address: &&SocketAddr| !address.ip().is_loopback();
+        if let (None, Some(address)) =
+            (&keys, [listen, config.cluster_gossip.0].iter().find(leaves))
+        {
+            return Err(StartError::NoKey(*address));
         }
         let cold =
             Arc::new(ColdStorage::open_with(start::cold_config(config)?, config.cold_limits())?);
@@ -270,7 +273,9 @@ impl Cluster {
     /// Why this node has no shard map, as long as it never had one: it can answer nothing then.
     pub fn lacks_map(&self) -> Option<String> {
         let ClusterClaim { cluster, founder_name, made_at, .. } = &self.claim;
-        (self.map().version() == 0).then(|| {
+        // Whoever begins the group has no map before it has given itself a place in it.
+        let has_none = self.map().version() == 0 && !self.consensus.status().is_member();
+        has_none.then(|| {
             format!(
                 "there is no shard map yet: cold storage is that of the cluster {cluster}, which {founder_name} \
                  began at {}, and no node that has its map has been heard of; if this is to be one of that \

@@ -144,7 +144,8 @@ impl Node for NodeService {
         &self,
         request: Request<proto::ForwardRequest>,
     ) -> Result<Response<proto::ForwardResponse>, Status> {
-        let answer = forward::answer(&self.cluster, &self.router, request.into_inner()).await?;
+        let (state, cluster, router) = (&self.state, &self.cluster, &self.router);
+        let answer = forward::answer(state, cluster, router, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 }

@@ -396,8 +396,23 @@ impl Cluster {
                 yellow(format!("{}: {what}", names.join(", ")));
             }
         }
-        self.uploads_waiting().into_iter().chain(self.cold_trouble()).for_each(yellow);
+        let troubles = [self.uploads_waiting(), self.cold_trouble(), self.clocks_off()];
+        troubles.into_iter().flatten().for_each(yellow);
         (health, reasons)
+    }
+
+    /// Whose clock, or whether this node's, is off: they are dead to one another.
+    fn clocks_off(&self) -> Option<String> {
+        let from: Vec<String> =
+            self.membership.counters().clocks_off.iter().map(ToString::to_string).collect();
+        (!from.is_empty()).then(|| {
+            format!(
+                "the clocks of {} and of the nodes that gossip from {} are more than two minutes apart: they refuse \
+                 each other's packets; set the clock that is off",
+                self.name,
+                from.join(", ")
+            )
+        })
     }
 
     /// What this node cannot bring to cold storage.

@@ -129,6 +129,9 @@ settings! {
     /// Whether shards are moved to nodes that have less by themselves, such as to new ones. The leader goes by
     /// its own setting: give every node the same.
     rebalance_auto: bool = false, "rebalance.auto", "AETERNA_REBALANCE_AUTO", None;
+    /// Repository operations that a node has other nodes answer, or answers for them, at once; further ones are
+    /// answered with 429.
+    concurrent_forwards: u64 = 64, "cluster.concurrent_forwards", "AETERNA_CLUSTER_CONCURRENT_FORWARDS", Some((1, 4096));
     /// Shards that a node restores at once.
     concurrent_restores: u64 = 8, "cluster.concurrent_restores", "AETERNA_CLUSTER_CONCURRENT_RESTORES", Some((1, 256));
 

@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 
 use super::AppState;
 use super::extract::Parameters;
-use super::problem::Problem;
+use super::problem::{OfOwner, Problem};
 use super::repos::find;
 use crate::api::problem::ProblemBody;
 use crate::api::repos::{File, Tree, TreeEntry};
@@ -63,6 +63,7 @@ fn path_of(text: Option<String>, base64: Option<String>) -> Result<Option<Vec<u8
     (status = 400, description = "The path leads out of the repository, or is no file", body = ProblemBody, content_type = "application/problem+json"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     (status = 422, description = "The file is too large", body = ProblemBody, content_type = "application/problem+json"),
+    OfOwner,
 ))]
 pub async fn file(
     State(state): State<Arc<AppState>>,
@@ -82,6 +83,7 @@ pub async fn file(
     (status = 200, body = Tree),
     (status = 400, description = "The path leads out of the repository, or is no folder", body = ProblemBody, content_type = "application/problem+json"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    OfOwner,
 ))]
 pub async fn tree(
     State(state): State<Arc<AppState>>,

@@ -53,6 +53,8 @@ pub struct AppState {
     pub searches: Arc<Semaphore>,
     /// One permit for each part of another node's search that may run.
     pub parts: Arc<Semaphore>,
+    /// One permit for each repository operation that may be forwarded from here or to here.
+    pub forwards: Arc<Semaphore>,
     /// How the server is asked to stop.
     pub stop: Stop,
     /// When the server started.
@@ -75,8 +77,20 @@ impl AppState {
         };
         let searches = permits(config.concurrent_searches);
         let parts = permits(config.concurrent_parts);
+        let forwards = permits(config.concurrent_forwards);
         let started = Instant::now();
-        Self { manager, cluster, config, metrics, address, searches, parts, stop, started }
+        Self {
+            manager,
+            cluster,
+            config,
+            metrics,
+            address,
+            searches,
+            parts,
+            forwards,
+            stop,
+            started,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::IntoResponses;
 
 use crate::api::problem::{PROBLEM_TYPE, ProblemBody};
 use crate::api::search::{Skipped, Span};
@@ -29,6 +30,18 @@ const INCOMPLETE: &str = "incomplete";
 struct Wire {
     body: ProblemBody,
     retry_after_seconds: Option<u64>,
+}
+
+/// Of what the owner of a repository's shard answers, what is described alike for all.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it only describes")]
+pub enum OfOwner {
+    /// A node forwards as much as it may; `Retry-After` says when to try again.
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(#[to_schema] ProblemBody),
+    /// The shard, its owner or the database is not there now; `Retry-After` says when to try again.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(#[to_schema] ProblemBody),
 }
 
 impl Problem {
@@ -55,6 +68,16 @@ impl Problem {
     /// 429 with `Retry-After`.
     pub fn too_many(detail: impl Into<String>) -> Self {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-searches", detail);
+        problem.retry_after_seconds = Some(1);
+        problem
+    }
+
+    /// 429 for a node that forwards, or answers for others, as much as it may.
+    pub fn too_many_forwards(node: &str, most: u64) -> Self {
+        let detail = format!(
+            "{node} has {most} repository operations of other nodes, or for them, to do already (`cluster.concurrent_forwards`); try again in a moment"
+        );
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-forwards", detail);
         problem.retry_after_seconds = Some(1);
         problem
     }

@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 
 use super::AppState;
 use super::extract::{JsonBody, Parameters};
-use super::problem::Problem;
+use super::problem::{OfOwner, Problem};
 use crate::api::encode_cursor;
 use crate::api::problem::ProblemBody;
 use crate::api::repos::{AddRequest, Event, EventList, NotIndexedList, Repository, RepositoryList};
@@ -124,6 +124,7 @@ pub async fn list(
     (status = 400, body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "Another repository has the name", body = ProblemBody, content_type = "application/problem+json"),
     (status = 422, description = "There is no git repository that could be read", body = ProblemBody, content_type = "application/problem+json"),
+    OfOwner,
 ))]
 pub async fn add(
     State(state): State<Arc<AppState>>,
@@ -150,6 +151,7 @@ pub async fn add(
     params(("id" = String, Path, description = "Id, name (`owner%2Fname`) or URL")), responses(
     (status = 200, body = Repository),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    OfOwner,
 ))]
 pub async fn show(
     State(state): State<Arc<AppState>>,
@@ -169,6 +171,7 @@ pub async fn find(state: &AppState, what: &str) -> Result<aeterna_repo::Reposito
     params(("id" = String, Path, description = "Id, name (`owner%2Fname`) or URL")), responses(
     (status = 204, description = "It is gone"),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    OfOwner,
 ))]
 pub async fn remove(
     State(state): State<Arc<AppState>>,
@@ -194,6 +197,7 @@ pub async fn remove(
     params(("id" = String, Path, description = "Id, name (`owner%2Fname`) or URL")), responses(
     (status = 202, body = Repository),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    OfOwner,
 ))]
 pub async fn sync(
     State(state): State<Arc<AppState>>,
@@ -211,6 +215,7 @@ pub async fn sync(
     params(("id" = String, Path, description = "Id, name (`owner%2Fname`) or URL")), responses(
     (status = 202, body = Repository),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    OfOwner,
 ))]
 pub async fn reindex(
     State(state): State<Arc<AppState>>,
@@ -237,6 +242,7 @@ async fn queued(
     params(("id" = String, Path, description = "Id, name (`owner%2Fname`) or URL"), PageParameters), responses(
     (status = 200, body = NotIndexedList),
     (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    OfOwner,
 ))]
 pub async fn not_indexed(
     State(state): State<Arc<AppState>>,

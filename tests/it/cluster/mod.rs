@@ -1,9 +1,11 @@
 //! A cluster of real nodes on this machine: any node answers, and killing one loses nothing.
 
 mod database;
+mod forwards;
 mod operations;
 mod recovery;
 mod returns;
+mod secured;
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;

@@ -1,11 +1,14 @@
 //! What a person asks of a cluster: shards moved, pinned and balanced, nodes drained and removed.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{SOON, found, repositories};
-use crate::harness::{Cluster, Ran};
+use super::{PATIENCE, SOON, found, repositories};
+use crate::harness::{Cluster, Ran, aeterna};
 
 const QUERY: &str = "haystack count:all";
 
@@ -110,6 +113,43 @@ fn shards_are_moved_pinned_and_balanced() {
     refused(&code_search(&cluster, 0, &["node", "drain", "../node-1"]), "there is no node");
     refused(&code_search(&cluster, 0, &["node", "remove", "node-2"]), "alive");
     assert_eq!(cluster.status(0)["mapVersion"], version, "what was refused has changed the map");
+}
+
+#[test]
+fn shards_move_by_themselves_where_that_is_set() {
+    let cluster = Cluster::start(3, &[SOON, "rebalance.auto=true"]);
+    cluster.settled(0, 3);
+    let first = shards(&cluster, 0);
+    for number in (0..12).filter(|number| first[*number]["owner"] != "node-1") {
+        let moved = code_search(&cluster, 1, &["shard", "move", &number.to_string(), "node-1"]);
+        assert_eq!(moved.code, 0, "{moved:?}");
+    }
+    // Looked at now and then, and not all at once.
+    until_owners(&cluster, 2, "balanced", |shards| {
+        ["node-1", "node-2", "node-3"].iter().all(|node| owned_by(shards, node) <= 5)
+    });
+}
+
+#[test]
+fn the_status_is_shown_anew_when_it_changes() {
+    let cluster = Cluster::start(1, &[]);
+    let status = cluster.settled(0, 1);
+    let mut command = aeterna(&["cluster", "status", "--watch"]);
+    command.env("AETERNA_SERVER", format!("http://{}", cluster.nodes[0].http));
+    let mut watching = command.stdout(Stdio::piped()).spawn().unwrap();
+    let (sender, shown) = channel();
+    let lines = BufReader::new(watching.stdout.take().unwrap()).lines().map_while(Result::ok);
+    std::thread::spawn(move || lines.for_each(|line| drop(sender.send(line))));
+    let until = |wanted: &str| {
+        let is_it = |line: &String| line.contains(wanted);
+        while !is_it(&shown.recv_timeout(PATIENCE).expect(wanted)) {}
+    };
+    until(&format!("cluster {}", status["clusterId"].as_str().unwrap()));
+    let pinned = done(&code_search(&cluster, 0, &["shard", "pin", "5", "node-1", "--json"]));
+    assert_eq!(pinned["pin"], "node-1");
+    until(&format!("map {}", cluster.status(0)["mapVersion"]));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The majority of the voters lost, and the group made anew.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -27,6 +29,11 @@ fn filled(path: std::path::PathBuf) -> (Cluster, Value) {
     let answer = cluster.search(0, QUERY, "").json();
     assert_eq!(answer["complete"], true, "{answer}");
     (cluster, answer)
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
 }
 
 fn is_whole_again(path: std::path::PathBuf, before: &Value) {
@@ -101,6 +108,16 @@ fn one_survivor_of_three_voters_recovers_the_cluster() {
     assert_eq!(dry.code, 0, "{dry:?}");
     assert!(dry.stdout.contains("from this disk"), "{dry:?}");
     assert!(!path.join("cold/recoveries").exists(), "nothing is changed");
+    // One that is cut off between its claim and the disk: the node does not start, and it is carried on.
+    let (data, as_it_was) = (cluster.data(survivor), path.join("as-it-was"));
+    copy(&data, &as_it_was);
+    let done = recover(&cluster, survivor, &["--yes"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    std::fs::remove_dir_all(&data).unwrap();
+    copy(&as_it_was, &data);
+    let started = run(&mut cluster.command_of(survivor, &["serve"]));
+    assert_eq!(started.code, 2, "{started:?}");
+    assert!(started.stderr.contains("run `aeterna cluster recover` again"), "{started:?}");
     let done = recover(&cluster, survivor, &["--yes"]);
     assert_eq!(done.code, 0, "{done:?}");
     let again = recover(&cluster, survivor, &["--yes"]);

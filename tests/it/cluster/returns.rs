@@ -9,14 +9,14 @@ use super::{SOON, found, repositories};
 use crate::harness::{Cluster, Request, run};
 
 /// A node that is not one of those that `cluster dev` has started.
-struct Stray {
+pub struct Stray {
     child: Child,
     folder: TempDir,
 }
 
 impl Stray {
     /// With the configuration of this node, but a disk and an address of its own, and these settings.
-    fn start(cluster: &Cluster, node: usize, settings: &[&str]) -> Self {
+    pub fn start(cluster: &Cluster, node: usize, settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = cluster.command_of(node, &["serve", "--stop-with-stdin"]);
         command.args(["--set", "cluster.gossip=127.0.0.1:0"]);
@@ -28,6 +28,11 @@ impl Stray {
         let stray = Self { child, folder };
         cluster.wait_until("open", || !stray.facts().is_null());
         stray
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     /// Where it is; null before it is open.
