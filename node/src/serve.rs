@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aeterna_repo::{ManagerError, Observer, RepoManager};
+use axum::Router;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ServeArgs;
@@ -18,6 +20,7 @@ use crate::cluster::{Cluster, Opening, StartError};
 use crate::config::{self, Config, ConfigError, Loaded};
 use crate::first_index;
 use crate::http::listener::{self, ListenerLimits};
+use crate::http::starting::{self, Starting};
 use crate::http::{self, AppState};
 use crate::stop::Stop;
 use crate::telemetry::{self, Metrics};
@@ -25,7 +28,11 @@ use crate::telemetry::{self, Metrics};
 /// Name of the file in the data folder that says where a running server listens.
 pub const SERVER_FILE: &str = "server.json";
 /// Percent of the time for a shutdown in which a node of a cluster hands over what it owns.
-const DRAIN_SHARE: u32 = 80;
+const DRAIN_SHARE: u32 = 75;
+/// Percent of it in which no work is to be left; the rest is for answers that are being written, and threads.
+const END_SHARE: u32 = 90;
+/// How long to wait before it is looked again whether the database is there.
+const RETRY: Duration = Duration::from_secs(2);
 /// Time that threads get to end after everything else has.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -99,17 +106,14 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
         .enable_all()
         .build()
         .map_err(ServeError::System)?;
-    let outcome = runtime.block_on(serve(loaded, args.index.clone(), args.stop_with_stdin));
+    let (stop, limit) = (Stop::default(), limits_of(&loaded.config).shutdown_timeout);
+    let outcome = runtime.block_on(serve(loaded, args, &stop));
     // A thread in a search or a read cannot be stopped; what it would have done is not needed.
-    runtime.shutdown_timeout(THREADS_TIMEOUT);
+    runtime.shutdown_timeout(stop.left_of(limit).min(THREADS_TIMEOUT));
     outcome
 }
 
-async fn serve(
-    loaded: Loaded,
-    index: Vec<String>,
-    stop_with_stdin: bool,
-) -> Result<(), ServeError> {
+async fn serve(loaded: Loaded, args: &ServeArgs, stop: &Stop) -> Result<(), ServeError> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -117,30 +121,52 @@ async fn serve(
     let data = config.data.clone();
     let unusable = |source| ServeError::Data { path: data.clone(), source };
     std::fs::create_dir_all(&config.data).map_err(unusable)?;
-    let stop = Stop::default();
     stop.on_signals().map_err(ServeError::System)?;
-    if stop_with_stdin {
+    if args.stop_with_stdin {
         tokio::spawn(stop_at_end_of_input(stop.clone()));
     }
 
     // The port first: a second server on it must fail before it touches anything.
     let listener = listen(config.listen.0).await?;
     let address = listener.local_addr().map_err(ServeError::System)?;
-    let opening = match config.cluster_join.0.is_empty() {
-        true => None,
-        false => Some(Opening::start(&config).await?),
+    let starting = Starting::new(config.node_name.clone(), stop.clone());
+    let (serves, served) = watch::channel(starting::router(Arc::clone(&starting), address));
+    let limits = limits_of(&config);
+    let listening = tokio::spawn(listener::serve(listener, served, limits, stop.clone()));
+    let outcome = run_node(config, &starting, (serves, address), args.index.clone(), stop).await;
+    // What has ended by itself has nothing to wait for.
+    stop.begin();
+    stop.drained.cancel();
+    if let Err(error) = listening.await {
+        tracing::error!(%error, "the listener ended without a result");
+    }
+    outcome?;
+    tracing::info!("stopped");
+    stop.failed().map_or(Ok(()), |reason| Err(ServeError::Failed(reason.to_owned())))
+}
+
+/// What the node is made of before it answers anything.
+struct Opened {
+    manager: Arc<RepoManager>,
+    opening: Option<Opening>,
+    cluster_metrics: Arc<ClusterMetrics>,
+    metrics: Arc<Metrics>,
+}
+
+/// Opens the node, has it answer at the address, and takes it apart when it is to stop.
+async fn run_node(
+    config: Config,
+    starting: &Starting,
+    (serves, address): (watch::Sender<Router>, SocketAddr),
+    index: Vec<String>,
+    stop: &Stop,
+) -> Result<(), ServeError> {
+    let opened = tokio::select! {
+        opened = open(&config, starting) => opened?,
+        // Nothing has begun yet that would have to be ended in order.
+        () = stop.asked.cancelled() => return Ok(()),
     };
-    let cluster_metrics = Arc::new(ClusterMetrics::default());
-    let metrics = Arc::new(Metrics::new(opening.is_some().then_some(&*cluster_metrics)));
-    let mut manager = config.manager();
-    let measured = Arc::clone(&metrics);
-    manager.indexed = Observer::new(move |elapsed| measured.indexed(elapsed));
-    manager.cluster = opening.as_ref().map(|opening| {
-        config.cluster_shards(opening.id(), opening.shards(), Arc::clone(&opening.cold))
-    });
-    let manager = RepoManager::open(manager)
-        .await
-        .map_err(|source| ServeError::Open { data: data.clone(), source })?;
+    let Opened { manager, opening, cluster_metrics, metrics } = opened;
     let (cluster, calls) = match opening {
         Some(opening) => {
             let joined = opening.join(&config, address, Arc::clone(&manager), cluster_metrics);
@@ -149,10 +175,10 @@ async fn serve(
         }
         None => (None, None),
     };
-    let server_file =
-        ServerFile::write(&config.data, address, cluster.as_deref()).map_err(unusable)?;
-    announce(address);
-    let limits = limits_of(&config);
+    let data = config.data.clone();
+    let server_file = ServerFile::write(&data, address, cluster.as_deref())
+        .map_err(|source| ServeError::Data { path: data, source })?;
+    let timeout = limits_of(&config).shutdown_timeout;
     let state = AppState::new(
         Arc::clone(&manager),
         cluster.clone(),
@@ -168,14 +194,46 @@ async fn serve(
         cluster.serve(calls, &state, router.clone(), ended.clone())?;
         cluster.run(stop.clone());
     }
+    serves.send_modify(|served| *served = router);
+    announce(address);
     let indexing = tokio::spawn(first_index::run(Arc::clone(&manager), index, address));
-    let ending = end(Arc::clone(&manager), cluster, stop.clone(), limits.shutdown_timeout);
-    tokio::join!(listener::serve(listener, router, limits, &stop.asked, &stop.hurry), ending);
+    end(manager, cluster, stop, timeout).await;
     ended.cancel();
     indexing.abort();
     drop(server_file);
-    tracing::info!("stopped");
-    stop.failed().map_or(Ok(()), |reason| Err(ServeError::Failed(reason.to_owned())))
+    Ok(())
+}
+
+/// Opens the cluster's part of the disk and the repositories.
+async fn open(config: &Config, starting: &Starting) -> Result<Opened, ServeError> {
+    let opening = match config.cluster_join.0.is_empty() {
+        true => None,
+        false => Some(Opening::start(config, starting).await?),
+    };
+    let cluster_metrics = Arc::new(ClusterMetrics::default());
+    let metrics = Arc::new(Metrics::new(opening.is_some().then_some(&*cluster_metrics)));
+    let mut manager = config.manager();
+    let measured = Arc::clone(&metrics);
+    manager.indexed = Observer::new(move |elapsed| measured.indexed(elapsed));
+    manager.cluster = opening.as_ref().map(|opening| {
+        config.cluster_shards(opening.id(), opening.shards(), Arc::clone(&opening.cold))
+    });
+    let manager = loop {
+        match RepoManager::open(manager.clone()).await {
+            // The others search on without it, and this one is to be one of them as soon as it is back.
+            Err(error) if opening.is_some() && error.is_catalog_away() => {
+                starting.waits_for(format!("the database: {error}"));
+                tokio::time::sleep(RETRY).await;
+            }
+            opened => {
+                break opened.map_err(|source| {
+                    let data = config.data.clone();
+                    ServeError::Open { data, source }
+                })?;
+            }
+        }
+    };
+    Ok(Opened { manager, opening, cluster_metrics, metrics })
 }
 
 /// Asks the server to stop when standard input ends.
@@ -184,7 +242,7 @@ async fn stop_at_end_of_input(stop: Stop) {
     let mut buffer = [0; 256];
     while input.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
     tracing::info!("standard input has ended; stopping");
-    stop.asked.cancel();
+    stop.begin();
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -195,7 +253,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 async fn end(
     manager: Arc<RepoManager>,
     cluster: Option<Arc<Cluster>>,
-    stop: Stop,
+    stop: &Stop,
     timeout: Duration,
 ) {
     stop.asked.cancelled().await;
@@ -211,7 +269,7 @@ async fn end(
     tokio::select! {
         () = ending => {}
         () = stop.hurry.cancelled() => {}
-        () = tokio::time::sleep(timeout) => {
+        () = tokio::time::sleep(stop.left_of(timeout * END_SHARE / 100)) => {
             tracing::warn!("work was still running when the time for the shutdown had passed; it continues at the next start");
         }
     }

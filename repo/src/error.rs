@@ -251,6 +251,15 @@ impl ManagerError {
         }
     }
 
+    /// Whether the catalog does not answer now: trying again later may help.
+    pub fn is_catalog_away(&self) -> bool {
+        match self {
+            Self::Catalog(error) => error.is_unavailable(),
+            Self::CatalogAway => true,
+            _ => false,
+        }
+    }
+
     /// Whether trying again later cannot help.
     pub fn is_permanent(&self) -> bool {
         match self {

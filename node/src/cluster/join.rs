@@ -235,7 +235,7 @@ impl Cluster {
                         "another node with this name has started later; the node stops"
                     );
                     // No failure: started again, it would have the other one stop.
-                    stop.asked.cancel();
+                    stop.begin();
                 }
                 () = cluster.tell() => {}
                 () = cluster.registers() => {}

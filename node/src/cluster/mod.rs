@@ -49,6 +49,7 @@ use crate::api::cluster::Failure;
 use crate::api::time_of;
 use crate::config::Config;
 use crate::gather::{Busy, Hedging};
+use crate::http::starting::Starting;
 
 /// Folder of the cluster's files in the data folder.
 const FOLDER: &str = "cluster";
@@ -85,11 +86,12 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Learns which cluster this is, and takes the address for other nodes' calls.
+    /// Learns which cluster this is, and takes the address for other nodes' calls. A disk that does not know waits
+    /// for cold storage, and `starting` tells of it.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(config: &Config) -> Result<Self, StartError> {
+    pub async fn start(config: &Config, starting: &Starting) -> Result<Self, StartError> {
         let name = start::name(config)?;
         let keys = start::keys(config)?;
         let tls = start::tls(config)?;
@@ -103,7 +105,7 @@ impl Opening {
         let cold =
             Arc::new(ColdStorage::open_with(start::cold_config(config)?, config.cold_limits())?);
         let folder = config.data.join(FOLDER);
-        let claimed = start::claim(&folder, &cold, &name, config).await?;
+        let claimed = start::claim(&folder, &cold, (&name, config), starting).await?;
         let listener = TcpListener::bind(listen)
             .await
             .map_err(|source| StartError::Listen { address: listen, source })?;

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::config::{ColdProvider, Config};
 use crate::files::write_durably;
+use crate::http::starting::Starting;
 
 /// The cluster's identity as this disk knows it.
 const CLAIM_FILE: &str = "claim.json";
@@ -265,8 +266,8 @@ pub struct Claimed {
 pub async fn claim(
     folder: &Path,
     cold: &ColdStorage,
-    name: &NodeName,
-    config: &Config,
+    (name, config): (&NodeName, &Config),
+    starting: &Starting,
 ) -> Result<Claimed, StartError> {
     fs::create_dir_all(folder).map_err(file_error(folder))?;
     let token = token(folder)?;
@@ -280,7 +281,10 @@ pub async fn claim(
                     tracing::warn!(
                         "cold storage is nobody's; it is claimed again for this cluster"
                     );
-                    same_cluster(&known.claim, &claim_patiently(cold, &known.claim).await?)?;
+                    same_cluster(
+                        &known.claim,
+                        &claim_patiently(cold, &known.claim, starting).await?,
+                    )?;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cold storage does not answer; the node starts without it")
@@ -296,7 +300,8 @@ pub async fn claim(
                 founder_name: name.to_string(),
                 made_at: OffsetDateTime::now_utc(),
             };
-            let known = Known { claim: claim_patiently(cold, &mine).await?, recovery: None };
+            let known =
+                Known { claim: claim_patiently(cold, &mine, starting).await?, recovery: None };
             known.write(folder)?;
             known
         }
@@ -349,11 +354,13 @@ fn wanted_shards(config: &Config) -> u32 {
 async fn claim_patiently(
     cold: &ColdStorage,
     mine: &ClusterClaim,
+    starting: &Starting,
 ) -> Result<ClusterClaim, ColdError> {
     loop {
         match cold.claim(mine).await {
             Err(error @ ColdError::Unavailable { .. }) => {
-                tracing::warn!(%error, "waiting for cold storage, which says which cluster this is");
+                let what = format!("cold storage, which says which cluster this is: {error}");
+                starting.waits_for(what);
                 tokio::time::sleep(RETRY).await;
             }
             claimed => return claimed,

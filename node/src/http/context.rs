@@ -59,10 +59,7 @@ pub async fn with_context(
 
     let answered = CURRENT.scope(id.clone(), next.run(request));
     let response = answered.instrument(span.clone()).await;
-    let mut response = problem::finish(response, &id);
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
+    let response = with_id(problem::finish(response, &id), &id);
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
     state.metrics.request(method.as_str(), &route, status, elapsed);
@@ -70,6 +67,14 @@ pub async fn with_context(
     span.in_scope(|| {
         tracing::info!(target: ACCESS_LOG, status, duration_ms, "answered");
     });
+    response
+}
+
+/// Gives an answer the id of its request.
+pub fn with_id(mut response: Response, id: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
     response
 }
 
@@ -82,7 +87,7 @@ pub async fn with_safe_headers(mut response: Response) -> Response {
 }
 
 /// The caller's id where it is harmless in logs and headers, else a new one.
-fn request_id(headers: &HeaderMap) -> String {
+pub fn request_id(headers: &HeaderMap) -> String {
     headers
         .get(REQUEST_ID)
         .and_then(|value| value.to_str().ok())

@@ -3,7 +3,6 @@
 //! rebinding), or a form that posts across sites.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
@@ -11,7 +10,6 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::AppState;
 use super::problem::Problem;
 use crate::cluster::Forwarded;
 
@@ -19,12 +17,12 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Refuses requests whose `Host` is not this server's, and those of other sites that change
 /// something. What another node forwards has passed that node's guard.
-pub async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+pub async fn guard(State(listen): State<IpAddr>, request: Request, next: Next) -> Response {
     if request.extensions().get::<Forwarded>().is_some() {
         return next.run(request).await;
     }
     let authority = request.uri().authority().map(|authority| authority.to_string());
-    match check(request.method(), authority.as_deref(), request.headers(), state.address.ip()) {
+    match check(request.method(), authority.as_deref(), request.headers(), listen) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }

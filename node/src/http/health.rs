@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aeterna_repo::{DEFAULT_TENANT, DiskSpace, ListFilter, RepoManager, State as RepositoryState};
 use axum::Json;
@@ -15,6 +16,7 @@ use super::AppState;
 use super::listener::Peer;
 use super::problem::Problem;
 use crate::api::problem::ProblemBody;
+use crate::stop::Stop;
 use crate::telemetry::RepositoryGauges;
 
 /// Repositories that are read at once to count them.
@@ -35,6 +37,18 @@ pub struct Alive {
     uptime_seconds: u64,
 }
 
+impl Alive {
+    /// Of a node that has started then.
+    pub fn since(started: Instant, node: &str) -> Self {
+        Self {
+            status: "alive",
+            node: node.to_owned(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: started.elapsed().as_secs(),
+        }
+    }
+}
+
 /// That the node can answer.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -53,12 +67,7 @@ pub struct Ready {
 /// Whether the process lives; looks at nothing else.
 #[utoipa::path(get, path = "/livez", tag = "operation", responses((status = 200, body = Alive)))]
 pub async fn live(State(state): State<Arc<AppState>>) -> Json<Alive> {
-    Json(Alive {
-        status: "alive",
-        node: state.config.node_name.clone(),
-        version: env!("CARGO_PKG_VERSION"),
-        uptime_seconds: state.started.elapsed().as_secs(),
-    })
+    Json(Alive::since(state.started, &state.config.node_name))
 }
 
 /// Whether the node can answer searches, and outside of a cluster take work. A cluster's nodes search on
@@ -163,15 +172,21 @@ async fn count_by_state(manager: &RepoManager) -> Result<Vec<(&'static str, u64)
     }
 }
 
-/// Stops the server, from this machine alone, and answers once no work is left.
+/// Stops the server, from this machine alone, and answers once no work is left. A second call, or a signal after
+/// the first, does not wait.
 #[utoipa::path(post, path = "/internal/shutdown", tag = "operation", responses(
-    (status = 204, description = "No work is left; the process ends"),
+    (status = 204, description = "No work is left, or what is left is not waited for; the process ends"),
     (status = 403, description = "Not from this machine", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub async fn shutdown(
     State(state): State<Arc<AppState>>,
     peer: Option<Extension<Peer>>,
 ) -> Result<StatusCode, Problem> {
+    stop_by(peer, &state.stop).await
+}
+
+/// Has the server stop, if it is asked from this machine, and waits until it has.
+pub async fn stop_by(peer: Option<Extension<Peer>>, stop: &Stop) -> Result<StatusCode, Problem> {
     if !peer.is_some_and(|Extension(Peer(address))| address.ip().is_loopback()) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
@@ -179,7 +194,9 @@ pub async fn shutdown(
             "only a process of the same machine may stop the server",
         ));
     }
-    state.stop.asked.cancel();
-    state.stop.drained.cancelled().await;
+    if !stop.ask() {
+        tracing::info!("stopping by a call; asked once more it hurries");
+    }
+    stop.drained.cancelled().await;
     Ok(StatusCode::NO_CONTENT)
 }

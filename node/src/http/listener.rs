@@ -7,17 +7,22 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::stop::Stop;
+
 /// How long to wait after the system refused to accept, which it does without file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time for answers that are being written when a shutdown hurries, such as that to who has asked for it.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Who a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -30,33 +35,33 @@ pub struct ListenerLimits {
     pub connections: usize,
     /// Time for the head of a request.
     pub head_timeout: Duration,
-    /// Time for running requests at shutdown.
+    /// Time for all of a shutdown.
     pub shutdown_timeout: Duration,
 }
 
-/// Serves until `stop` is cancelled, then until running requests are answered, `hurry` is
-/// cancelled, or the time for that has passed.
+/// Serves until no work is left to wait for, then until running requests are answered, or the time for the
+/// shutdown has passed. What is served may be exchanged meanwhile.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    served: watch::Receiver<Router>,
     limits: ListenerLimits,
-    stop: &CancellationToken,
-    hurry: &CancellationToken,
+    stop: Stop,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(limits.head_timeout);
-    while let Some((stream, slot)) = accept(&listener, &slots, stop).await {
+    while let Some((stream, slot)) = accept(&listener, &slots, &stop.drained).await {
         let peer = stream.peer_addr().ok().map(Peer);
-        let service = router.clone().map_request(move |mut request: Request<Incoming>| {
+        let served = served.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
             if let Some(peer) = peer {
                 request.extensions_mut().insert(peer);
             }
-            request
+            let router = served.borrow().clone();
+            router.oneshot(request)
         });
-        let service = TowerToHyperService::new(service);
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
@@ -67,10 +72,14 @@ pub async fn serve(
         });
     }
     drop(listener);
+    let hurried = async {
+        stop.hurry.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
     tokio::select! {
         () = graceful.shutdown() => {}
-        () = hurry.cancelled() => {}
-        () = tokio::time::sleep(limits.shutdown_timeout) => {
+        () = hurried => {}
+        () = tokio::time::sleep(stop.left_of(limits.shutdown_timeout).max(LAST_WORDS)) => {
             tracing::warn!("requests were still running when the time for the shutdown had passed");
         }
     }

@@ -13,6 +13,7 @@ mod openapi;
 pub mod problem;
 pub mod repos;
 pub mod search;
+pub mod starting;
 mod stream;
 mod zoekt;
 
@@ -147,7 +148,7 @@ fn layered(routes: Router<Arc<AppState>>, state: Arc<AppState>) -> Router {
     routes
         .layer(DefaultBodyLimit::max(body_limit))
         .layer(RequestBodyTimeoutLayer::new(read_timeout))
-        .layer(from_fn_with_state(Arc::clone(&state), guard::guard))
+        .layer(from_fn_with_state(state.address.ip(), guard::guard))
         .layer(CatchPanicLayer::custom(context::panicked))
         .layer(from_fn_with_state(Arc::clone(&state), context::with_context))
         .layer(map_response(context::with_safe_headers))

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
+use super::returns::free_address;
 use super::{SOON, found, repositories, results};
 use crate::harness::{Cluster, Request};
 
@@ -130,8 +131,19 @@ fn nodes_answer_and_restore_while_the_database_is_away() {
     let last = status.get("lastFailure").map(ToString::to_string).unwrap_or_default();
     assert!(!last.contains("Activate"), "that it waits is no failure: {last}");
 
+    // One that starts meanwhile waits, and says for what.
+    cluster.begin_again(victim, &free_address().to_string());
+    let http = cluster.nodes[victim].http;
+    cluster.wait_until("waiting", || {
+        let ready = Request::new("GET", "/readyz").try_send(http);
+        ready
+            .is_ok_and(|ready| ready.text().contains("the node starts, and waits for the database"))
+    });
+    assert_eq!(cluster.get(victim, "/livez").status, 200);
+
     way.mend();
-    cluster.settled(via, 2);
+    cluster.opened(victim);
+    cluster.settled(via, 3);
     cluster.wait_until("complete", || ask(&cluster, via)["complete"] == true);
     assert_eq!(found(&ask(&cluster, via)), wanted);
     cluster.wait_until("added", || add(&cluster, via).status == 202);

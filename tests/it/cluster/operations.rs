@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{PATIENCE, SOON, found, repositories};
-use crate::harness::{Cluster, Ran, aeterna};
+use crate::harness::{Cluster, Ran, Request, aeterna};
 
 const QUERY: &str = "haystack count:all";
 
@@ -206,7 +206,7 @@ fn a_signal_hands_everything_over_before_the_node_ends() {
     cluster.signal(2, "-STOP");
     let begun = Instant::now();
     cluster.signal(1, "-TERM");
-    while !cluster.log(1).contains("the same signal again hurries") {
+    while !cluster.log(1).contains("asked once more it hurries") {
         assert!(begun.elapsed() < Duration::from_secs(10), "{}", cluster.log(1));
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -214,6 +214,44 @@ fn a_signal_hands_everything_over_before_the_node_ends() {
     assert_eq!(cluster.ended(1), "exit status: 0");
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?} of 30 s", begun.elapsed());
     cluster.signal(2, "-CONT");
+}
+
+/// Has a node drain that nobody can take shards from; what asks for it once more has it hurry.
+fn drains_and_hurries(again: impl FnOnce(&Cluster)) {
+    let mut cluster = Cluster::start(2, &["cluster.heartbeat_timeout_seconds=120"]);
+    cluster.settled(0, 2);
+    cluster.settled(1, 2);
+    let git = &repositories(1)[0];
+    cluster.add(0, &git.url());
+    cluster.signal(0, "-STOP");
+    let begun = Instant::now();
+    let http = cluster.nodes[1].http;
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| Request::new("POST", "/internal/shutdown").send(http).status);
+        cluster.wait_until("draining", || cluster.get(1, "/readyz").text().contains("is stopping"));
+        // Until it has drained it answers.
+        let answer = cluster.search(1, QUERY, "").json();
+        assert!(answer["stats"]["shards"]["answered"].as_u64().unwrap() > 0, "{answer}");
+        assert_eq!(cluster.get(1, "/livez").status, 200);
+        again(&cluster);
+        assert_eq!(first.join().unwrap(), 204);
+    });
+    assert_eq!(cluster.ended(1), "exit status: 0");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?} of 30 s", begun.elapsed());
+    cluster.signal(0, "-CONT");
+}
+
+#[test]
+fn a_second_call_does_not_wait_for_the_drain() {
+    drains_and_hurries(|cluster| {
+        let second = Request::new("POST", "/internal/shutdown").send(cluster.nodes[1].http);
+        assert_eq!(second.status, 204);
+    });
+}
+
+#[test]
+fn a_signal_after_a_call_does_not_wait_for_the_drain() {
+    drains_and_hurries(|cluster| cluster.signal(1, "-TERM"));
 }
 
 #[test]

@@ -129,26 +129,37 @@ impl Cluster {
 
     /// Starts a node again that has ended, at the same address of gossip.
     pub fn start_again(&mut self, node: usize) {
-        let facts = self.data(node).join("server.json");
-        let _ = std::fs::remove_file(&facts);
+        self.begin_again(node, "127.0.0.1:0");
+        self.opened(node);
+    }
+
+    /// The same without waiting until it is open; `http` is where it listens.
+    pub fn begin_again(&mut self, node: usize, http: &str) {
+        let _ = std::fs::remove_file(self.data(node).join("server.json"));
         let mut command = self.command_of(node, &["serve", "--stop-with-stdin"]);
+        command.arg("--set").arg(format!("listen={http}"));
         std::fs::create_dir_all(self.data(node)).unwrap();
         let log = self.data(node).join("log");
         let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap();
-        let pid = u64::from(child.id());
+        self.nodes[node].pid = u64::from(child.id());
+        self.nodes[node].http = http.parse().unwrap();
         self.again.push(child);
+    }
+
+    /// Waits until a node that was started again is open.
+    pub fn opened(&mut self, node: usize) {
+        let facts = self.data(node).join("server.json");
         let deadline = Instant::now() + START;
         let facts = loop {
             let text = std::fs::read(&facts).unwrap_or_default();
             match serde_json::from_slice::<Value>(&text) {
-                Ok(facts) if facts["pid"] == pid => break facts,
+                Ok(facts) if facts["pid"] == self.nodes[node].pid => break facts,
                 _ => assert!(Instant::now() < deadline, "{}", self.logs(self.nodes.len())),
             }
             std::thread::sleep(Duration::from_millis(20));
         };
-        self.nodes[node].pid = pid;
         self.nodes[node].http = facts["address"].as_str().unwrap().parse().unwrap();
     }
 
