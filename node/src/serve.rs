@@ -176,8 +176,6 @@ async fn run_node(
         None => (None, None),
     };
     let data = config.data.clone();
-    let server_file = ServerFile::write(&data, address, cluster.as_deref())
-        .map_err(|source| ServeError::Data { path: data, source })?;
     let timeout = limits_of(&config).shutdown_timeout;
     let state = AppState::new(
         Arc::clone(&manager),
@@ -189,12 +187,15 @@ async fn run_node(
     );
     let state = Arc::new(state);
     let router = http::router(Arc::clone(&state));
+    // Whoever finds the file is answered by the node.
+    serves.send_modify(|served| *served = router.clone());
+    let server_file = ServerFile::write(&data, address, cluster.as_deref())
+        .map_err(|source| ServeError::Data { path: data, source })?;
     let ended = CancellationToken::new();
     if let (Some(cluster), Some(calls)) = (&cluster, calls) {
-        cluster.serve(calls, &state, router.clone(), ended.clone())?;
+        cluster.serve(calls, &state, router, ended.clone())?;
         cluster.run(stop.clone());
     }
-    serves.send_modify(|served| *served = router);
     announce(address);
     let indexing = tokio::spawn(first_index::run(Arc::clone(&manager), index, address));
     end(manager, cluster, stop, timeout).await;

@@ -86,6 +86,8 @@ fn of_searches() {
     check("search-request", request);
     let pausing = SearchRequest { first: 15, search: u64::MAX - 1, ..Default::default() };
     check("search-request-pausing", pausing);
+    let trace_id = "0af7651916cd43dd8448eb211c80319c".to_owned();
+    check("search-request-traced", SearchRequest { trace_id, ..Default::default() });
     check("resume-request", ResumeRequest { search: 1 << 63 });
     // Flags that are told apart by who has them.
     let flags = SearchRequest { chunks: true, facets: true, ..Default::default() };

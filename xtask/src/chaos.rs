@@ -27,9 +27,8 @@ const NETWORK: &str = "10.77.0.0/24";
 const FOLDER_PREFIX: &str = "aeterna-chaos-";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Time for most kinds of fault, in the order that the seed gives them.
-const SHORT_SEED: &str = "4";
-const SHORT_MINUTES: &str = "3.5";
+/// Seed, minutes and copies of the short runs: time for most kinds of fault, in the order that the seed gives them.
+const SHORT_RUNS: [[&str; 3]; 2] = [["4", "3.5", "1"], ["9", "3", "2"]];
 
 const IP: DebianProgram = DebianProgram {
     program: "ip",
@@ -68,11 +67,16 @@ pub(crate) fn prepare() -> Result<()> {
     tried.map_err(|_| anyhow!("whoever tries panicked"))?
 }
 
-/// The short run that belongs to the tests, in a process of its own: what goes into another network stays there.
-pub(crate) fn short() -> Result<Command> {
-    let mut command = as_account(None, &std::env::current_exe()?);
-    command.args(["chaos", "--seed", SHORT_SEED, "--minutes", SHORT_MINUTES]);
-    Ok(command)
+/// The short runs that belong to the tests, each in a process of its own: what goes into another network stays
+/// there.
+pub(crate) fn short() -> Result<Vec<Command>> {
+    let program = std::env::current_exe()?;
+    let run = |[seed, minutes, replicas]: [&str; 3]| {
+        let mut command = as_account(None, &program);
+        command.args(["chaos", "--seed", seed, "--minutes", minutes, "--replicas", replicas]);
+        command
+    };
+    Ok(SHORT_RUNS.map(run).into())
 }
 
 /// Builds what is needed, and runs.

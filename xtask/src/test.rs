@@ -115,7 +115,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     drop((postgres, s3));
     if with_chaos {
         let section = children::section("chaos");
-        tally.run(&mut chaos::short()?)?;
+        for mut command in chaos::short()? {
+            tally.run(&mut command)?;
+        }
         section.done();
     } else if options.no_chaos {
         println!("\nchaos was left out, which belongs to the tests");

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{Cluster, Place, REFRESH};
 use crate::http::AppState;
-use crate::http::context::{REQUEST_ID, current_id};
+use crate::http::context::{REQUEST_ID, current};
 use crate::http::problem::Problem;
 use crate::http::repos::find;
 
@@ -137,7 +137,7 @@ pub async fn forward(
             Place::Here | Place::Nowhere(_) => break,
         };
         let message = proto::ForwardRequest {
-            request_id: current_id(),
+            request_id: current().request,
             shard: Some(shard),
             method: parts.method.as_str().to_owned(),
             uri: parts.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned(),

@@ -112,7 +112,7 @@ impl Node for NodeService {
         })?;
         let wanted: Wanted =
             message.shards.iter().map(|shard| (shard.shard, shard.epoch)).collect();
-        let span = tracing::info_span!("part", request_id = %message.request_id);
+        let span = tracing::info_span!("part", request_id = %message.request_id, trace_id = %message.trace_id);
         let (tenant, key) = (message.tenant.clone(), (caller, message.search));
         let request = engine_request(state, message);
         let running = Running { _permit: permit, _counted: self.cluster.metrics().part_running() };

@@ -76,8 +76,10 @@ impl Hearing {
 
 fn message(request: &SearchRequest, ask: &Ask, left: Duration) -> proto::SearchRequest {
     let deadline = request.limits.deadline.min(left);
+    let ids = crate::http::context::current();
     proto::SearchRequest {
-        request_id: crate::http::context::current_id(),
+        request_id: ids.request,
+        trace_id: ids.trace,
         tenant: DEFAULT_TENANT.to_owned(),
         query: request.query.clone(),
         page_size: request.page_size as u64,

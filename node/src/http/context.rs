@@ -23,20 +23,28 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 /// Name of the access log, for filters.
 pub const ACCESS_LOG: &str = "aeterna_node::http::access";
 
-tokio::task_local! {
-    /// Id of the request that is answered.
-    static CURRENT: String;
+/// By what the log names a request.
+#[derive(Clone, Debug, Default)]
+pub struct Ids {
+    /// Its own.
+    pub request: String,
+    /// That of the trace that it is a part of; empty for none.
+    pub trace: String,
 }
 
-/// Id of the request that is answered here, for what is asked of other nodes because of it; empty
-/// where that is none.
-pub fn current_id() -> String {
+tokio::task_local! {
+    /// The request that is answered.
+    static CURRENT: Ids;
+}
+
+/// The request that is answered here, for what is asked of other nodes because of it; empty where that is none.
+pub fn current() -> Ids {
     CURRENT.try_with(Clone::clone).unwrap_or_default()
 }
 
 /// Does a part of the work for a request on another thread.
-pub fn for_request<T>(id: String, work: impl FnOnce() -> T) -> T {
-    CURRENT.sync_scope(id, work)
+pub fn for_request<T>(ids: Ids, work: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(ids, work)
 }
 
 /// The outermost layer of every route.
@@ -57,7 +65,8 @@ pub async fn with_context(
     let trace = trace_id(request.headers()).unwrap_or_default();
     let span = tracing::info_span!("request", request_id = %id, trace_id = %trace, %method, route);
 
-    let answered = CURRENT.scope(id.clone(), next.run(request));
+    let ids = Ids { request: id.clone(), trace };
+    let answered = CURRENT.scope(ids, next.run(request));
     let response = answered.instrument(span.clone()).await;
     let response = with_id(problem::finish(response, &id), &id);
     let status = response.status().as_u16();

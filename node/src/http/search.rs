@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::AppState;
 use super::answer::Answer;
 use super::body::{self, Writer};
-use super::context::{current_id, for_request};
+use super::context::{current, for_request};
 use super::extract::{JsonBody, Parameters};
 use super::problem::Problem;
 use crate::api::problem::ProblemBody;
@@ -242,12 +242,12 @@ pub fn start<T: Send + 'static>(
     state.metrics.usage(DEFAULT_TENANT, "search");
     let shared = Arc::clone(state);
     let cancel = request.cancel.clone();
-    let (span, id) = (tracing::Span::current(), current_id());
+    let (span, ids) = (tracing::Span::current(), current());
     let task = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let _running = shared.metrics.search_running();
         let _entered = span.enter();
-        for_request(id, || run(&shared, &request))
+        for_request(ids, || run(&shared, &request))
     });
     Ok(Started { task, cancel, metrics: Arc::clone(&state.metrics) })
 }

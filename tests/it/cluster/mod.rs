@@ -83,11 +83,17 @@ fn any_node_answers_and_a_killed_one_is_replaced() {
         assert_eq!(substance(&ask(node, query)), substance(&before));
     }
     // Each logs its part of a search under the id that the client gave one of them.
-    let named = Request::new("GET", "/api/v1/search?q=haystack").header("X-Request-Id", "followed");
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    let named = Request::new("GET", "/api/v1/search?q=haystack")
+        .header("X-Request-Id", "followed")
+        .header("traceparent", &format!("00-{TRACE}-b7ad6b7169203331-01"));
     assert_eq!(named.send(cluster.nodes[0].http).status, 200);
     for node in 0..3 {
         let log = cluster.log(node);
-        let of_search = |line: &&str| line.contains("\"request_id\":\"followed\"");
+        let of_search = |line: &&str| {
+            line.contains("\"request_id\":\"followed\"")
+                && line.contains(&format!("\"trace_id\":\"{TRACE}\""))
+        };
         let what = if node == 0 { "answered" } else { "searched a part" };
         let found = log.lines().filter(of_search).any(|line| line.contains(what));
         assert!(found, "node {node} does not know whose search it was:\n{log}");
