@@ -185,7 +185,9 @@ pub enum Refusal {
     #[error("shard {0} is not being moved")]
     NotMoving(ShardId),
     /// It is on its way to another node.
-    #[error("shard {shard} is being moved to {to}; abort that first")]
+    #[error(
+        "shard {shard} is being moved to {to}; to give that up, move it to the node that it is on"
+    )]
     Moving {
         /// The shard.
         shard: ShardId,

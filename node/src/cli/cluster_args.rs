@@ -108,7 +108,7 @@ pub enum ShardCommand {
         /// Its number.
         shard: u32,
     },
-    /// Move a shard to another node.
+    /// Move a shard to another node; to the node that has it, a move that is under way is given up.
     Move {
         /// Its number.
         shard: u32,

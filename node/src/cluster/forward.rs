@@ -190,6 +190,7 @@ async fn call(
 }
 
 fn too_many(state: &AppState, cluster: &Cluster) -> Problem {
+    cluster.metrics().forward_shed();
     Problem::too_many_forwards(cluster.name().as_str(), state.config.concurrent_forwards)
 }
 

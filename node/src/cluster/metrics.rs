@@ -365,6 +365,11 @@ impl ClusterMetrics {
         self.forwards.get_or_create(&OutcomeLabels { outcome: "answered" }).inc();
     }
 
+    /// Counts an operation that was refused, as too many are forwarded already.
+    pub fn forward_shed(&self) {
+        self.forwards.get_or_create(&OutcomeLabels { outcome: "shed" }).inc();
+    }
+
     /// Counts an operation that nobody answered.
     pub fn forward_failed(&self) {
         self.forwards.get_or_create(&OutcomeLabels { outcome: "failed" }).inc();

@@ -20,15 +20,20 @@ const REBALANCE_DEADLINE: Duration = Duration::from_secs(60);
 const REFRESH_DEADLINE: Duration = Duration::from_secs(1);
 
 impl Cluster {
-    /// Has a shard moved to a node.
+    /// Has a shard moved to a node; to the one that has it, what is under way is given up.
     ///
     /// # Errors
     /// When there is no such shard or node, it cannot go there, or nobody leads.
     pub async fn move_shard(&self, shard: u32, to: &str) -> Result<Shard, Problem> {
-        let seen = self.map().shard(ShardId(shard)).map(|shard| shard.epoch);
-        let Some(seen) = seen else { return self.shard(shard) };
-        let to = self.member(to)?;
-        self.change(Command::BeginMove { shard: ShardId(shard), seen, to }).await?;
+        let map = self.map();
+        let Some(now) = map.shard(ShardId(shard)) else { return self.shard(shard) };
+        let (to, shard_id, seen) = (self.member(to)?, ShardId(shard), now.epoch);
+        let stays = now.moving_to.is_some() && now.owner.as_ref() == Some(&to);
+        self.change(match stays {
+            true => Command::AbortMove { shard: shard_id, seen },
+            false => Command::BeginMove { shard: shard_id, seen, to },
+        })
+        .await?;
         self.shard(shard)
     }
 

@@ -107,10 +107,11 @@ pub async fn shard(
     Ok(Json(cluster_of(&state)?.shard(shard)?))
 }
 
-/// Moves a shard to another node: it is copied, then changes its owner.
+/// Moves a shard to another node: it is copied, then changes its owner. To the node that has it, a move that is under
+/// way is given up.
 #[utoipa::path(post, path = "/api/v1/cluster/shards/{shard}/move", tag = "cluster",
     params(("shard" = u32, Path, description = "Its number")), request_body = MoveRequest, responses(
-    (status = 202, description = "It is on its way", body = Shard),
+    (status = 202, description = "It is on its way, or stays where it is", body = Shard),
     (status = 404, description = "There is no such shard, or the node is alone", body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "The shard cannot go there", body = ProblemBody, content_type = "application/problem+json"),
     (status = 503, description = "Nobody leads the cluster now", body = ProblemBody, content_type = "application/problem+json"),

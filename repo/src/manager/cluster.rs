@@ -339,6 +339,11 @@ impl Cluster {
         Ok(answer)
     }
 
+    /// Whether the catalog has not answered just now, or is being asked whether it does again.
+    pub(crate) fn is_catalog_away(&self) -> bool {
+        lock(&self.catalog_rests).is_some_and(|until| Instant::now() < until)
+    }
+
     /// Whether the catalog has answered last time, or it is time to ask again; then others are not to ask meanwhile.
     fn may_ask_catalog(&self) -> bool {
         let mut rests = lock(&self.catalog_rests);

@@ -170,6 +170,10 @@ pub(crate) struct Compared {
 /// Has searches of copies see the repositories that there are, and say which of them are older in the
 /// copy than what was indexed, where those have changed.
 pub(crate) async fn look_at_catalog(inner: &Inner, cluster: &Cluster) -> Result<(), ManagerError> {
+    // Searches are not to wait for each other while it is found out that nobody answers.
+    if cluster.is_catalog_away() {
+        return Err(ManagerError::CatalogAway);
+    }
     let asked = Instant::now();
     let mut compared = cluster.compared.lock().await;
     // All that wait for one comparison are served by the next.

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{PATIENCE, SOON, found, repositories};
 use crate::harness::{Cluster, Ran, Request, aeterna};
@@ -113,6 +113,28 @@ fn shards_are_moved_pinned_and_balanced() {
     refused(&code_search(&cluster, 0, &["node", "drain", "../node-1"]), "there is no node");
     refused(&code_search(&cluster, 0, &["node", "remove", "node-2"]), "alive");
     assert_eq!(cluster.status(0)["mapVersion"], version, "what was refused has changed the map");
+}
+
+#[test]
+fn a_move_that_does_not_get_on_is_given_up_by_hand() {
+    let cluster = Cluster::start(3, &["cluster.heartbeat_timeout_seconds=120"]);
+    let status = cluster.settled(0, 3);
+    let leader = status["raft"]["leader"].as_str().unwrap();
+    let leader = cluster.nodes.iter().position(|node| node.name == leader).unwrap();
+    let (via, to) = ((leader + 1) % 3, (leader + 2) % 3);
+    let name = |node: usize| cluster.nodes[node].name.clone();
+    let shard = shards(&cluster, via).into_iter().find(|shard| shard["owner"] == *name(leader));
+    let shard = shard.unwrap()["shard"].to_string();
+    // It cannot fetch anything, and is not dead either.
+    cluster.signal(to, "-STOP");
+    let move_to =
+        |node: usize| code_search(&cluster, via, &["shard", "move", &shard, &name(node), "--json"]);
+    assert_eq!(done(&move_to(to))["movingTo"], *name(to));
+    refused(&move_to(via), "to give that up, move it to the node that it is on");
+    let stays = done(&move_to(leader));
+    assert_eq!((&stays["movingTo"], &stays["owner"]), (&Value::Null, &json!(name(leader))));
+    refused(&move_to(leader), "owns shard");
+    cluster.signal(to, "-CONT");
 }
 
 #[test]
