@@ -68,7 +68,8 @@ pub(crate) fn prepare() -> Result<()> {
 }
 
 /// The short runs that belong to the tests, each in a process of its own: what goes into another network stays
-/// there.
+/// there. To be asked for before anything is built: that may put another file in the place of this program, which
+/// then has no path any more.
 pub(crate) fn short() -> Result<Vec<Command>> {
     let program = std::env::current_exe()?;
     let run = |[seed, minutes, replicas]: [&str; 3]| {

@@ -53,8 +53,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     check_git()?;
     println!("{}", version_line(&tools::debian_program(&RIPGREP)?)?);
     let with_chaos = options.arguments.is_empty() && !options.no_chaos;
+    let mut runs_of_chaos = Vec::new();
     if with_chaos {
         chaos::prepare().context("`--no-chaos` leaves out what cannot be run here")?;
+        runs_of_chaos = chaos::short()?;
     }
     let postgres = Postgres::start()?;
     println!("{}, a private cluster, {POSTGRES_URL} set", postgres.version());
@@ -115,7 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     drop((postgres, s3));
     if with_chaos {
         let section = children::section("chaos");
-        for mut command in chaos::short()? {
+        for mut command in runs_of_chaos {
             tally.run(&mut command)?;
         }
         section.done();
