@@ -167,16 +167,22 @@ async fn run_node(
         () = stop.asked.cancelled() => return Ok(()),
     };
     let Opened { manager, opening, cluster_metrics, metrics } = opened;
+    let timeout = limits_of(&config).shutdown_timeout;
     let (cluster, calls) = match opening {
         Some(opening) => {
             let joined = opening.join(&config, address, Arc::clone(&manager), cluster_metrics);
-            let (cluster, calls) = joined.await?;
-            (Some(cluster), Some(calls))
+            tokio::select! {
+                joined = joined => joined.map(|(cluster, calls)| (Some(cluster), Some(calls)))?,
+                // On a full disk the Raft group's part waits for room. It has no shard to hand over yet.
+                () = stop.asked.cancelled() => {
+                    end(manager, None, stop, timeout).await;
+                    return Ok(());
+                }
+            }
         }
         None => (None, None),
     };
     let data = config.data.clone();
-    let timeout = limits_of(&config).shutdown_timeout;
     let state = AppState::new(
         Arc::clone(&manager),
         cluster.clone(),
@@ -211,6 +217,7 @@ async fn open(config: &Config, starting: &Starting) -> Result<Opened, ServeError
         true => None,
         false => Some(Opening::start(config, starting).await?),
     };
+    starting.goes_on();
     let cluster_metrics = Arc::new(ClusterMetrics::default());
     let metrics = Arc::new(Metrics::new(opening.is_some().then_some(&*cluster_metrics)));
     let mut manager = config.manager();
@@ -234,6 +241,7 @@ async fn open(config: &Config, starting: &Starting) -> Result<Opened, ServeError
             }
         }
     };
+    starting.goes_on();
     Ok(Opened { manager, opening, cluster_metrics, metrics })
 }
 

@@ -21,7 +21,8 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Asks it to stop, as by a signal or a call; asked once more, it hurries. Returns whether it hurries.
+    /// Asks it to stop, as by a signal or a call. Asked once more it hurries, and so it does when it stops already
+    /// for a reason of its own. Returns whether it hurries.
     pub fn ask(&self) -> bool {
         let is_first = self.asked_at.set(Instant::now()).is_ok();
         self.asked.cancel();
@@ -32,7 +33,8 @@ impl Stop {
         !is_first
     }
 
-    /// Has it stop in order for a reason of its own. That hurries nothing which was asked for before.
+    /// Has it stop in order for a reason of its own, such as the end of its input. That comes once and often with
+    /// a signal, so it hurries nothing which was asked for before.
     pub fn begin(&self) {
         // Whoever was first says when.
         let _ = self.asked_at.set(Instant::now());
@@ -77,5 +79,45 @@ impl Stop {
             }
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn the_second_who_asks_hurries() {
+        let stop = Stop::default();
+        assert!(!stop.ask());
+        assert!(stop.asked.is_cancelled() && !stop.hurry.is_cancelled());
+        assert!(stop.ask());
+        assert!(stop.hurry.is_cancelled());
+    }
+
+    #[test]
+    fn a_reason_of_its_own_hurries_nothing() {
+        let stop = Stop::default();
+        stop.ask();
+        stop.begin();
+        stop.fail("one".to_owned());
+        stop.fail("another".to_owned());
+        assert!(!stop.hurry.is_cancelled());
+        assert_eq!(stop.failed(), Some("one"));
+        // Whoever asks then sees that it stops, and wants it sooner.
+        assert!(stop.ask());
+    }
+
+    #[test]
+    fn all_of_a_shutdown_has_one_limit() {
+        let (stop, limit) = (Stop::default(), Duration::from_secs(30));
+        assert_eq!(stop.left_of(limit), limit);
+        stop.asked_at.set(Instant::now() - limit / 3).unwrap();
+        // Whoever asks again begins nothing.
+        stop.begin();
+        stop.ask();
+        assert!(stop.left_of(limit) <= limit * 2 / 3);
+        assert_eq!(stop.left_of(limit / 3), Duration::ZERO);
     }
 }

@@ -71,7 +71,8 @@ pub async fn live(State(state): State<Arc<AppState>>) -> Json<Alive> {
 }
 
 /// Whether the node can answer searches, and outside of a cluster take work. A cluster's nodes search on
-/// without their database.
+/// without their database. As long as a node starts, whatever else is asked for is refused as this is, with
+/// what it waits for.
 #[utoipa::path(get, path = "/readyz", tag = "operation", responses(
     (status = 200, body = Ready),
     (status = 503, body = ProblemBody, content_type = "application/problem+json"),

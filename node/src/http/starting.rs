@@ -43,6 +43,14 @@ impl Starting {
         }
     }
 
+    /// Says that what it waited for, if it did, is there.
+    pub fn goes_on(&self) {
+        let mut waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(what) = waits_for.take() {
+            tracing::info!("waits no longer for {what}");
+        }
+    }
+
     fn not_ready(&self) -> Problem {
         let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner);
         let detail = match &*waits_for {
@@ -85,4 +93,23 @@ async fn shutdown(
 async fn finished(request: Request, next: Next) -> Response {
     let id = context::request_id(request.headers());
     context::with_id(problem::finish(next.run(request).await, &id), &id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_waited_for_any_more() {
+        let starting = Starting::new("node".to_owned(), Stop::default());
+        let detail = || starting.not_ready().detail().to_owned();
+        assert_eq!(detail(), "the node starts");
+        starting.waits_for("the database: nobody listens".to_owned());
+        assert_eq!(detail(), "the node starts, and waits for the database: nobody listens");
+        starting.goes_on();
+        assert_eq!(detail(), "the node starts");
+        starting.waits_for("cold storage".to_owned());
+        starting.stop.begin();
+        assert_eq!(detail(), "the server is stopping");
+    }
 }
