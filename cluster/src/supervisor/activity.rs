@@ -77,13 +77,6 @@ impl Activity {
         self.lock().doing.remove(&shard);
     }
 
-    /// Notes what a step waits for; no failure.
-    pub fn wait(&self, shard: ShardId, what: &str) {
-        if let Some(doing) = self.lock().doing.get_mut(&shard) {
-            doing.last_error = Some(shortened(what));
-        }
-    }
-
     pub fn fail(&self, shard: ShardId, error: &str) {
         let mut inner = self.lock();
         let Some(doing) = inner.doing.get_mut(&shard) else { return };

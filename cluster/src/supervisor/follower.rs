@@ -222,7 +222,6 @@ impl Follower {
                 let at = Instant::now() + WAIT_RETRY;
                 memory.retries.insert(shard, Retry { step, failures: 0, at });
                 tracing::debug!(%shard, ?step, what, "a step for a shard waits");
-                self.activity.wait(shard, &what);
             }
             Err(error) => {
                 let delay = memory.failed(shard, step);

@@ -15,7 +15,7 @@ impl Cluster {
         let mut maps = self.router.watch();
         let mut raft = self.consensus.watch_status();
         let mut map = Arc::clone(&maps.borrow_and_update());
-        let mut leader = leader(&raft.borrow_and_update());
+        let mut leader = leader_of(&raft.borrow_and_update());
         loop {
             tokio::select! {
                 Ok(()) = maps.changed() => {
@@ -24,7 +24,7 @@ impl Cluster {
                     map = now;
                 }
                 Ok(()) = raft.changed() => {
-                    let now = self::leader(&raft.borrow_and_update());
+                    let now = leader_of(&raft.borrow_and_update());
                     if now.is_some() && now != leader {
                         self.metrics.elected();
                         leader = now;
@@ -37,7 +37,7 @@ impl Cluster {
 }
 
 /// Who leads, and in which term.
-fn leader(status: &Status) -> Option<(u64, RaftId)> {
+fn leader_of(status: &Status) -> Option<(u64, RaftId)> {
     status.leader.map(|leader| (status.term, leader))
 }
 

@@ -20,9 +20,9 @@ use crate::config::ClusterShards;
 /// Generation of an index that nothing was uploaded of.
 const NEVER: u64 = u64::MAX;
 /// How long the catalog may take to answer before a shard is searched without it.
-const CATALOG_PATIENCE: Duration = Duration::from_secs(4);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
 /// How long it is not asked again after it has not answered: no shorter, so that only one waits for it.
-const CATALOG_REST: Duration = CATALOG_PATIENCE;
+const CATALOG_REST: Duration = ANSWER_DEADLINE;
 
 /// How a shard that is held is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -330,13 +330,12 @@ impl Cluster {
         if !self.may_ask_catalog() {
             return Ok(None);
         }
-        let answer = match tokio::time::timeout(CATALOG_PATIENCE, question).await {
-            Ok(Err(error)) if error.is_unavailable() => None,
-            Ok(answer) => Some(answer?),
-            Err(_) => None,
-        };
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, question).await.ok();
+        // A refusal is an answer, too.
+        let is_away = |error: &CatalogError| error.is_unavailable();
+        let answer = answer.filter(|answer| !answer.as_ref().is_err_and(is_away));
         *lock(&self.catalog_rests) = answer.is_none().then(|| Instant::now() + CATALOG_REST);
-        Ok(answer)
+        answer.transpose()
     }
 
     /// Whether the catalog has not answered just now, or is being asked whether it does again.

@@ -317,7 +317,7 @@ pub(crate) async fn copy(
         told.set_state(ShardState::Restoring { done, total });
         progress(done, total);
     });
-    let goes_on = is_owner && goes_on(inner, cluster, held.shard, content.as_ref()).await?;
+    let goes_on = is_owner && has_gone_on(inner, cluster, held.shard, content.as_ref()).await?;
     let bytes = match goes_on {
         true => {
             open(inner, held.shard, || Ok(())).await?;
@@ -332,7 +332,7 @@ pub(crate) async fn copy(
 }
 
 /// Whether a shard's folder holds what cold storage has, or has gone on from it.
-async fn goes_on(
+async fn has_gone_on(
     inner: &Arc<Inner>,
     cluster: &Arc<Cluster>,
     shard: u32,
@@ -425,17 +425,18 @@ async fn newer(
         let (content, goes_on) = (before.content.clone(), before.goes_on);
         return Ok(Copied { content, goes_on, ..now });
     };
-    let known = before.equals();
-    if known.is_none_or(|known| known.origin != content.origin) {
-        let quiet = Arc::new(|_, _| {});
-        let prepared = install(inner, cluster, held, (known, &content), quiet).await?;
-        if let Some(key) = prepared.lost.into_iter().next() {
-            return Err(ColdError::Missing { key }.into());
-        }
-        // What the owner has uploaded and not yet told the catalog of is not old.
-        show_shard(inner, cluster, held, reconcile::check_outdated).await?;
-        tracing::debug!(shard = held.shard, at = %content.position, "a copy was brought up to date");
+    // The same under another epoch is nothing newer.
+    if before.content.as_ref().is_some_and(|known| known.origin == content.origin) {
+        return Ok(Copied { content: Some(content), goes_on: before.goes_on, ..now });
     }
+    let quiet = Arc::new(|_, _| {});
+    let prepared = install(inner, cluster, held, (before.equals(), &content), quiet).await?;
+    if let Some(key) = prepared.lost.into_iter().next() {
+        return Err(ColdError::Missing { key }.into());
+    }
+    // What the owner has uploaded and not yet told the catalog of is not old.
+    show_shard(inner, cluster, held, reconcile::check_outdated).await?;
+    tracing::debug!(shard = held.shard, at = %content.position, "a copy was brought up to date");
     Ok(Copied { content: Some(content), ..now })
 }
 
@@ -450,7 +451,7 @@ pub(crate) async fn catch_up(
 ) -> Result<Prepared, ManagerError> {
     let copied = held.copied();
     if copied.as_ref().is_some_and(|copied| copied.goes_on)
-        && goes_on(inner, cluster, held.shard, content.as_ref()).await?
+        && has_gone_on(inner, cluster, held.shard, content.as_ref()).await?
     {
         return Ok(Prepared::local(content));
     }

@@ -97,10 +97,27 @@ async fn what_only_its_own_disk_has_is_kept_while_the_catalog_is_away() {
     std::fs::remove_file(&shards).unwrap();
     std::fs::rename(&away, &shards).unwrap();
 
-    let a = world.open("a").await;
+    let mut config = world.config("a");
+    if let Some(cluster) = &mut config.cluster {
+        cluster.follow_every = Duration::from_millis(10);
+        cluster.list_every = Duration::from_millis(10);
+    }
+    let a = RepoManager::open(config).await.unwrap();
     let locked = lock(&world).await;
     let all = activate(&a, 2).await;
     assert!(all.iter().all(|activated| activated.awaits_catalog && activated.bytes == 0));
+    assert_eq!(search(&a, "needle count:all"), after);
+    // Whoever fences a shard off writes again, under its epoch, what was uploaded: that is older than this disk.
+    let shard = number_of(a.index(), *id);
+    let fence = world.cold.fence(shard, 2).await.unwrap();
+    let same = fence.content.unwrap().position;
+    let deadline = Instant::now() + PATIENCE;
+    let seen =
+        || a.shard_states().into_iter().find(|held| held.shard == shard)?.following?.position;
+    while seen() != Some(same) {
+        assert!(Instant::now() < deadline, "{:?} is not {same}", seen());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(search(&a, "needle count:all"), after);
     drop(locked);
     activated(&a, 2).await;
