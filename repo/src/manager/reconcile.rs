@@ -132,9 +132,11 @@ pub(crate) fn note_outdated(inner: &Inner, record: &Record) -> Result<(), Manage
     Ok(())
 }
 
-fn set_outdated(inner: &Inner, repository: &Repository, is_outdated: bool) {
+/// Keeps whether the index has other commits of a repository than those that were said to be indexed. Where none
+/// were yet, it is not older than anything.
+fn set_outdated(inner: &Inner, repository: &Repository, is_other: bool) {
     let mut outdated = lock(&inner.outdated);
-    match is_outdated {
+    match is_other && repository.indexed_at.is_some() {
         true => drop(outdated.insert(repository.id, repository.name.clone())),
         false => drop(outdated.remove(&repository.id)),
     }

@@ -359,6 +359,31 @@ async fn a_job_that_wakes_up_after_its_shard_was_taken_over_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_indexing_that_was_cut_off_is_not_older_than_anything() {
+    let scenario = FailScenario::setup();
+    let (shared, origin) = (TempDir::new().unwrap(), origin());
+    let a = member(&shared, "a").await;
+    a.activate_shard(0, 1, quiet()).await.unwrap();
+    // It is in the index, and the catalog never hears of it.
+    fail::cfg("job-indexed", "return").unwrap();
+    let id = add(&a, &origin).await;
+    wait(&a, id, |now| now.state == State::Error).await;
+    a.release_shard(0, true).await.unwrap();
+    a.shutdown().await;
+    let b = member(&shared, "b").await;
+    let activated = b.activate_shard(0, 2, quiet()).await.unwrap();
+    assert_eq!(activated.source, ShardSource::ColdStorage);
+    assert!(b.index().shard_of(id).unwrap().revisions(id).is_some());
+    assert_eq!(b.outdated(&[0]), [""; 0]);
+    fail::remove("job-indexed");
+    b.sync(id).await.unwrap();
+    wait(&b, id, |now| now.state == State::Ready).await;
+    assert_eq!(b.outdated(&[0]), [""; 0]);
+    b.shutdown().await;
+    scenario.teardown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_cannot_be_restored_says_so_and_is_taken_over_when_it_can_be() {
     let scenario = FailScenario::setup();
     let shared = TempDir::new().unwrap();
