@@ -1,11 +1,14 @@
 //! `aeterna serve`: its start, its last line, its end.
 
+use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Git, Request, Server, ServerOptions, binary};
+use crate::harness::{
+    Git, Request, Server, ServerOptions, binary, connection, request_without_end,
+};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -90,6 +93,46 @@ fn a_shutdown_answers_when_it_is_done() {
     assert_eq!(server.wait(), 0);
     let server = Server::start_in(data.path(), &ServerOptions::default());
     assert_eq!(server.paths("alpha"), ["owner/shop:a.txt"]);
+}
+
+#[test]
+fn connections_without_a_request_do_not_delay_the_end() {
+    let mut server = Server::start();
+    let silent = TcpStream::connect(server.address).unwrap();
+    let idle =
+        connection(server.address, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", "\"alive\"");
+    let begun = Instant::now();
+    assert_eq!(server.stop(), 0);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?} of 30 s", begun.elapsed());
+    drop((silent, idle));
+}
+
+#[test]
+fn a_request_is_waited_for_as_long_as_all_of_a_shutdown_may_take() {
+    let mut server = Server::start_with(&ServerOptions::set(&["http.shutdown_timeout_seconds=3"]));
+    let waiting = request_without_end(server.address);
+    let begun = Instant::now();
+    assert_eq!(server.stop(), 0);
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(2), "nobody waited for the request: {took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?} of 3 s");
+    drop(waiting);
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_requests() {
+    let mut server = Server::start();
+    let waiting = request_without_end(server.address);
+    let begun = Instant::now();
+    server.signal("-TERM");
+    while !server.log().contains("asked once more it hurries") {
+        assert!(begun.elapsed() < SOON, "{}", server.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server.signal("-INT");
+    assert_eq!(server.wait(), 0);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?} of 30 s", begun.elapsed());
+    drop(waiting);
 }
 
 #[test]

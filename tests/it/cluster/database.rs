@@ -1,72 +1,16 @@
 //! A cluster whose PostgreSQL goes away and comes back.
 
-use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-
 use serde_json::json;
 
-use super::returns::free_address;
+use super::starts::{POSTGRES, free_address, server};
 use super::{SOON, found, repositories, results};
-use crate::harness::{Cluster, Request};
-
-/// Names a server on which tables may be made; nothing else is in its own database.
-const POSTGRES: &str = "AETERNA_TEST_POSTGRES_URL";
-
-/// A way to a server that can be cut.
-struct Way {
-    address: SocketAddr,
-    /// What is connected; nothing may be while it is cut.
-    open: Arc<Mutex<Option<Vec<TcpStream>>>>,
-}
-
-impl Way {
-    fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let open = Arc::new(Mutex::new(Some(Vec::new())));
-        let shared = Arc::clone(&open);
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                if let Some(open) = &mut *shared.lock().unwrap() {
-                    let server = TcpStream::connect(server).unwrap();
-                    for (from, to) in [(&client, &server), (&server, &client)] {
-                        let (mut from, mut to) =
-                            (from.try_clone().unwrap(), to.try_clone().unwrap());
-                        // It ends when either end does, or when the way is cut.
-                        std::thread::spawn(move || {
-                            let _ = io::copy(&mut from, &mut to);
-                            let _ = to.shutdown(Shutdown::Both);
-                        });
-                    }
-                    open.extend([client, server]);
-                }
-            }
-        });
-        Self { address, open }
-    }
-
-    fn cut(&self) {
-        for stream in self.open.lock().unwrap().take().into_iter().flatten() {
-            // One that has ended is cut already.
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn mend(&self) {
-        *self.open.lock().unwrap() = Some(Vec::new());
-    }
-}
+use crate::harness::{Cluster, Request, Way};
 
 #[test]
 fn nodes_answer_and_restore_while_the_database_is_away() {
-    let url = std::env::var(POSTGRES).unwrap_or_else(|_| {
-        panic!("{POSTGRES} is not set: run `cargo xtask test`, which starts a PostgreSQL for tests")
-    });
-    let (before, rest) = url.split_once('@').expect("the server's URL has a user");
-    let (server, database) = rest.split_once('/').expect("the server's URL has a database");
+    let [user, password, server, name] = server(POSTGRES);
     let way = Way::to(server.parse().unwrap());
-    let setting = format!("database_url={before}@{}/{database}", way.address);
+    let setting = format!("database_url=postgres://{user}:{password}@{}/{name}", way.address);
     let mut cluster = Cluster::start(3, &[SOON, &setting]);
     cluster.settled(0, 3);
     let repositories = repositories(4);

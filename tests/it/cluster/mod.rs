@@ -6,6 +6,7 @@ mod operations;
 mod recovery;
 mod returns;
 mod secured;
+mod starts;
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;

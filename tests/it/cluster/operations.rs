@@ -1,14 +1,17 @@
 //! What a person asks of a cluster: shards moved, pinned and balanced, nodes drained and removed.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Result};
+use std::net::TcpStream;
 use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{PATIENCE, SOON, found, repositories};
-use crate::harness::{Cluster, Ran, Request, aeterna};
+use super::{PATIENCE, SOON, found, repositories, results};
+use crate::harness::{Cluster, Git, Ran, Request, aeterna, request_without_end};
 
 const QUERY: &str = "haystack count:all";
 
@@ -238,6 +241,84 @@ fn a_signal_hands_everything_over_before_the_node_ends() {
     cluster.signal(2, "-CONT");
 }
 
+fn says_it_stops(cluster: &Cluster, node: usize) -> bool {
+    let ready = cluster.get(node, "/readyz");
+    ready.status == 503 && ready.text().contains("is stopping")
+}
+
+/// Asks a node again and again while it is stopped by a call, until nobody listens any more; `asks` says whether
+/// what it asked was done.
+fn stopped_while_asked(cluster: &mut Cluster, node: usize, asks: impl Fn() -> Result<bool> + Sync) {
+    let http = cluster.nodes[node].http;
+    let done = AtomicUsize::new(0);
+    let count = || done.load(Ordering::Acquire);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            while let Ok(is_done) = asks() {
+                done.fetch_add(usize::from(is_done), Ordering::AcqRel);
+            }
+            assert!(TcpStream::connect(http).is_err(), "it listens and does not answer");
+        });
+        cluster.wait_until("asked", || count() > 3 || asking.is_finished());
+        let call = || Request::new("POST", "/internal/shutdown").send(http).status;
+        let call = scope.spawn(call);
+        cluster.wait_until("draining", || says_it_stops(cluster, node));
+        let before = count();
+        assert_eq!(call.join().unwrap(), 204);
+        asking.join().unwrap();
+        assert!(count() > before, "nothing was done after {before}, while it drained");
+    });
+    assert_eq!(cluster.ended(node), "exit status: 0");
+}
+
+#[test]
+fn searches_through_a_node_that_drains_are_whole_until_it_ends() {
+    let mut cluster = Cluster::start(3, &["cluster.heartbeat_timeout_seconds=120"]);
+    cluster.settled(0, 3);
+    cluster.settled(2, 3);
+    for git in &repositories(4) {
+        cluster.add(0, &git.url());
+    }
+    let before = found(&cluster.search(2, QUERY, "").json());
+    let http = cluster.nodes[2].http;
+    let target = "/api/v1/search?q=haystack+count:all&requireComplete=true";
+    stopped_while_asked(&mut cluster, 2, || {
+        let reply = Request::new("GET", target).try_send(http)?;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(found(&reply.json()), before);
+        Ok(true)
+    });
+    until_owners(&cluster, 0, "handed over", |shards| owned_by(shards, "node-3") == 0);
+}
+
+#[test]
+fn what_is_added_through_a_node_that_drains_is_not_lost() {
+    let mut cluster = Cluster::start(3, &["cluster.heartbeat_timeout_seconds=120"]);
+    cluster.settled(0, 3);
+    cluster.settled(2, 3);
+    let http = cluster.nodes[2].http;
+    let added = Mutex::new(Vec::new());
+    stopped_while_asked(&mut cluster, 2, || {
+        let name = format!("added{}", added.lock().unwrap().len());
+        let git = Git::with_files(&name, &[("a.txt", b"haystack\n")]);
+        let add = Request::new("POST", "/api/v1/repos").json(&json!({"url": git.url()}));
+        let reply = add.try_send(http)?;
+        let is_added = reply.status == 202;
+        if is_added {
+            added.lock().unwrap().push(git);
+        } else {
+            assert_eq!(reply.status, 503, "{}", reply.text());
+            assert!(reply.header("retry-after").is_some(), "{}", reply.text());
+        }
+        Ok(is_added)
+    });
+    let added = added.into_inner().unwrap().len();
+    cluster.wait_until("indexed", || {
+        let answer = cluster.search(0, QUERY, "&pageSize=1000").json();
+        answer["complete"] == true && results(&answer).len() == added
+    });
+}
+
 /// Has a node drain that nobody can take shards from; what asks for it once more has it hurry.
 fn drains_and_hurries(again: impl FnOnce(&Cluster)) {
     let mut cluster = Cluster::start(2, &["cluster.heartbeat_timeout_seconds=120"]);
@@ -250,7 +331,7 @@ fn drains_and_hurries(again: impl FnOnce(&Cluster)) {
     let http = cluster.nodes[1].http;
     std::thread::scope(|scope| {
         let first = scope.spawn(|| Request::new("POST", "/internal/shutdown").send(http).status);
-        cluster.wait_until("draining", || cluster.get(1, "/readyz").text().contains("is stopping"));
+        cluster.wait_until("draining", || says_it_stops(&cluster, 1));
         // Until it has drained it answers.
         let answer = cluster.search(1, QUERY, "").json();
         assert!(answer["stats"]["shards"]["answered"].as_u64().unwrap() > 0, "{answer}");
@@ -313,4 +394,22 @@ fn a_node_that_is_slow_is_suspected_and_a_drain_does_not_wait_for_it_longer_than
     assert_eq!(cluster.ended(1), "exit status: 0");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?} of 3 s", begun.elapsed());
     cluster.signal(0, "-CONT");
+}
+
+#[test]
+fn handing_over_and_answering_have_one_limit_together() {
+    let settings = ["cluster.heartbeat_timeout_seconds=120", "http.shutdown_timeout_seconds=8"];
+    let mut cluster = Cluster::start(2, &settings);
+    cluster.settled(0, 2);
+    cluster.settled(1, 2);
+    let waiting = request_without_end(cluster.nodes[1].http);
+    // The one that could take its shards does not answer.
+    cluster.signal(0, "-STOP");
+    let begun = Instant::now();
+    cluster.signal(1, "-TERM");
+    assert_eq!(cluster.ended(1), "exit status: 0");
+    // The request alone would be waited for as long again.
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?} of 8 s", begun.elapsed());
+    cluster.signal(0, "-CONT");
+    drop(waiting);
 }

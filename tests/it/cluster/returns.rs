@@ -1,6 +1,5 @@
 //! Nodes that come back: with an old disk, with an empty one, or twice.
 
-use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -18,20 +17,25 @@ pub struct Stray {
 impl Stray {
     /// With the configuration of this node, but a disk and an address of its own, and these settings.
     pub fn start(cluster: &Cluster, node: usize, settings: &[&str]) -> Self {
-        let stray = Self::begin(cluster, node, settings);
+        // Without any keys, a store is not asked.
+        let stray = Self::begin(cluster, node, settings, ("some", "one"));
         cluster.wait_until("open", || !stray.facts().is_null());
         stray
     }
 
-    /// The same without waiting until it is open.
-    pub fn begin(cluster: &Cluster, node: usize, settings: &[&str]) -> Self {
+    /// The same with a key and a secret for cold storage, and without waiting until it is open.
+    pub fn begin(
+        cluster: &Cluster,
+        node: usize,
+        settings: &[&str],
+        (key, secret): (&str, &str),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = cluster.command_of(node, &["serve", "--stop-with-stdin"]);
         command.args(["--set", "cluster.gossip=127.0.0.1:0"]);
         command.arg("--set").arg(format!("data={}", folder.path().display()));
         settings.iter().for_each(|setting| _ = command.args(["--set", setting]));
-        // Without any, a store is not asked.
-        command.env("AWS_ACCESS_KEY_ID", "some").env("AWS_SECRET_ACCESS_KEY", "one");
+        command.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret);
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         command.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap();
@@ -43,8 +47,19 @@ impl Stray {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended, and returns its exit code.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     /// Where it is; null before it is open.
-    fn facts(&self) -> Value {
+    pub fn facts(&self) -> Value {
         let text = std::fs::read(self.folder.path().join("server.json")).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
@@ -56,11 +71,6 @@ impl Drop for Stray {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// An address of this machine where nobody listens.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 const QUERY: &str = "(needle_0 OR changed_meanwhile) count:all";
@@ -130,44 +140,6 @@ fn a_node_that_is_back_is_ready_when_it_knows_whom_to_ask() {
     cluster.wait_until("ready", || cluster.get(1, "/readyz").status == 200);
     let answer = cluster.search(1, QUERY, "").json();
     assert_eq!(found(&answer), wanted);
-}
-
-#[test]
-fn a_node_that_waits_for_cold_storage_says_so_and_stops_when_it_is_asked_to() {
-    let cluster = Cluster::start(1, &[]);
-    let (http, nobody) = (free_address(), free_address());
-    let (listen, endpoint) =
-        (format!("listen={http}"), format!("cold_storage.endpoint=http://{nobody}"));
-    let settings = [
-        &listen,
-        "node_name=other",
-        "cold_storage.provider=s3",
-        "cold_storage.bucket=some",
-        &endpoint,
-    ];
-    for signal in ["-TERM", "call"] {
-        let mut stray = Stray::begin(&cluster, 0, &settings);
-        let get = |path: &str| Request::new("GET", path).try_send(http);
-        let waits = "waits for cold storage, which says which cluster this is";
-        cluster.wait_until("waiting", || {
-            get("/readyz").is_ok_and(|ready| ready.status == 503 && ready.text().contains(waits))
-        });
-        assert_eq!(get("/livez").unwrap().json()["node"], "other");
-        let search = get("/api/v1/search?q=needle").unwrap();
-        search.assert_problem(503, "not-ready");
-        let elsewhere = Request::new("GET", "/livez").header("Host", "evil.example");
-        assert_eq!(elsewhere.send(http).status, 421);
-        match signal {
-            "call" => {
-                assert_eq!(Request::new("POST", "/internal/shutdown").send(http).status, 204);
-            }
-            signal => {
-                let pid = stray.child.id().to_string();
-                assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-            }
-        }
-        assert_eq!(stray.child.wait().unwrap().code(), Some(0), "{}", stray.log());
-    }
 }
 
 #[test]

@@ -170,3 +170,25 @@ pub fn escape(text: &str) -> String {
         escaped
     })
 }
+
+/// A connection on which something was sent, and some of the answer has come.
+pub fn connection(address: SocketAddr, sent: &str, answer: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.write_all(sent.as_bytes()).unwrap();
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains(answer) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        read.extend(byte);
+    }
+    stream
+}
+
+/// A request whose body is waited for and does not come.
+pub fn request_without_end(address: SocketAddr) -> TcpStream {
+    let head =
+        "POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let head = format!("{head}Content-Length: 100\r\nExpect: 100-continue\r\n\r\n");
+    connection(address, &head, "100 Continue")
+}

@@ -5,15 +5,17 @@ mod git;
 mod http;
 mod remote;
 mod server;
+mod way;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 pub use cluster::Cluster;
 pub use git::Git;
-pub use http::{Reply, Request, escape};
+pub use http::{Reply, Request, connection, escape, request_without_end};
 pub use remote::Remote;
 pub use server::{Server, ServerOptions};
+pub use way::Way;
 
 /// The binary: `AETERNA_BIN`, or the one that `cargo build` puts beside the tests.
 pub fn binary() -> PathBuf {
