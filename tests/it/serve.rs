@@ -110,7 +110,7 @@ fn connections_without_a_request_do_not_delay_the_end() {
 #[test]
 fn a_request_is_waited_for_as_long_as_all_of_a_shutdown_may_take() {
     let mut server = Server::start_with(&ServerOptions::set(&["http.shutdown_timeout_seconds=3"]));
-    let waiting = request_without_end(server.address);
+    let waiting = request_without_end(server.address, "/api/v1/search");
     let begun = Instant::now();
     assert_eq!(server.stop(), 0);
     let took = begun.elapsed();
@@ -122,7 +122,7 @@ fn a_request_is_waited_for_as_long_as_all_of_a_shutdown_may_take() {
 #[test]
 fn a_second_signal_does_not_wait_for_requests() {
     let mut server = Server::start();
-    let waiting = request_without_end(server.address);
+    let waiting = request_without_end(server.address, "/api/v1/search");
     let begun = Instant::now();
     server.signal("-TERM");
     while !server.log().contains("asked once more it hurries") {

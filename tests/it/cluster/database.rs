@@ -2,9 +2,8 @@
 
 use serde_json::json;
 
-use super::starts::{POSTGRES, free_address, server};
 use super::{SOON, found, repositories, results};
-use crate::harness::{Cluster, Request, Way};
+use crate::harness::{Cluster, POSTGRES, Request, Way, free_address, server};
 
 #[test]
 fn nodes_answer_and_restore_while_the_database_is_away() {

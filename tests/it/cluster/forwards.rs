@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::{PATIENCE, SOON, repositories};
-use crate::harness::{Cluster, Git, Request};
+use super::{SOON, repositories};
+use crate::harness::{Cluster, Git, Request, request_without_end};
 
 /// A cluster of three with this repository, its owner, and two nodes that have to ask that.
 fn with_repository(git: &Git, settings: &[&str]) -> (Cluster, [usize; 3]) {
@@ -66,18 +66,10 @@ fn more_forwards_than_may_be_are_refused() {
     let (cluster, [_, via, other]) = with_repository(git, &[SOON, "cluster.concurrent_forwards=1"]);
     let sync = "/api/v1/repos/owner%2Frepository0/sync";
     // Its body does not come, so it goes on from when it is asked for.
-    let mut slow = TcpStream::connect(cluster.nodes[via].http).unwrap();
-    let head = format!(
-        "POST {sync} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
-    );
-    slow.write_all(head.as_bytes()).unwrap();
-    slow.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut goes_on = [0; 12];
-    slow.read_exact(&mut goes_on).unwrap();
-    assert_eq!(&goes_on, b"HTTP/1.1 100");
+    let slow = request_without_end(cluster.nodes[via].http, sync);
     let refused = cluster.get(via, TREE);
     refused.assert_problem(429, "too-many-forwards");
-    assert!(refused.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("retry-after")));
+    assert!(refused.header("retry-after").is_some());
     assert!(cluster.metric(via, "code_search_forwards_total{outcome=\"shed\"}") > Some(0.0));
     // What the catalog knows too is answered by it, and other nodes forward.
     assert_eq!(cluster.get(via, "/api/v1/repos/owner%2Frepository0").status, 200);

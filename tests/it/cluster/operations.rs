@@ -402,7 +402,7 @@ fn handing_over_and_answering_have_one_limit_together() {
     let mut cluster = Cluster::start(2, &settings);
     cluster.settled(0, 2);
     cluster.settled(1, 2);
-    let waiting = request_without_end(cluster.nodes[1].http);
+    let waiting = request_without_end(cluster.nodes[1].http, "/api/v1/search");
     // The one that could take its shards does not answer.
     cluster.signal(0, "-STOP");
     let begun = Instant::now();

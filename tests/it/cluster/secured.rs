@@ -4,9 +4,8 @@ use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use super::returns::Stray;
 use super::{SOON, found, repositories};
-use crate::harness::{Cluster, run};
+use crate::harness::{Cluster, Stray, run};
 
 const NAME: &str = "node.test";
 
@@ -63,6 +62,7 @@ fn nodes_with_certificates_take_calls_of_no_others() {
     drop(stray);
     cluster.start_again(2);
     cluster.settled(0, 3);
+    cluster.wait_until("ready", || cluster.get(2, "/readyz").status == 200);
     assert_eq!(found(&cluster.search(2, "haystack count:all", "").json()), wanted);
 }
 

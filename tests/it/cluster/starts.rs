@@ -1,33 +1,10 @@
 //! Nodes that start while what they need is away.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
-use super::returns::Stray;
-use crate::harness::{Cluster, Reply, Request, Way, aeterna, run};
-
-/// Names a server on which tables may be made, as `postgres://user:password@host:port/database`.
-pub const POSTGRES: &str = "AETERNA_TEST_POSTGRES_URL";
-/// Names an S3 server on which tests may write, as `http://key:secret@host:port/bucket`.
-const S3: &str = "AETERNA_TEST_S3_URL";
-
-/// An address of this machine where nobody listens.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// The user, the password, the address and the path of a server that the test runner has started.
-pub fn server(variable: &str) -> [String; 4] {
-    let url = std::env::var(variable).unwrap_or_else(|_| {
-        panic!("{variable} is not set: run `cargo xtask test`, which starts servers for tests")
-    });
-    let parts = url.split_once("://").and_then(|(_, rest)| {
-        let (account, rest) = rest.split_once('@')?;
-        let (user, password) = account.split_once(':')?;
-        let (address, path) = rest.split_once('/')?;
-        Some([user, password, address, path].map(str::to_owned))
-    });
-    parts.unwrap_or_else(|| panic!("{variable} has no account, address or path"))
-}
+use crate::harness::{
+    Cluster, POSTGRES, Reply, Request, S3, Stray, Way, aeterna, free_address, run, server,
+};
 
 /// A node that is the first of a cluster of its own, in an empty place of the S3 server behind the way.
 fn founder(cluster: &Cluster, http: SocketAddr, s3: &Way, database: &str) -> Stray {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::escape;
-use super::{Ran, Reply, Request, aeterna, run};
+use super::{Ran, Reply, Request, aeterna, run, send_signal};
 
 const START: Duration = Duration::from_secs(120);
 const SETTLE: Duration = Duration::from_secs(120);
@@ -309,8 +309,7 @@ impl Cluster {
 
     /// Sends a signal to a node.
     pub fn signal(&self, node: usize, signal: &str) {
-        let pid = self.nodes[node].pid.to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        send_signal(self.nodes[node].pid, signal);
     }
 
     /// The place of the node that owns a repository's shard.
@@ -325,8 +324,7 @@ impl Cluster {
 
     /// Asks it to stop, and returns its exit code.
     pub fn stop(&mut self) -> i32 {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        send_signal(self.child.id(), "-INT");
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 }

@@ -186,9 +186,10 @@ pub fn connection(address: SocketAddr, sent: &str, answer: &str) -> TcpStream {
 }
 
 /// A request whose body is waited for and does not come.
-pub fn request_without_end(address: SocketAddr) -> TcpStream {
-    let head =
-        "POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
-    let head = format!("{head}Content-Length: 100\r\nExpect: 100-continue\r\n\r\n");
+pub fn request_without_end(address: SocketAddr, target: &str) -> TcpStream {
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+    );
     connection(address, &head, "100 Continue")
 }

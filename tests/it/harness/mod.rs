@@ -5,7 +5,8 @@ mod git;
 mod http;
 mod remote;
 mod server;
-mod way;
+mod servers;
+mod stray;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -15,7 +16,8 @@ pub use git::Git;
 pub use http::{Reply, Request, connection, escape, request_without_end};
 pub use remote::Remote;
 pub use server::{Server, ServerOptions};
-pub use way::Way;
+pub use servers::{POSTGRES, S3, Way, free_address, server};
+pub use stray::Stray;
 
 /// The binary: `AETERNA_BIN`, or the one that `cargo build` puts beside the tests.
 pub fn binary() -> PathBuf {
@@ -110,4 +112,10 @@ impl Random {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % end
     }
+}
+
+/// Sends a process that the tests have started a signal, such as `-TERM`.
+pub fn send_signal(pid: impl Into<u64>, signal: &str) {
+    let sent = Command::new("kill").args([signal, &pid.into().to_string()]).status().unwrap();
+    assert!(sent.success());
 }

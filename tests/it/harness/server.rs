@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::http::escape;
-use super::{Ran, Reply, Request, aeterna, run};
+use super::{Ran, Reply, Request, aeterna, run, send_signal};
 
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
@@ -204,8 +204,7 @@ impl Server {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        send_signal(self.child.id(), signal);
     }
 
     /// Asks it to stop, waits for that, and returns its exit code.
