@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{PATIENCE, SOON, found, repositories, results};
+use super::{PATIENCE, SOON, found, repositories};
 use crate::harness::{Cluster, Git, Ran, Request, aeterna, request_without_end};
 
 const QUERY: &str = "haystack count:all";
@@ -305,17 +305,21 @@ fn what_is_added_through_a_node_that_drains_is_not_lost() {
         let reply = add.try_send(http)?;
         let is_added = reply.status == 202;
         if is_added {
-            added.lock().unwrap().push(git);
+            let name = reply.json()["name"].as_str().unwrap().to_owned();
+            added.lock().unwrap().push((name, git));
         } else {
             assert_eq!(reply.status, 503, "{}", reply.text());
             assert!(reply.header("retry-after").is_some(), "{}", reply.text());
         }
         Ok(is_added)
     });
-    let added = added.into_inner().unwrap().len();
+    // Their remotes are there until they are indexed.
+    let added = added.into_inner().unwrap();
     cluster.wait_until("indexed", || {
         let answer = cluster.search(0, QUERY, "&pageSize=1000").json();
-        answer["complete"] == true && results(&answer).len() == added
+        let results = answer["results"].as_array().unwrap();
+        let is_found = |name: &str| results.iter().any(|result| result["repository"] == name);
+        answer["complete"] == true && added.iter().all(|(name, _)| is_found(name))
     });
 }
 
