@@ -195,8 +195,15 @@ async fn run_node(
     let router = http::router(Arc::clone(&state));
     // Whoever finds the file is answered by the node.
     serves.send_modify(|served| *served = router.clone());
-    let server_file = ServerFile::write(&data, address, cluster.as_deref())
-        .map_err(|source| ServeError::Data { path: data, source })?;
+    let server_file = match ServerFile::write(&data, address, cluster.as_deref()) {
+        Ok(file) => Some(file),
+        // What is on a full disk can be searched nonetheless.
+        Err(error) if is_full(&error) => {
+            tracing::error!(%error, "the disk is full: commands do not find this server by its data folder, and need `--server http://{address}`");
+            None
+        }
+        Err(source) => return Err(ServeError::Data { path: data, source }),
+    };
     let ended = CancellationToken::new();
     if let (Some(cluster), Some(calls)) = (&cluster, calls) {
         cluster.serve(calls, &state, router, ended.clone())?;
@@ -337,10 +344,20 @@ impl ServerFile {
         };
         let content = serde_json::to_string(&facts)?;
         let partial = data.join(format!("{SERVER_FILE}.partial"));
-        std::fs::write(&partial, format!("{content}\n"))?;
+        let written = std::fs::write(&partial, format!("{content}\n"));
+        if written.is_err() {
+            // It would say nothing, and one of an earlier server something else.
+            let _ = std::fs::remove_file(&partial);
+            let _ = std::fs::remove_file(&path);
+        }
+        written?;
         std::fs::rename(&partial, &path)?;
         Ok(Self(path))
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl Drop for ServerFile {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Git, Server, ServerOptions, escape};
+use crate::harness::{Git, Server, ServerOptions, connection, escape};
 
 const FILES: usize = 60;
 const COMMITS: usize = 12;
@@ -125,6 +125,25 @@ fn too_many_searches_are_sent_away_and_the_rest_answered() {
         reply.assert_problem(429, "too-many-searches");
         assert!(reply.header("retry-after").is_some());
     }
+}
+
+#[test]
+fn a_node_whose_connections_are_all_taken_still_says_that_it_lives() {
+    let server = Server::start_with(&ServerOptions::set(&["http.max_connections=2"]));
+    let taken = [(); 2].map(|()| {
+        connection(server.address, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", "\"alive\"")
+    });
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let reply = server.get(path);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.header("connection"), Some("close"));
+    }
+    let refused = server.search("any", "");
+    refused.assert_problem(503, "too-many-connections");
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(refused.header("connection"), Some("close"));
+    drop(taken);
+    wait_until(|| server.search("any", "").status == 200);
 }
 
 /// A number out of `/metrics`; 0 where it is not there.

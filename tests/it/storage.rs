@@ -2,10 +2,11 @@
 //! nearly full.
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 
 use serde_json::Value;
 
-use crate::harness::{Cluster, Git, Ran, aeterna, run};
+use crate::harness::{Cluster, Git, Ran, Request, aeterna, free_address, run, send_signal};
 
 fn repository() -> Git {
     Git::with_files("repository", &[("src/lib.rs", b"fn needle() {} // haystack\n".as_slice())])
@@ -170,4 +171,94 @@ fn a_node_whose_disk_is_nearly_full_answers_and_fetches_nothing() {
         cluster.search(0, "needle", "").json()["stats"]["documentCount"]["value"] == 1
     });
     assert_eq!(cluster.metric(0, "code_search_indexing_paused"), Some(0.0));
+}
+
+/// Runs a command whose folder is a disk of its own that has no room: what is in it, and a file that takes the
+/// rest. Nobody else sees that disk.
+const FULL_DISK: &str = r#"
+set -e
+folder=$1; shift
+cp -a "$folder" "$folder.copy"
+mount -t tmpfs -o size=64m none "$folder"
+cp -a "$folder.copy/." "$folder"
+head -c 128m /dev/zero >"$folder/filler" 2>/dev/null || true
+exec "$@"
+"#;
+
+/// A node on a disk that is full.
+struct Cramped {
+    child: Child,
+    /// Its folder, which only its own process sees by its path.
+    folder: PathBuf,
+}
+
+impl Cramped {
+    fn start(folder: &Path, command: &Command, log: &Path) -> Self {
+        let log = std::fs::File::create(log).unwrap();
+        let mut cramped = Command::new("unshare");
+        cramped.args(["--mount", "sh", "-c", FULL_DISK, "sh"]).arg(folder);
+        cramped.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => cramped.env(name, value),
+                None => cramped.env_remove(name),
+            };
+        }
+        let child = cramped.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let inside = PathBuf::from(format!("/proc/{}/root", child.id()));
+        Self { child, folder: inside.join(folder.strip_prefix("/").unwrap()) }
+    }
+}
+
+impl Drop for Cramped {
+    fn drop(&mut self) {
+        // One that has ended is no trouble.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_node_that_starts_on_a_full_disk_is_searched_and_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut cluster, git) = (Cluster::start(1, &[]), repository());
+    cluster.settled(0, 1);
+    cluster.add(0, &git.url());
+    cluster.uploaded(0);
+    cluster.kill(0);
+
+    let (http, log) = (free_address(), folder.path().join("log"));
+    let mut command = cluster.command_of(0, &["serve"]);
+    // The last one counts.
+    command.args(["--set", &format!("listen={http}")]);
+    let mut node = Cramped::start(&cluster.data(0), &command, &log);
+    let get = |path: &str| Request::new("GET", path).try_send(http);
+    let is_ready = || get("/readyz").is_ok_and(|reply| reply.status == 200);
+    cluster.wait_until("ready", is_ready);
+    let documents = |query: &str| -> Value {
+        let answer = get(&format!("/api/v1/search?q={query}")).unwrap().json();
+        // Its shards are opened one after another.
+        if answer["complete"] == true {
+            answer["stats"]["documentCount"]["value"].clone()
+        } else {
+            Value::Null
+        }
+    };
+    cluster.wait_until("whole", || !documents("needle").is_null());
+    assert_eq!(documents("needle"), 1);
+    let paused = get("/readyz").unwrap().json()["indexingPaused"].to_string();
+    assert!(paused.contains("100 % full"), "{paused}");
+    assert!(!node.folder.join("server.json").exists());
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.contains(&format!("`--server http://{http}`")), "{said}");
+
+    git.write("src/more.rs", b"fn another() {}\n");
+    git.commit("more");
+    let sync = Request::new("POST", "/api/v1/repos/owner%2Frepository/sync").send(http);
+    assert_eq!(sync.status, 202, "{}", sync.text());
+    assert_eq!(documents("another"), 0);
+    std::fs::remove_file(node.folder.join("filler")).unwrap();
+    cluster.wait_until("indexed", || documents("another") == 1);
+    send_signal(node.child.id(), "-TERM");
+    assert!(node.child.wait().unwrap().success());
 }

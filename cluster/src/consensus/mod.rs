@@ -33,7 +33,7 @@ pub(crate) mod fuzzing {
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use openraft::error::{CheckIsLeaderError, ClientWriteError, ForwardToLeader, RaftError};
 use tokio::sync::watch;
@@ -71,6 +71,8 @@ pub struct Consensus {
     removed: watch::Sender<bool>,
     status: watch::Sender<Status>,
     watcher: JoinHandle<()>,
+    /// Nothing is left to be stopped.
+    is_stopped: AtomicBool,
 }
 
 impl Consensus {
@@ -163,7 +165,19 @@ impl Consensus {
             status: status.clone(),
         };
         let watcher = tokio::spawn(watcher.run());
-        Ok(Self { raft, raft_id, incarnation, config, store, published, removed, status, watcher })
+        let is_stopped = AtomicBool::default();
+        Ok(Self {
+            raft,
+            raft_id,
+            incarnation,
+            config,
+            store,
+            published,
+            removed,
+            status,
+            watcher,
+            is_stopped,
+        })
     }
 
     /// The Raft id of this disk.
@@ -189,11 +203,16 @@ impl Consensus {
     ///
     /// [`ConsensusError::Timeout`] if the map is not there in time, [`ConsensusError::Stopped`].
     pub async fn initialize(&self) -> Result<(), ConsensusError> {
+        let metrics = self.raft.metrics().borrow().clone();
+        // Since an earlier start. Whoever leads makes the map before its first change.
+        if metrics.last_log_index.is_some() || metrics.snapshot.is_some() {
+            return Ok(());
+        }
         let node =
             RaftNode { name: self.config.name.clone(), address: self.config.address.clone() };
         match self.raft.initialize(BTreeMap::from([(self.raft_id, node)])).await {
             Ok(()) => {}
-            // Since an earlier start. Whoever leads makes the map before its first change.
+            // It was made meanwhile.
             Err(RaftError::APIError(_)) => return Ok(()),
             Err(RaftError::Fatal(error)) => return Err(ConsensusError::stopped(error)),
         }
@@ -288,6 +307,7 @@ impl Consensus {
         self.store.close().await;
         self.watcher.abort();
         self.status.send_replace(self.status());
+        self.is_stopped.store(true, Ordering::Release);
     }
 
     /// Has the map made, if this node leads.
@@ -309,6 +329,9 @@ impl Drop for Consensus {
     /// Stops in the background what [`Self::shutdown`] would have stopped: openraft's task would go on
     /// for ever, and vote.
     fn drop(&mut self) {
+        if self.is_stopped.load(Ordering::Acquire) {
+            return;
+        }
         self.watcher.abort();
         self.store.wait_no_more();
         let (raft, store) = (self.raft.clone(), self.store.clone());

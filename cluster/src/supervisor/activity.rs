@@ -22,8 +22,6 @@ pub struct Doing {
     pub since: SystemTime,
     /// How often it has failed in a row.
     pub failures: u32,
-    /// Why it failed last.
-    pub last_error: Option<String>,
 }
 
 /// Something that failed.
@@ -67,10 +65,9 @@ impl Activity {
     pub fn begin(&self, shard: ShardId, step: Step) {
         let mut inner = self.lock();
         let before = inner.doing.get(&shard).filter(|doing| doing.step == step);
-        let (failures, last_error) =
-            before.map_or((0, None), |doing| (doing.failures, doing.last_error.clone()));
+        let failures = before.map_or(0, |doing| doing.failures);
         let since = before.map_or_else(SystemTime::now, |doing| doing.since);
-        inner.doing.insert(shard, Doing { step, since, failures, last_error });
+        inner.doing.insert(shard, Doing { step, since, failures });
     }
 
     pub fn end(&self, shard: ShardId) {
@@ -81,7 +78,6 @@ impl Activity {
         let mut inner = self.lock();
         let Some(doing) = inner.doing.get_mut(&shard) else { return };
         doing.failures = doing.failures.saturating_add(1);
-        doing.last_error = Some(shortened(error));
         let what = format!("shard {shard}, {:?}: {error}", doing.step);
         inner.note(&what);
     }

@@ -16,7 +16,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::crowd::Crowded;
 use crate::stop::Stop;
+
+/// Connections beyond the limit over which whoever watches the node is answered, and nobody else.
+const EXTRA_CONNECTIONS: usize = 32;
 
 /// How long to wait after the system refused to accept, which it does without file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -47,7 +51,10 @@ pub async fn serve(
     limits: ListenerLimits,
     stop: Stop,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let slots = Slots {
+        usual: Arc::new(Semaphore::new(limits.connections)),
+        extra: Arc::new(Semaphore::new(EXTRA_CONNECTIONS)),
+    };
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
@@ -55,9 +62,13 @@ pub async fn serve(
     while let Some((stream, slot)) = accept(&listener, &slots, &stop.drained).await {
         let peer = stream.peer_addr().ok().map(Peer);
         let served = served.clone();
+        let is_extra = slot.is_extra;
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Some(peer) = peer {
                 request.extensions_mut().insert(peer);
+            }
+            if is_extra {
+                request.extensions_mut().insert(Crowded);
             }
             let router = served.borrow().clone();
             router.oneshot(request)
@@ -85,14 +96,47 @@ pub async fn serve(
     }
 }
 
+/// How many connections there may be.
+struct Slots {
+    usual: Arc<Semaphore>,
+    extra: Arc<Semaphore>,
+}
+
+/// That a connection may be.
+struct Slot {
+    _permit: OwnedSemaphorePermit,
+    is_extra: bool,
+}
+
+impl Slots {
+    /// One that is free. Connections beyond all of them wait with the system.
+    async fn next(&self) -> Option<Slot> {
+        let (usual, extra) = (Arc::clone(&self.usual), Arc::clone(&self.extra));
+        let (permit, is_extra) = tokio::select! {
+            biased;
+            permit = usual.acquire_owned() => (permit, false),
+            permit = extra.acquire_owned() => (permit, true),
+        };
+        Some(Slot { _permit: permit.ok()?, is_extra })
+    }
+
+    /// A usual one instead, where one has become free since.
+    fn better(&self, slot: Slot) -> Slot {
+        match Arc::clone(&self.usual).try_acquire_owned() {
+            Ok(permit) if slot.is_extra => Slot { _permit: permit, is_extra: false },
+            _ => slot,
+        }
+    }
+}
+
 /// The next connection; `None` once the server stops.
 async fn accept(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
+    slots: &Slots,
     stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Slot)> {
     let slot = tokio::select! {
-        slot = Arc::clone(slots).acquire_owned() => slot.ok()?,
+        slot = slots.next() => slot?,
         () = stop.cancelled() => return None,
     };
     loop {
@@ -104,7 +148,7 @@ async fn accept(
             Ok((stream, _)) => {
                 // Answers are written at once; waiting for more to send only delays them.
                 let _ = stream.set_nodelay(true);
-                return Some((stream, slot));
+                return Some((stream, slots.better(slot)));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");

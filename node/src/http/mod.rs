@@ -4,6 +4,7 @@ mod answer;
 mod body;
 pub mod cluster;
 pub mod context;
+mod crowd;
 mod extract;
 mod files;
 mod guard;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 use aeterna_repo::RepoManager;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -149,6 +150,7 @@ fn layered(routes: Router<Arc<AppState>>, state: Arc<AppState>) -> Router {
         .layer(DefaultBodyLimit::max(body_limit))
         .layer(RequestBodyTimeoutLayer::new(read_timeout))
         .layer(from_fn_with_state(state.address.ip(), guard::guard))
+        .layer(from_fn(crowd::shed))
         .layer(CatchPanicLayer::custom(context::panicked))
         .layer(from_fn_with_state(Arc::clone(&state), context::with_context))
         .layer(map_response(context::with_safe_headers))

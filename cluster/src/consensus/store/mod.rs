@@ -16,6 +16,7 @@ mod tests;
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,14 +114,17 @@ impl Store {
     /// Opens the file of a folder, or makes both.
     pub fn open(folder: &Path) -> Result<Self, ConsensusError> {
         let file = folder.join(FILE);
-        let io = |error| ConsensusError::folder(folder, error);
-        fs::create_dir_all(folder).map_err(io)?;
+        let of_folder = |error| ConsensusError::folder(folder, error);
+        fs::create_dir_all(folder).map_err(of_folder)?;
+        if !file.try_exists().map_err(of_folder)? {
+            make(&file).map_err(|error| ConsensusError::open(&file, error))?;
+        }
         let path = file.clone();
         let open = move || Ok(redb::Builder::new().set_cache_size(CACHE_BYTES).create(&path)?);
         let store = Self::opened_by(open).map_err(|error| ConsensusError::open(&file, error))?;
-        sync_folder(folder).map_err(io)?;
+        sync_folder(folder).map_err(of_folder)?;
         if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_folder(parent).map_err(io)?;
+            sync_folder(parent).map_err(of_folder)?;
         }
         Ok(store)
     }
@@ -250,6 +254,19 @@ impl Store {
     }
 }
 
+/// Makes the file under another name first: one that a crash or a full disk left half-made could never be opened.
+fn make(file: &Path) -> Result<(), redb::Error> {
+    let partial = file.with_extension("partial");
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create(&partial)?;
+    make_tables(&database)?;
+    drop(database);
+    Ok(fs::rename(&partial, file)?)
+}
+
 fn make_tables(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(LOG)?;
@@ -263,6 +280,6 @@ fn value(transaction: &ReadTransaction, key: &str) -> Result<Option<Vec<u8>>, re
 }
 
 /// Makes the names in a folder survive a loss of power.
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
+fn sync_folder(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
