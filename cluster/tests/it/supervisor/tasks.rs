@@ -104,9 +104,9 @@ async fn what_fails_is_tried_again_later_and_later() {
     let since = Instant::now();
     node.until("it has failed once", |node| node.host.failures_left() < 4).await;
     sleep(Duration::from_millis(20)).await;
-    let doing = node.supervisor.status().doing.remove(&ShardId(0)).unwrap();
-    assert_eq!(doing.failures, 1);
-    assert!(doing.last_error.unwrap().contains("does not answer"));
+    let status = node.supervisor.status();
+    assert_eq!(status.doing[&ShardId(0)].failures, 1);
+    assert!(status.failures[0].what.contains("does not answer"), "{:?}", status.failures);
     node.until("it is served", |node| node.serves(&[(0, 1)])).await;
     let took = since.elapsed();
     // 250 ms, 500 ms, 1 s, 2 s.
