@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Hands out the right to move bytes at a bounded rate.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use aeterna_repo::cold_storage::{
 };
 use tempfile::TempDir;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Parts so small that a file of some bytes is sent in many; S3 wants 5 MiB.
@@ -57,6 +59,32 @@ async fn restored(storage: &ColdStorage, fence: &ShardFence) -> BTreeMap<String,
     let into = TempDir::new().unwrap();
     storage.restore(fence.content.as_ref().unwrap(), into.path(), quiet()).await.unwrap();
     content(into.path())
+}
+
+/// By a clock that goes on when everyone waits for it, and only then.
+#[tokio::test(start_paused = true)]
+async fn uploads_and_restores_take_as_long_as_their_bandwidth_says() {
+    let folder_of = TempDir::new().unwrap();
+    let config = ColdStorageConfig::Local { folder: folder_of.path().join("cold") };
+    let limits = ColdLimits {
+        part_bytes: PART,
+        upload_rate: NonZeroU64::new(PART),
+        download_rate: NonZeroU64::new(2 * PART),
+        ..ColdLimits::default()
+    };
+    let storage = ColdStorage::open_with(config, limits).unwrap();
+    let mut fence = storage.fence(3, 1).await.unwrap();
+    let large: Vec<u8> = (0..(5 * PART) as u32).map(|n| (n % 251) as u8).collect();
+    let files = folder(&[("1.segment", &large)]);
+    let since = Instant::now();
+    storage.upload(&mut fence, files.path(), 7, quiet()).await.unwrap();
+    // What comes first does not wait for what comes after it.
+    let took = since.elapsed();
+    assert!((4_000..5_100).contains(&took.as_millis()), "{took:?}");
+    let since = Instant::now();
+    assert_eq!(restored(&storage, &fence).await, content(files.path()));
+    let took = since.elapsed();
+    assert!((2_000..2_600).contains(&took.as_millis()), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
