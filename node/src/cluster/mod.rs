@@ -278,6 +278,9 @@ impl Cluster {
         // Whoever begins the group has no map before it has given itself a place in it.
         let has_none = self.map().version() == 0 && !self.consensus.status().is_member();
         has_none.then(|| {
+            if self.joined.elapsed() < MAP_PATIENCE {
+                return "the node has no shard map yet, and has just started".to_owned();
+            }
             format!(
                 "there is no shard map yet: cold storage is that of the cluster {cluster}, which {founder_name} \
                  began at {}, and no node that has its map has been heard of; if this is to be one of that \
