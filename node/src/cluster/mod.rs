@@ -60,6 +60,8 @@ const GOSSIP_EVERY: Duration = Duration::from_millis(500);
 /// How long a node that has just started waits to hear of others before it says that it is ready: gossip with
 /// any of them tells of all. In a cluster that is started node by node each waits so long.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
+/// As long nodes that begin a cluster together may have no map.
+const MAP_GRACE: Duration = Duration::from_secs(5);
 /// How long the first shard map may take before the log says what it may be for.
 const MAP_PATIENCE: Duration = Duration::from_secs(15);
 /// How long dead nodes are remembered by gossip.
@@ -278,7 +280,7 @@ impl Cluster {
         // Whoever begins the group has no map before it has given itself a place in it.
         let has_none = self.map().version() == 0 && !self.consensus.status().is_member();
         has_none.then(|| {
-            if self.joined.elapsed() < MAP_PATIENCE {
+            if self.joined.elapsed() < MAP_GRACE {
                 return "the node has no shard map yet, and has just started".to_owned();
             }
             format!(

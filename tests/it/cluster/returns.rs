@@ -96,13 +96,15 @@ fn a_second_cluster_on_the_same_cold_storage_says_so_and_changes_nothing() {
     let settings = ["node_name=other-1", "cluster.join=127.0.0.1:9", &database];
     let stray = Stray::start(&cluster, 0, &settings);
     let http = stray.facts()["address"].as_str().unwrap().parse().unwrap();
-    let ready = Request::new("GET", "/readyz").send(http);
     let why = format!(
         "cold storage is that of the cluster {}, which node-1 began at",
         before["clusterId"].as_str().unwrap()
     );
-    assert_eq!(ready.status, 503, "{}", ready.text());
-    assert!(ready.text().contains(&why), "{}", ready.text());
+    cluster.wait_until("told", || {
+        let ready = Request::new("GET", "/readyz").send(http);
+        assert_eq!(ready.status, 503, "{}", ready.text());
+        ready.text().contains(&why)
+    });
     let status = Request::new("GET", "/api/v1/cluster").send(http).json();
     assert_eq!(status["status"], "red", "{status}");
     assert!(status["reasons"].to_string().contains(&why), "{status}");
