@@ -143,6 +143,11 @@ fn unsettled(status: &Value, nodes: usize) -> Option<String> {
     if !status["raft"]["leader"].is_string() {
         return Some("does not know who leads".to_owned());
     }
+    // Whoever loses a second disk before the vote of the first is another's loses the majority for ever.
+    let lost = list(&status["raft"]["lostVoters"]);
+    if !lost.is_empty() {
+        return Some(format!("counts on lost voters: {lost:?}"));
+    }
     let is_moving = !list(&status["moves"]).is_empty();
     is_moving.then(|| "sees shards on their way".to_owned())
 }
@@ -211,6 +216,7 @@ mod tests {
             ("nodes", json!([node("alive"), node("dead")])),
             ("raft", json!({"leader": null})),
             ("raft", json!(null)),
+            ("raft", json!({"leader": "node-2", "lostVoters": ["node-1"]})),
             ("moves", json!([{"shard": 1}])),
         ] {
             let mut status = well.clone();

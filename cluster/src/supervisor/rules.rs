@@ -22,7 +22,8 @@ pub struct Rules {
     /// How long a voter may be dead before another takes its place.
     pub voter_grace: Duration,
     /// How long a voter may be gone for good, because its node came back with another disk or is no
-    /// member any more, before another takes its place.
+    /// member any more, before another takes its place. Of three voters, one whose disk is lost meanwhile is the
+    /// second.
     pub disk_grace: Duration,
     /// After this long a node that has left, and is not back, is forgotten.
     pub member_grace: Duration,
@@ -44,7 +45,7 @@ impl Default for Rules {
             form_timeout: Duration::from_secs(60),
             return_grace: Duration::from_secs(30),
             voter_grace: Duration::from_secs(300),
-            disk_grace: Duration::from_secs(30),
+            disk_grace: Duration::from_secs(5),
             member_grace: Duration::from_secs(900),
             moves_at_once: 64,
             rebalance: false,

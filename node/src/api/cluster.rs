@@ -71,6 +71,10 @@ pub struct Raft {
     pub leader: Option<String>,
     /// Names of those who vote.
     pub voters: Vec<String>,
+    /// Those of them that are gone, or have lost the disk that they vote with, as far as the node knows: others
+    /// get their votes.
+    #[serde(default)]
+    pub lost_voters: Vec<String>,
     /// Position of the last entry in this node's log.
     pub last_log: u64,
     /// Position up to which a majority has the log, as far as the node knows.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aeterna_cluster::consensus::Role;
+use aeterna_cluster::consensus::{RaftId, RaftNode, Role, Status};
 use aeterna_cluster::gossip::{Liveness, Peer};
 use aeterna_cluster::name::{NodeName, ShardId};
 use aeterna_cluster::peers::Refusal;
@@ -109,16 +109,30 @@ impl Cluster {
         }
         // One that led and whom no majority answers any more leads nobody.
         let is_alone = status.is_leader() && !leads(&status);
+        let lost_voters = self.lost_voters(&status);
         let leader = status.leader_node.filter(|_| !is_alone);
         Raft {
             role: format!("{:?}", status.role).to_ascii_lowercase(),
             term: status.term,
             leader: leader.map(|node| node.name.to_string()),
             voters: status.voters.values().map(|node| node.name.to_string()).collect(),
+            lost_voters,
             last_log: status.last_log.unwrap_or(0),
             committed: status.committed.unwrap_or(0),
             applied: status.applied.unwrap_or(0),
         }
+    }
+
+    /// Voters that are gone, or have another disk than the one that votes.
+    fn lost_voters(&self, status: &Status) -> Vec<String> {
+        let peers = self.peers();
+        let is_here = |id: &RaftId, node: &RaftNode| {
+            let peer = peers.get(&node.name).filter(|peer| !peer.gone());
+            // Who has not told of its disk yet has just started.
+            peer.is_some_and(|peer| matches!(peer.facts.raft_id, 0) || peer.facts.raft_id == id.0)
+        };
+        let lost = status.voters.iter().filter(|(id, node)| !is_here(id, node));
+        lost.map(|(_, node)| node.name.to_string()).collect()
     }
 
     /// What is scraped.
@@ -190,10 +204,25 @@ fn outside(role: &str, peers: &BTreeMap<NodeName, Peer>) -> Raft {
         term,
         leader: leader.map(|(name, _)| name.to_string()),
         voters: voters.map(|(name, _)| name.to_string()).collect(),
+        lost_voters: Vec::new(),
         last_log: 0,
         committed: alive().map(|(_, peer)| peer.facts.group.committed).max().unwrap_or(0),
         applied: 0,
     }
+}
+
+/// Whose disk is lost that votes.
+fn without_disk(nodes: &[Node], raft: &Raft) -> Option<String> {
+    let is_dead = |name: &str| nodes.iter().any(|node| node.name == name && node.state == "dead");
+    let names: Vec<&str> = raft.lost_voters.iter().map(String::as_str).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| !is_dead(name)).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{}: the disk is lost that votes in the Raft group; another node gets the vote, and until then no other \
+             voter's disk may be lost",
+            names.join(", ")
+        )
+    })
 }
 
 /// A reason as a label.
@@ -375,6 +404,7 @@ impl Cluster {
                     .to_owned(),
             );
         }
+        without_disk(nodes, raft).into_iter().for_each(&mut yellow);
         let used =
             |node: &Node| DiskSpace { total: node.disk_total, free: node.disk_free }.used_percent();
         let critical = |node: &&Node| used(node) >= self.disk_critical_percent;

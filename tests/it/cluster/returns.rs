@@ -1,5 +1,7 @@
 //! Nodes that come back: with an old disk, with an empty one, or twice.
 
+use serde_json::json;
+
 use super::{SOON, found, repositories};
 use crate::harness::{Cluster, Request, Stray, run};
 
@@ -33,6 +35,18 @@ fn a_node_comes_back_with_its_old_disk_and_then_with_an_empty_one() {
             std::fs::remove_dir_all(cluster.data(gone)).unwrap();
         }
         cluster.start_again(gone);
+        if disk == "empty" {
+            // It voted with the old one, and does with the new one.
+            cluster.wait_for(via, "missed", |status| {
+                status["status"] == "yellow"
+                    && status["raft"]["lostVoters"] == json!([cluster.nodes[gone].name])
+                    && status["reasons"].to_string().contains("the disk is lost that votes")
+            });
+            cluster.wait_for(via, "replaced", |status| {
+                status["raft"]["lostVoters"] == json!([])
+                    && status["raft"]["voters"].as_array().unwrap().len() == 3
+            });
+        }
         cluster.settled(gone, 3);
         let status = cluster.status(gone);
         assert_eq!(status["nodes"][gone]["shardsOwned"], 0, "it took something: {status}");
@@ -109,7 +123,7 @@ fn a_second_cluster_on_the_same_cold_storage_says_so_and_changes_nothing() {
     assert_eq!(status["status"], "red", "{status}");
     assert!(status["reasons"].to_string().contains(&why), "{status}");
     let git = &repositories(1)[0];
-    let add = Request::new("POST", "/api/v1/repos").json(&serde_json::json!({"url": git.url()}));
+    let add = Request::new("POST", "/api/v1/repos").json(&json!({"url": git.url()}));
     assert_eq!(add.send(http).status, 503);
     assert_eq!(cluster.status(0)["mapVersion"], before["mapVersion"]);
     assert_eq!(cluster.get(0, "/readyz").status, 200);

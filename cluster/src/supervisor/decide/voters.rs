@@ -38,16 +38,18 @@ impl<'a> Group<'a> {
     fn new(situation: &'a Situation<'a>) -> Self {
         let raft = situation.raft;
         let lost = raft.voters.iter().filter(|(id, voter)| is_lost(situation, **id, &voter.name));
+        let lost: BTreeSet<RaftId> = lost.map(|(id, _)| *id).collect();
+        let is_urgent = !lost.is_empty();
         let ready = raft.learners.iter().filter(|(id, learner)| {
             let peer = situation.peers.get(&learner.name);
             peer.is_some_and(|peer| {
-                peer.raft_id == Some(**id) && can_vote(situation, &learner.name, peer)
+                peer.raft_id == Some(**id) && can_vote(situation, &learner.name, peer, is_urgent)
             })
         });
         Self {
             situation,
             wanted: wanted_voters(situation.map.members().len()),
-            lost: lost.map(|(id, _)| *id).collect(),
+            lost,
             ready: ready.map(|(id, _)| *id).collect(),
         }
     }
@@ -159,7 +161,8 @@ impl<'a> Group<'a> {
         idle.map(|(id, _)| Action::RemoveLearner(*id))
     }
 
-    /// A node that could vote and is not in the group, of the zone with the fewest voters.
+    /// A node that could vote and is not in the group, of the zone with the fewest voters; one that was dead a short
+    /// while ago only where there is no other.
     fn candidate(&self) -> Option<(RaftId, RaftNode)> {
         let raft = self.situation.raft;
         let is_in = |id: &RaftId| raft.voters.contains_key(id) || raft.learners.contains_key(id);
@@ -174,10 +177,13 @@ impl<'a> Group<'a> {
         let peers = self.situation.peers.iter();
         let candidates = peers.filter_map(|(name, peer)| {
             let id = peer.raft_id.filter(|id| !is_in(id))?;
-            can_vote(self.situation, name, peer).then_some((id, name, peer))
+            let is_urgent = !self.lost.is_empty();
+            can_vote(self.situation, name, peer, is_urgent).then_some((id, name, peer))
         });
+        let returned = |name: &NodeName| has_just_returned(self.situation, name);
         let crowd = |peer: &PeerView| zones.get(&peer.zone).copied().unwrap_or(0);
-        let best = candidates.min_by_key(|(_, name, peer)| (crowd(peer), (*name).clone()));
+        let best =
+            candidates.min_by_key(|(_, name, peer)| (returned(name), crowd(peer), (*name).clone()));
         best.map(|(id, name, peer)| {
             (id, RaftNode { name: name.clone(), address: peer.grpc.clone() })
         })
@@ -207,14 +213,20 @@ fn readdress(situation: &Situation) -> Option<Action> {
     moved.next()
 }
 
-/// Whether a node may get a vote: one that is here to stay.
-fn can_vote(situation: &Situation, name: &NodeName, peer: &PeerView) -> bool {
+/// Whether a node was dead a short while ago.
+fn has_just_returned(situation: &Situation, name: &NodeName) -> bool {
+    situation.memory.has_just_returned(name, situation.now, situation.rules)
+}
+
+/// Whether a node may get a vote: one that is here to stay. Where votes are lost it is better to have one that may
+/// not stay than none: with one loss more nobody decides.
+fn can_vote(situation: &Situation, name: &NodeName, peer: &PeerView, is_urgent: bool) -> bool {
     let member = situation.map.members().get(name);
     peer.alive()
         && !peer.suspected
         && !peer.draining
         && member.is_some_and(|member| !member.leaving)
-        && !situation.memory.has_just_returned(name, situation.now, situation.rules)
+        && (is_urgent || !has_just_returned(situation, name))
 }
 
 /// Whether a voter has been gone for so long that it is to be replaced: soon when its disk is gone,

@@ -100,11 +100,25 @@ fn a_dead_voter_without_replacement_stays() {
 }
 
 #[test]
+fn who_returns_without_its_disk_votes_soon_where_nobody_else_can() {
+    for (nodes, next) in [(3, 201), (4, 103)] {
+        let mut world = World::settled(nodes, 8);
+        world.silence(1);
+        world.run(secs(60));
+        world.hear(1);
+        world.peers.get_mut(&name(1)).unwrap().raft_id = Some(RaftId(201));
+        let actions = world.run(secs(7));
+        let changes = actions.iter().filter(|action| matches!(action, Action::ChangeVoters { .. }));
+        assert_eq!(changes.collect::<Vec<_>>(), [&votes(&[next], &[101])], "{actions:?}");
+    }
+}
+
+#[test]
 fn a_voter_whose_disk_is_lost_is_replaced_soon() {
     let mut world = World::settled(3, 8);
     world.peers.get_mut(&name(1)).unwrap().raft_id = Some(RaftId(201));
-    assert_eq!(world.run(secs(29)), []);
-    let actions = world.run(secs(10));
+    assert_eq!(world.run(secs(4)), []);
+    let actions = world.run(secs(3));
     assert_eq!(
         actions,
         [Action::AddLearner { id: RaftId(201), member: member(1) }, votes(&[201], &[101]),]
