@@ -83,7 +83,7 @@ impl Clients {
 
     /// Adds a document.
     async fn add(&self, through: usize, shard: u32, document: Document) {
-        let asked = Asked { shard, document: Some(document), epoch: None };
+        let asked = Asked { shard, document: Some(document), epoch: None, hedges: false };
         match self.ask(through, asked).await {
             Ok(_) => self.judge.acknowledged(shard, document),
             Err(why) => self.judge.log(|| {
@@ -93,22 +93,27 @@ impl Clients {
     }
 
     /// Reads a shard.
-    async fn read(&self, through: usize, shard: u32) -> Option<Answered> {
+    async fn read(&self, through: usize, shard: u32, hedges: bool) -> Option<Answered> {
         let asked = self.judge.moment();
-        let answered = self.ask(through, Asked { shard, document: None, epoch: None }).await;
+        let answered =
+            self.ask(through, Asked { shard, document: None, epoch: None, hedges }).await;
         match &answered {
-            Ok(found) => {
+            Ok(Answered { epoch, documents, is_complete }) => {
                 self.judge.log(|| {
-                    let Answered { epoch, documents, is_complete } = found;
                     let count = documents.len();
+                    let from = match epoch {
+                        Some(epoch) => format!("under epoch {epoch}"),
+                        None => "in a copy".to_owned(),
+                    };
                     format!(
-                        "shard {shard} through node {through}: {count} documents under epoch {epoch}, \
+                        "shard {shard} through node {through}: {count} documents {from}, \
                          complete: {is_complete}"
                     )
                 });
-                if found.is_complete {
-                    let right = Right { shard, epoch: found.epoch };
-                    self.judge.read(right, asked, &found.documents.iter().copied().collect());
+                if *is_complete {
+                    // A copy has what was indexed under any epoch, or says that it has not.
+                    let right = Right { shard, epoch: epoch.unwrap_or(u64::MAX) };
+                    self.judge.read(right, asked, &documents.iter().copied().collect());
                 }
             }
             Err(why) => {
@@ -130,22 +135,25 @@ impl Clients {
                 let adding = documents.map(|document| self.add(through, shard, document));
                 futures_util::future::join_all(adding).await;
             } else {
-                self.read(through, shard).await;
+                let hedges = self.size.copies > 1 && chance.permille(400);
+                self.read(through, shard, hedges).await;
             }
         }
         self.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Reads every shard through every node; what is wrong with an answer, if anything is.
+    /// Reads every shard through every node, and in its copies; what is wrong with an answer, if anything is.
     pub async fn read_all(&self) -> Option<String> {
         let nodes = 0..self.size.nodes;
         let pairs = nodes.flat_map(|node| (0..self.size.shards).map(move |shard| (node, shard)));
-        let reading = pairs.map(|(node, shard)| self.read_kept(node, shard));
+        let kinds = if self.size.copies > 1 { &[false, true][..] } else { &[false] };
+        let all = pairs.flat_map(|pair| kinds.iter().map(move |hedges| (pair, *hedges)));
+        let reading = all.map(|((node, shard), hedges)| self.read_kept(node, shard, hedges));
         futures_util::future::join_all(reading).await.into_iter().flatten().next()
     }
 
-    async fn read_kept(&self, through: usize, shard: u32) -> Option<String> {
-        let Some(found) = self.read(through, shard).await else {
+    async fn read_kept(&self, through: usize, shard: u32, hedges: bool) -> Option<String> {
+        let Some(found) = self.read(through, shard, hedges).await else {
             return Some(format!("shard {shard} cannot be read through node {through}"));
         };
         if !found.is_complete {

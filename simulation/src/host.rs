@@ -1,6 +1,8 @@
 //! The shards on a node's disk, as `repo::manager` keeps them: taken over under a fence in the catalog
 //! and in cold storage, restored or kept, brought together with the catalog, indexed, uploaded, handed
-//! over. Cold storage is the real one; what is indexed is a model ([`crate::index`]).
+//! over; and copies of those of other nodes. Cold storage is the real one; what is indexed is a model ([`crate::index`]).
+
+mod copies;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,7 +14,9 @@ use aeterna_cluster::name::{Epoch, ShardId};
 use aeterna_cluster::supervisor::{Held, HeldState, HostError, ShardHost};
 use aeterna_repo::cold_storage::{ColdError, ColdManifest, ColdStorage, ShardFence};
 use async_trait::async_trait;
+use tokio::sync::Notify;
 
+use self::copies::Copied;
 use crate::catalog::{Catalog, CatalogError, Document, Right};
 use crate::index::{Index, Places, empty};
 use crate::judge::Judge;
@@ -65,8 +69,18 @@ pub struct Shard {
     fence: tokio::sync::Mutex<Option<ShardFence>>,
     /// Held by whoever indexes.
     indexing: tokio::sync::Mutex<()>,
+    /// Ends a look for something newer.
+    stop: Notify,
 }
 
+/// What has come of taking a shard over.
+enum Taken {
+    Serves,
+    /// The database does not answer, without which nothing can be claimed: it is a copy until then.
+    Waits,
+}
+
+#[derive(Clone)]
 struct Inner {
     state: HeldState,
     index: Index,
@@ -74,14 +88,8 @@ struct Inner {
     missing: BTreeSet<Document>,
     /// The generation that cold storage has.
     uploaded: Option<u64>,
-}
-
-/// What a read of a shard gives.
-pub struct Found {
-    /// Documents.
-    pub documents: BTreeSet<Document>,
-    /// Whether they are all that were indexed.
-    pub is_complete: bool,
+    /// Of a copy, what it is of; kept while this node becomes the owner.
+    copied: Option<Copied>,
 }
 
 impl Shard {
@@ -91,9 +99,19 @@ impl Shard {
             index: Index::default(),
             missing: BTreeSet::new(),
             uploaded: None,
+            copied: None,
         };
+        Self::of(right, inner)
+    }
+
+    fn of(right: Right, inner: Inner) -> Arc<Self> {
         let (fence, indexing) = Default::default();
-        Arc::new(Self { right, inner: Mutex::new(inner), fence, indexing })
+        Arc::new(Self { right, inner: Mutex::new(inner), fence, indexing, stop: Notify::new() })
+    }
+
+    /// The same copy under another epoch of its owner, or of this node as its owner to be.
+    fn under(&self, right: Right, state: HeldState) -> Arc<Self> {
+        Self::of(right, Inner { state, ..self.lock().clone() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -110,6 +128,15 @@ impl Shard {
 
     fn is_serving(&self) -> bool {
         self.state() == HeldState::Serving
+    }
+
+    fn is_replica(&self) -> bool {
+        self.state() == HeldState::Replica
+    }
+
+    /// Whether it is a copy, or was one when it began to be taken over.
+    fn is_copy(&self) -> bool {
+        self.lock().copied.is_some()
     }
 }
 
@@ -166,22 +193,6 @@ impl Host {
         }
         let added = self.parts.catalog.add(right, document).await;
         added.map_err(|error| format!("{error:?}"))
-    }
-
-    /// What a shard holds that is read under an epoch.
-    pub fn read(&self, right: Right) -> Result<Found, String> {
-        let held = self.shard(right.shard).filter(|held| held.right == right);
-        let held = held.ok_or_else(|| "stale epoch".to_owned())?;
-        let inner = held.lock();
-        match inner.state {
-            HeldState::Serving | HeldState::HandedOver => Ok(Found {
-                documents: inner.index.documents().clone(),
-                is_complete: inner.missing.is_empty(),
-            }),
-            HeldState::Opening | HeldState::Replica | HeldState::Closing | HeldState::Failed => {
-                Err("not served yet".to_owned())
-            }
-        }
     }
 
     /// Indexes what there is to index.
@@ -254,7 +265,7 @@ impl Host {
             (generation, inner.index.documents().clone())
         };
         let _under_way = UnderWay::begin(&self.under_way);
-        let begun = self.parts.judge.begin_upload();
+        let begun = self.parts.judge.begin_upload(shard.right.shard, &documents);
         let quiet = Arc::new(|_, _| {});
         let cold = &self.parts.cold;
         let manifest = cold.upload(fence, &places.exported, generation, quiet).await?;
@@ -283,7 +294,7 @@ impl Host {
         shard.set_state(HeldState::Failed);
     }
 
-    async fn take_over(&self, shard: &Arc<Shard>) -> Result<(), HostError> {
+    async fn take_over(&self, shard: &Arc<Shard>) -> Result<Taken, HostError> {
         let Right { shard: number, epoch } = shard.right;
         let failed = |error: ColdError| match error {
             ColdError::Fenced { by, .. } => {
@@ -291,19 +302,30 @@ impl Host {
             }
             other => HostError::Failed(other.to_string()),
         };
-        self.parts.catalog.raise_epoch(shard.right).await.map_err(|error| match error {
-            CatalogError::Fenced => {
-                HostError::Fenced { shard: ShardId(number), by: Epoch(epoch + 1) }
+        match self.parts.catalog.raise_epoch(shard.right).await {
+            Ok(()) => {}
+            Err(CatalogError::Fenced) => {
+                return Err(HostError::Fenced { shard: ShardId(number), by: Epoch(epoch + 1) });
             }
-            CatalogError::Unavailable => HostError::Failed("no database".to_owned()),
-        })?;
-        let uploaded = self.parts.judge.uploads_of(number);
+            Err(CatalogError::Unavailable) => {
+                if !shard.is_copy() {
+                    self.copy(shard, true).await.map_err(failed)?;
+                }
+                return Ok(Taken::Waits);
+            }
+        }
+        let uploaded = self.parts.judge.uploads_of(number, u64::MAX);
         let mut fence = self.parts.cold.fence(number, epoch).await.map_err(failed)?;
         self.parts.judge.fenced(shard.right);
         if is_made(Mistake::ServedBeforeWhole) {
             shard.set_state(HeldState::Serving);
         }
-        let content = self.prepare(number, fence.content.take()).await.map_err(failed)?;
+        let content = fence.content.take();
+        let content = match shard.is_copy() {
+            true => self.catch_up(shard, content).await,
+            false => self.prepare(number, content).await,
+        };
+        let content = content.map_err(failed)?;
         let places = Places::new(&self.parts.disk, number);
         let index = self.disk(Index::open(&places.folder)).map_err(failed)?;
         self.parts.judge.restored(shard.right, &uploaded, index.documents());
@@ -314,7 +336,8 @@ impl Host {
         }
         fence.content = content;
         *shard.fence.lock().await = Some(fence);
-        self.reconcile(shard).await
+        self.reconcile(shard).await?;
+        Ok(Taken::Serves)
     }
 
     /// Has the folder hold what cold storage has, or what has gone on from it.
@@ -371,7 +394,8 @@ impl ShardHost for Host {
         let right = Right { shard: shard.0, epoch: epoch.0 };
         let turn = self.turn(shard.0);
         let _turn = turn.lock().await;
-        if let Some(held) = self.shard(shard.0) {
+        let before = self.shard(shard.0);
+        if let Some(held) = &before {
             if held.right.epoch > epoch.0 {
                 return Err(HostError::Fenced { shard, by: Epoch(held.right.epoch) });
             }
@@ -380,21 +404,64 @@ impl ShardHost for Host {
                 held.set_state(HeldState::Serving);
                 return Ok(());
             }
-            self.let_go(&held, false).await;
+            if !held.is_replica() {
+                self.let_go(held, false).await;
+            }
         }
-        let held = Shard::new(right);
+        // A copy is searched until it is this node's own.
+        let copy = before.filter(|held| held.is_replica());
+        let copied_under = copy.as_ref().map_or(right, |copy| copy.right);
+        let held = match copy {
+            Some(copy) => copy.under(right, HeldState::Opening),
+            None => Shard::new(right),
+        };
         self.lock().insert(shard.0, Arc::clone(&held));
         self.say(|| format!("takes shard {shard} over under epoch {epoch}"));
-        match self.take_over(&held).await {
-            Ok(()) => {
-                held.set_state(HeldState::Serving);
+        let taken = self.take_over(&held).await;
+        if !matches!(taken, Ok(Taken::Serves)) && held.is_copy() {
+            self.lock().insert(shard.0, held.under(copied_under, HeldState::Replica));
+        }
+        match taken {
+            Ok(Taken::Serves) => {
+                let mut inner = held.lock();
+                (inner.copied, inner.state) = (None, HeldState::Serving);
                 self.parts.judge.serves(self.parts.node, right);
                 Ok(())
             }
+            Ok(Taken::Waits) => Err(HostError::Waits("for the database to answer".to_owned())),
             Err(error) => {
                 self.say(|| format!("shard {shard} cannot be taken over: {error}"));
                 held.set_state(HeldState::Failed);
                 Err(error)
+            }
+        }
+    }
+
+    async fn replicate(&self, shard: ShardId, epoch: Epoch) -> Result<(), HostError> {
+        let right = Right { shard: shard.0, epoch: epoch.0 };
+        let turn = self.turn(shard.0);
+        let _turn = turn.lock().await;
+        if let Some(held) = self.shard(shard.0) {
+            if held.right.epoch > epoch.0 {
+                return Err(HostError::Failed("a later epoch is known".to_owned()));
+            }
+            if held.is_replica() {
+                self.lock().insert(shard.0, held.under(right, HeldState::Replica));
+                return Ok(());
+            }
+            self.let_go(&held, false).await;
+        }
+        let held = Shard::new(right);
+        self.lock().insert(shard.0, Arc::clone(&held));
+        match self.copy(&held, false).await {
+            Ok(()) => {
+                held.set_state(HeldState::Replica);
+                Ok(())
+            }
+            Err(error) => {
+                held.set_state(HeldState::Closing);
+                self.lock().remove(&shard.0);
+                Err(HostError::Failed(error.to_string()))
             }
         }
     }
@@ -419,6 +486,9 @@ impl ShardHost for Host {
     }
 
     async fn release(&self, shard: ShardId, upload: bool) -> Result<(), HostError> {
+        if let Some(held) = self.shard(shard.0) {
+            held.stop.notify_one();
+        }
         let turn = self.turn(shard.0);
         let _turn = turn.lock().await;
         if let Some(held) = self.shard(shard.0) {

@@ -7,14 +7,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aeterna_index::MANIFEST_FILE;
-use aeterna_repo::cold_storage::{ColdManifest, Position};
+use aeterna_repo::cold_storage::{ColdFile, ColdManifest, Position};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::catalog::Document;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Manifest {
     generation: u64,
+    /// Made anew with each commit, as the real one's is: the next owner of a shard counts the same numbers, for
+    /// other contents.
+    stamp: u64,
     segments: Vec<String>,
 }
 
@@ -63,6 +67,7 @@ impl Index {
         }
         let mut manifest = self.manifest.clone();
         manifest.generation += 1;
+        (manifest.stamp, _) = Uuid::new_v4().as_u64_pair();
         let segment = format!("{:010}.segment", manifest.generation);
         fs::create_dir_all(&self.folder)?;
         fs::write(self.folder.join(&segment), serde_json::to_vec(documents)?)?;
@@ -132,15 +137,54 @@ impl Places {
         fs::write(&self.origin, serde_json::to_vec(&origin)?)
     }
 
-    /// Whether the folder holds what cold storage has, or has gone on from it.
-    pub fn is_current(&self, content: Option<&ColdManifest>) -> bool {
-        let origin = fs::read(&self.origin).ok();
-        let origin: Option<Origin> = origin.and_then(|origin| serde_json::from_slice(&origin).ok());
-        self.folder.join(MANIFEST_FILE).exists()
-            && origin == Some(Origin(content.map(|content| content.origin)))
+    fn origin(&self) -> Option<Origin> {
+        serde_json::from_slice(&fs::read(&self.origin).ok()?).ok()
     }
 
-    /// Puts what was restored in the folder's place, or nothing.
+    /// Whether the folder holds what cold storage has, or has gone on from it.
+    pub fn is_current(&self, content: Option<&ColdManifest>) -> bool {
+        let Some(origin) = self.origin() else { return false };
+        let goes_on = origin == Origin(content.map(|content| content.origin));
+        // Else an upload was cut off before it was written down here.
+        self.folder.join(MANIFEST_FILE).exists()
+            && (goes_on || content.is_some_and(|it| self.is_same(it)))
+    }
+
+    /// Whether the folder holds what cold storage has, and nothing more.
+    pub fn is_copy(&self, content: &ColdManifest) -> bool {
+        self.origin().is_some() && self.is_same(content)
+    }
+
+    fn is_same(&self, content: &ColdManifest) -> bool {
+        let there = content.files.as_ref().and_then(|files| files.get(MANIFEST_FILE));
+        there.is_some_and(|there| there.is_at(&self.folder.join(MANIFEST_FILE)))
+    }
+
+    /// Empties the folder in which a newer content is put together, and gives each file a second name there that
+    /// the folder has of it already; what is left is to be fetched. What the folder holds is known, or is not.
+    pub fn link(
+        &self,
+        known: Option<&ColdManifest>,
+        content: &ColdManifest,
+    ) -> io::Result<ColdManifest> {
+        empty(&self.restoring)?;
+        let known = known.and_then(|known| known.files.as_ref());
+        let is_here = |name: &str, file: &ColdFile| match known {
+            Some(files) => {
+                let before = files.get(name).is_some_and(|before| before.sha256 == file.sha256);
+                before && self.folder.join(name).exists()
+            }
+            None => file.is_at(&self.folder.join(name)),
+        };
+        let mut here = BTreeSet::new();
+        for (name, _) in content.files().filter(|(name, file)| is_here(name, file)) {
+            fs::hard_link(self.folder.join(name), self.restoring.join(name))?;
+            here.insert(name.as_str());
+        }
+        Ok(content.only(|name| !here.contains(name)))
+    }
+
+    /// Puts what was restored in the folder's place, or nothing. Until it has an origin, it is not trusted.
     pub fn install(&self, is_restored: bool) -> io::Result<()> {
         match fs::remove_file(&self.origin) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -148,5 +192,11 @@ impl Places {
         }
         remove(&self.folder)?;
         if is_restored { fs::rename(&self.restoring, &self.folder) } else { Ok(()) }
+    }
+
+    /// Puts what was put together in the place of a copy.
+    pub fn exchange(&self, content: &ColdManifest) -> io::Result<()> {
+        self.install(true)?;
+        self.write_origin(Some(content))
     }
 }

@@ -45,8 +45,10 @@ struct State {
     indexed: BTreeMap<u32, Vec<Indexed>>,
     /// When each shard was fenced off last, and under which epoch.
     fences: BTreeMap<u32, (u64, Moment)>,
-    /// What was uploaded of each shard.
-    uploads: BTreeMap<u32, BTreeSet<Document>>,
+    /// What was uploaded of each shard, under each epoch.
+    uploads: BTreeMap<u32, BTreeMap<u64, BTreeSet<Document>>>,
+    /// Each content of a shard whose upload was begun.
+    contents: BTreeMap<u32, BTreeSet<BTreeSet<Document>>>,
     /// What clients were told is kept.
     acknowledged: BTreeMap<u32, BTreeSet<Document>>,
 }
@@ -143,8 +145,9 @@ impl Judge {
         }
     }
 
-    /// An upload begins.
-    pub fn begin_upload(&self) -> Moment {
+    /// An upload of a shard begins.
+    pub fn begin_upload(&self, shard: u32, documents: &BTreeSet<Document>) -> Moment {
+        self.lock().contents.entry(shard).or_default().insert(documents.clone());
         self.moment()
     }
 
@@ -160,12 +163,55 @@ impl Judge {
                 "an upload of shard {shard} under epoch {epoch} succeeded after epoch {by} had fenced it off"
             ));
         }
-        state.uploads.entry(shard).or_default().extend(documents);
+        state.uploads.entry(shard).or_default().entry(epoch).or_default().extend(documents);
     }
 
-    /// What was uploaded of a shard until now.
-    pub fn uploads_of(&self, shard: u32) -> BTreeSet<Document> {
-        self.lock().uploads.get(&shard).cloned().unwrap_or_default()
+    /// What was uploaded of a shard until now, under an epoch or earlier ones.
+    pub fn uploads_of(&self, shard: u32, epoch: u64) -> BTreeSet<Document> {
+        let state = self.lock();
+        let uploads = state.uploads.get(&shard).into_iter().flat_map(|all| all.range(..=epoch));
+        uploads.flat_map(|(_, documents)| documents).copied().collect()
+    }
+
+    /// A node's copy of a shard has become another: of something that its owners have uploaded, as a whole, and
+    /// with all of what was uploaded that it had before. Of an upload that counts for nothing, because another
+    /// owner had come, more may be gone.
+    pub fn copied(
+        &self,
+        (node, shard): (usize, u32),
+        before: &BTreeSet<Document>,
+        documents: &BTreeSet<Document>,
+    ) {
+        let uploaded = self.uploads_of(shard, u64::MAX);
+        let is_gone =
+            |document: &&Document| uploaded.contains(document) && !documents.contains(document);
+        let gone: Vec<_> = before.iter().filter(is_gone).collect();
+        let mut state = self.lock();
+        let contents = state.contents.get(&shard);
+        if !documents.is_empty() && !contents.is_some_and(|contents| contents.contains(documents)) {
+            state.wrong(format!(
+                "node {node} has a copy of shard {shard} that nobody has uploaded: {documents:?}"
+            ));
+        } else if !gone.is_empty() {
+            state
+                .wrong(format!("node {node}'s copy of shard {shard} goes back: {gone:?} are gone"));
+        }
+    }
+
+    /// A node has looked whether its copy of a shard is behind, and it is not any more: what had been uploaded
+    /// before it looked is in it.
+    pub fn followed(
+        &self,
+        (node, shard): (usize, u32),
+        uploaded: &BTreeSet<Document>,
+        documents: &BTreeSet<Document>,
+    ) {
+        let lacking: Vec<_> = uploaded.difference(documents).collect();
+        if !lacking.is_empty() {
+            self.wrong(format!(
+                "node {node}'s copy of shard {shard} counts as up to date, without {lacking:?}"
+            ));
+        }
     }
 
     /// A shard was brought to a node; at least what had been uploaded before must be in it.
@@ -206,7 +252,8 @@ impl Judge {
     }
 
     /// A client has an answer that says it is complete: what was indexed before it asked must be in it,
-    /// but for what was indexed by later owners than the one that has answered.
+    /// but for what was indexed by later owners than the one that has answered. A copy is no owner's: it answers
+    /// for all of them.
     pub fn read(&self, right: Right, asked: Moment, documents: &BTreeSet<Document>) {
         let mut state = self.lock();
         let Right { shard, epoch } = right;
@@ -378,25 +425,60 @@ mod tests {
     #[test]
     fn an_upload_after_a_later_fence_is_found() {
         let judge = Judge::default();
-        let before = judge.begin_upload();
+        let before = judge.begin_upload(0, &BTreeSet::new());
         judge.fenced(OLD);
         judge.fenced(NEW);
         judge.uploaded(OLD, before, &BTreeSet::from([1]));
-        judge.uploaded(NEW, judge.begin_upload(), &BTreeSet::from([1, 2]));
+        judge.uploaded(NEW, judge.begin_upload(0, &BTreeSet::new()), &BTreeSet::from([1, 2]));
         assert_eq!(judge.verdict(), None);
-        judge.uploaded(OLD, judge.begin_upload(), &BTreeSet::new());
+        judge.uploaded(OLD, judge.begin_upload(0, &BTreeSet::new()), &BTreeSet::new());
         says(&judge, "after epoch 2 had fenced it off");
     }
 
     #[test]
     fn a_restore_without_what_was_uploaded_is_found() {
         let judge = Judge::default();
-        judge.uploaded(OLD, judge.begin_upload(), &BTreeSet::from([1, 2]));
-        let uploaded = judge.uploads_of(0);
+        judge.uploaded(OLD, judge.begin_upload(0, &BTreeSet::new()), &BTreeSet::from([1, 2]));
+        let uploaded = judge.uploads_of(0, NEW.epoch);
         judge.restored(NEW, &uploaded, &BTreeSet::from([1, 2, 3]));
         assert_eq!(judge.verdict(), None);
         judge.restored(NEW, &uploaded, &BTreeSet::from([1, 3]));
         says(&judge, "[2] of shard 0 were uploaded, and are not there");
+    }
+
+    #[test]
+    fn a_copy_of_what_was_never_uploaded_is_found() {
+        let judge = Judge::default();
+        judge.begin_upload(0, &BTreeSet::from([1, 2]));
+        judge.copied((1, 0), &BTreeSet::new(), &BTreeSet::from([1, 2]));
+        assert_eq!(judge.verdict(), None);
+        judge.copied((1, 0), &BTreeSet::new(), &BTreeSet::from([1]));
+        says(&judge, "that nobody has uploaded: {1}");
+    }
+
+    #[test]
+    fn a_copy_that_goes_back_is_found() {
+        let judge = Judge::default();
+        for documents in [BTreeSet::from([1]), BTreeSet::from([1, 2]), BTreeSet::from([1, 3])] {
+            judge.begin_upload(0, &documents);
+        }
+        judge.uploaded(NEW, judge.moment(), &BTreeSet::from([1, 3]));
+        // What a former owner has uploaded too late counts for nothing.
+        judge.copied((1, 0), &BTreeSet::from([1, 2]), &BTreeSet::from([1, 3]));
+        assert_eq!(judge.verdict(), None);
+        judge.copied((1, 0), &BTreeSet::from([1, 3]), &BTreeSet::from([1, 2]));
+        says(&judge, "node 1's copy of shard 0 goes back: [3]");
+    }
+
+    #[test]
+    fn a_copy_that_is_behind_and_does_not_know_it_is_found() {
+        let judge = Judge::default();
+        judge.uploaded(OLD, judge.moment(), &BTreeSet::from([1]));
+        judge.uploaded(NEW, judge.moment(), &BTreeSet::from([1, 2]));
+        judge.followed((1, 0), &judge.uploads_of(0, OLD.epoch), &BTreeSet::from([1]));
+        assert_eq!(judge.verdict(), None);
+        judge.followed((1, 0), &judge.uploads_of(0, NEW.epoch), &BTreeSet::from([1]));
+        says(&judge, "counts as up to date, without [2]");
     }
 
     #[test]

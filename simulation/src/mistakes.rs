@@ -16,6 +16,8 @@ pub enum Mistake {
     LateUpload,
     /// A shard is served while it is being restored.
     ServedBeforeWhole,
+    /// A copy becomes the shard without what was uploaded after it was made.
+    PromotedAsItIs,
 }
 
 #[cfg(feature = "mistakes")]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use aeterna_cluster::consensus::{Consensus, ConsensusConfig};
 use aeterna_cluster::name::{NodeName, ShardId};
 use aeterna_cluster::peers::Answers;
-use aeterna_cluster::router::Router;
+use aeterna_cluster::router::{Router, Target};
 use aeterna_cluster::supervisor::rules::Rules;
 use aeterna_cluster::supervisor::{MembershipApi, Parts, Supervisor, SupervisorConfig};
 use aeterna_proto::{ProposeRequest, RaftRequest, ShardMapRequest};
@@ -35,6 +35,8 @@ use crate::store::Store;
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often a node indexes and uploads.
 const WORK_EVERY: Duration = Duration::from_millis(300);
+/// How often a node looks which of its copies it is time for.
+const FOLLOW_LOOK: Duration = Duration::from_millis(100);
 /// How long a node that passes a request on waits for its answer.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(3);
 /// Between two attempts at what must succeed before a node can take part.
@@ -47,6 +49,8 @@ pub struct Size {
     pub nodes: usize,
     /// Shards.
     pub shards: u32,
+    /// How many nodes are to hold a shard, its owner included.
+    pub copies: usize,
 }
 
 /// What one life of a node begins with.
@@ -111,10 +115,11 @@ fn limits() -> ColdLimits {
     }
 }
 
-fn rules(nodes: usize) -> Rules {
+fn rules(Size { nodes, copies, .. }: Size) -> Rules {
     let seconds = Duration::from_secs;
     Rules {
         heartbeat_timeout: HEARTBEAT_TIMEOUT,
+        copies,
         expected_nodes: nodes,
         settle: seconds(1),
         form_timeout: seconds(6),
@@ -182,7 +187,7 @@ pub async fn run(setup: Setup, begun: Arc<Mutex<Option<Life>>>) {
         catalog: setup.catalog.clone(),
         judge: Arc::clone(judge),
     });
-    let config = SupervisorConfig { rules: rules(size.nodes), ..SupervisorConfig::default() };
+    let config = SupervisorConfig { rules: rules(*size), ..SupervisorConfig::default() };
     let supervisor = Arc::new(Supervisor::start(
         config,
         Parts {
@@ -210,6 +215,7 @@ pub async fn run(setup: Setup, begun: Arc<Mutex<Option<Life>>>) {
     tokio::spawn(beat(*number, *life, size.nodes, lives.clone(), Arc::clone(&calls), heartbeats));
     tokio::spawn(work(Arc::clone(&lives.host)));
     tokio::spawn(upload(Arc::clone(&lives.host)));
+    tokio::spawn(follow(Arc::clone(&lives.host)));
     if is_made(Mistake::BootstrapFromGossip) {
         tokio::spawn(found_if_first(lives.clone(), Arc::clone(&seen)));
     } else if is_founder {
@@ -310,6 +316,13 @@ async fn upload(host: Arc<Host>) {
     }
 }
 
+async fn follow(host: Arc<Host>) {
+    loop {
+        host.follow_all().await;
+        sleep(FOLLOW_LOOK).await;
+    }
+}
+
 /// What a client or another node asks of a shard.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Asked {
@@ -319,13 +332,15 @@ pub struct Asked {
     pub document: Option<Document>,
     /// The epoch that it is owned under, as whoever passes it on knows.
     pub epoch: Option<u64>,
+    /// Whether copies are asked before the owner, as searches do when that takes long.
+    pub hedges: bool,
 }
 
 /// The answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answered {
-    /// The epoch that it was given under.
-    pub epoch: u64,
+    /// The epoch that it was given under; `None` from a copy.
+    pub epoch: Option<u64>,
     /// What was read.
     pub documents: Vec<Document>,
     /// Whether that is all.
@@ -355,9 +370,30 @@ impl Node {
 
     async fn route_once(&self, asked: Asked) -> Result<Answered, String> {
         let owner = self.life.router.owner(ShardId(asked.shard));
-        let owner = owner.map_err(|error| error.to_string())?;
-        let asked = Asked { epoch: Some(owner.epoch.0), ..asked };
-        if owner.target.name == *self.life.router.me() {
+        if asked.document.is_some() {
+            let owner = owner.map_err(|error| error.to_string())?;
+            return self.ask(&owner.target, Asked { epoch: Some(owner.epoch.0), ..asked }).await;
+        }
+        let (mut holders, epoch) = self.life.router.holders(ShardId(asked.shard));
+        if asked.hedges {
+            let is_owner = |target: &Target| {
+                owner.as_ref().is_ok_and(|owner| owner.target.name == target.name)
+            };
+            holders.sort_by_key(is_owner);
+        }
+        let mut why = owner.err().map(|error| error.to_string());
+        for holder in holders {
+            match self.ask(&holder, Asked { epoch: Some(epoch.0), ..asked }).await {
+                Ok(answered) => return Ok(answered),
+                // What the first has said: that is who should have known.
+                Err(error) => _ = why.get_or_insert(error),
+            }
+        }
+        Err(why.unwrap_or_else(|| "nobody holds it".to_owned()))
+    }
+
+    async fn ask(&self, target: &Target, asked: Asked) -> Result<Answered, String> {
+        if target.name == *self.life.router.me() {
             return self.own(asked).await;
         }
         let method = match asked.document {
@@ -365,8 +401,7 @@ impl Node {
             None => Method::ForwardedRead,
         };
         let body = serde_json::to_vec(&asked).map_err(|error| error.to_string())?;
-        let to = number_of(&owner.target.name);
-        match self.calls.call(to, method, &body, FORWARD_DEADLINE).await {
+        match self.calls.call(number_of(&target.name), method, &body, FORWARD_DEADLINE).await {
             Ok(answer) => serde_json::from_slice(&answer).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         }
@@ -374,14 +409,15 @@ impl Node {
 
     async fn own(&self, asked: Asked) -> Result<Answered, String> {
         let epoch = asked.epoch.ok_or("no epoch is named")?;
-        let right = Right { shard: asked.shard, epoch };
         if let Some(document) = asked.document {
-            self.life.host.add(right, document).await?;
-            return Ok(Answered { epoch, documents: Vec::new(), is_complete: true });
+            self.life.host.add(Right { shard: asked.shard, epoch }, document).await?;
+            return Ok(Answered { epoch: Some(epoch), documents: Vec::new(), is_complete: true });
         }
-        let found = self.life.host.read(right)?;
+        let map = self.life.router.map();
+        let newest = map.shard(ShardId(asked.shard)).map_or(0, |shard| shard.epoch.0).max(epoch);
+        let found = self.life.host.read(asked.shard, newest).await?;
         let documents = found.documents.into_iter().collect();
-        Ok(Answered { epoch, documents, is_complete: found.is_complete })
+        Ok(Answered { epoch: found.epoch, documents, is_complete: found.is_complete })
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use aeterna_cluster::consensus::Status;
-use aeterna_cluster::shard_map::ShardMap;
+use aeterna_cluster::name::NodeName;
+use aeterna_cluster::shard_map::{Shard, ShardMap};
 use anyhow::Context;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
@@ -113,6 +114,8 @@ impl Cluster {
         let size = Size {
             nodes: usize::try_from(chance.between(3, 5))?,
             shards: u32::try_from(chance.between(2, 6))?,
+            // Copies cost time, and what goes wrong without them must be found, too.
+            copies: if chance.permille(333) { 2 } else { 1 },
         };
         let folder = folder()?;
         let mut network = turmoil::Builder::new()
@@ -303,6 +306,9 @@ impl Cluster {
             if served != Some(shard.epoch.0) {
                 return Some(format!("shard {number} is not served: {shard:?}"));
             }
+            if let Some(left) = self.unsettled_copies(number, shard, &lives) {
+                return Some(left);
+            }
             let planned = self.tables.rows(number).planned;
             if !planned.is_empty() {
                 return Some(format!("{planned:?} of shard {number} are not indexed"));
@@ -321,6 +327,32 @@ impl Cluster {
             }
             Some(_) => None,
         }
+    }
+
+    /// What is still to be waited for of a shard's copies.
+    fn unsettled_copies(
+        &self,
+        number: u32,
+        shard: &Shard,
+        lives: &[(usize, Life)],
+    ) -> Option<String> {
+        if shard.replicas.len() + 1 != self.size.copies {
+            return Some(format!(
+                "shard {number} is to be on {} nodes: {shard:?}",
+                self.size.copies
+            ));
+        }
+        let life_of = |name: &NodeName| {
+            let wanted = crate::calls::number_of(name);
+            lives.iter().find(|(number, _)| *number == wanted).map(|(_, life)| life)
+        };
+        let owned = shard.owner.as_ref().and_then(life_of)?.host.documents(number);
+        let is_behind = |name: &&NodeName| {
+            let copy = life_of(name).and_then(|life| life.host.copy_of(number));
+            copy != owned.clone().map(|documents| (shard.epoch.0, documents))
+        };
+        let behind = shard.replicas.iter().find(is_behind)?;
+        Some(format!("the copy of shard {number} on {behind} is behind"))
     }
 
     /// Has the clients read everything; what is wrong so far, if anything is, is in the result.

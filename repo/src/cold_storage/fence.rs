@@ -147,7 +147,7 @@ impl ColdStorage {
     ///
     /// # Errors
     /// As [`ColdStorage::newest`].
-    pub(crate) async fn newest_above(
+    pub async fn newest_above(
         &self,
         shard: u32,
         above: Option<Position>,
@@ -161,7 +161,7 @@ impl ColdStorage {
     ///
     /// # Errors
     /// As [`ColdStorage::newest`].
-    pub(crate) async fn following(
+    pub async fn following(
         &self,
         shard: u32,
         after: Position,

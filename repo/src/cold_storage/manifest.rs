@@ -1,13 +1,15 @@
 //! What a shard or mirror held at one moment: which local file is which object.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::layout::{self, Place, Position};
-use super::{ColdError, hex};
+use super::{ColdError, hash_file, hex};
 
 const FORMAT: u32 = 1;
 /// Files that a manifest may name.
@@ -22,6 +24,14 @@ pub struct ColdFile {
     pub bytes: u64,
     /// SHA-256 of its bytes, in hex.
     pub sha256: String,
+}
+
+impl ColdFile {
+    /// Whether a file on this node's disk is the same.
+    pub fn is_at(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() == self.bytes)
+            && hash_file(path, self.bytes).is_ok_and(|hash| hash == self.sha256)
+    }
 }
 
 /// What a shard or mirror held when it was uploaded, or that someone took the shard over.
@@ -78,7 +88,8 @@ impl ColdManifest {
     }
 
     /// The same with only some of its files: what there is to fetch.
-    pub(crate) fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
+    #[must_use]
+    pub fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
         let files = self.files().filter(|(name, _)| wanted(name));
         let files = files.map(|(name, file)| (name.clone(), file.clone())).collect();
         Self { files: Some(files), ..self.clone() }

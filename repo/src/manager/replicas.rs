@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +23,7 @@ use super::restoring::{Places, Prepared, is_manifest};
 use crate::ManagerError;
 use crate::catalog::{Changes, Record};
 use crate::cold_storage::{
-    ColdError, ColdFile, ColdManifest, ColdProgress, Position, empty_folder, hash_file,
+    ColdError, ColdFile, ColdManifest, ColdProgress, Position, empty_folder,
 };
 use crate::config::ClusterShards;
 
@@ -516,7 +515,7 @@ fn link(
                 && fs::metadata(&from).is_ok_and(|metadata| metadata.len() == file.bytes)
         }
         // What the folder holds is not known.
-        None => is_file(&from, file),
+        None => file.is_at(&from),
     };
     if !is_same {
         return Ok(false);
@@ -524,9 +523,4 @@ fn link(
     let to = places.restoring.join(name);
     fs::hard_link(&from, &to).map_err(ColdError::io("cannot link", from))?;
     Ok(true)
-}
-
-fn is_file(path: &Path, file: &ColdFile) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == file.bytes)
-        && hash_file(path, file.bytes).is_ok_and(|hash| hash == file.sha256)
 }

@@ -13,8 +13,8 @@ use super::cluster::ShardSource;
 use super::inner::Inner;
 use crate::ManagerError;
 use crate::cold_storage::{
-    ColdError, ColdManifest, ColdProgress, ColdStorage, Position, empty_folder, hash_file,
-    sync_files, sync_folder,
+    ColdError, ColdManifest, ColdProgress, ColdStorage, Position, empty_folder, sync_files,
+    sync_folder,
 };
 use crate::git::write_durably;
 
@@ -118,11 +118,7 @@ impl Places {
 
     fn is_same(&self, content: &ColdManifest) -> bool {
         let there = content.files.as_ref().and_then(|files| files.get(MANIFEST_FILE));
-        let manifest = self.folder.join(MANIFEST_FILE);
-        there.is_some_and(|there| {
-            fs::metadata(&manifest).is_ok_and(|metadata| metadata.len() == there.bytes)
-                && hash_file(&manifest, there.bytes).is_ok_and(|hash| hash == there.sha256)
-        })
+        there.is_some_and(|there| there.is_at(&self.folder.join(MANIFEST_FILE)))
     }
 
     /// Puts what was restored in the folder's place, while the shard is open: whoever reads it goes
