@@ -1,4 +1,4 @@
-//! Clients: they add documents through any node, and read shards.
+//! Clients: they add documents through any node, and read shards; some clusters have one who moves shards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,6 +15,7 @@ use crate::judge::Judge;
 use crate::machine::Clock;
 use crate::network::Wire;
 use crate::node::{Answered, Asked, Size};
+use crate::operator::Operator;
 
 /// Clients at once.
 const CLIENTS: usize = 3;
@@ -58,6 +59,13 @@ impl Clients {
         clock.spawn(calls.serve(wire.listen(), Arc::new(Silent)));
         for _ in 0..CLIENTS {
             clock.spawn(Arc::clone(&clients).run(chance.fork()));
+        }
+        let mut chance = chance.fork();
+        if chance.permille(500) {
+            clients.busy.fetch_add(1, Ordering::Relaxed);
+            let judge = Arc::clone(judge);
+            let operator = Operator { calls: Arc::clone(&clients.calls), size, judge };
+            clock.spawn(Arc::clone(&clients).operate(operator, chance));
         }
         clients
     }
@@ -138,6 +146,16 @@ impl Clients {
                 let hedges = self.size.copies > 1 && chance.permille(400);
                 self.read(through, shard, hedges).await;
             }
+        }
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One who moves shards, until it is told to end.
+    async fn operate(self: Arc<Self>, operator: Operator, mut chance: Chance) {
+        let most = chance.between(1_500, 8_000);
+        while self.go_on.load(Ordering::Relaxed) {
+            sleep(chance.millis(500, most)).await;
+            operator.act(&mut chance).await;
         }
         self.busy.fetch_sub(1, Ordering::Relaxed);
     }

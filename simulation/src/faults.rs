@@ -28,6 +28,9 @@ pub enum Fault {
     Crash(usize),
     /// A node crashes, and its disks are lost.
     CrashWithDisks(usize),
+    /// A node is told to end: it hands over what it owns, leaves, is down for a while and starts again with its
+    /// disks.
+    Drain(usize),
     /// A node stops for a while, and then goes on as if nothing had been.
     Pause(usize),
     /// A node stops in the middle of indexing or uploading, for longer than it takes to be dead.
@@ -92,7 +95,7 @@ const fn kind(name: &'static str, make: fn(usize, usize, &mut Chance) -> Fault) 
     Kind { name, make }
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 17] = [
     kind("Apart", |one, other, _| Fault::Apart(one, other)),
     kind("Deaf", |from, to, _| Fault::Deaf { from, to }),
     kind("Alone", |one, _, _| Fault::Alone(one)),
@@ -100,6 +103,7 @@ const KINDS: [Kind; 16] = [
     kind("Delay", |_, _, chance| Fault::Delay(chance.millis(100, 1_500))),
     kind("Crash", |one, _, _| Fault::Crash(one)),
     kind("CrashWithDisks", |one, _, _| Fault::CrashWithDisks(one)),
+    kind("Drain", |one, _, _| Fault::Drain(one)),
     kind("Pause", |one, _, _| Fault::Pause(one)),
     kind("PauseAtWork", |one, _, _| Fault::PauseAtWork(one)),
     kind("SlowDisk", |one, _, chance| Fault::SlowDisk(one, chance.millis(50, 800))),

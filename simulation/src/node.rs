@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::calls::{Answer, Calls, Method, number_of};
 use crate::catalog::{Catalog, Document, Right};
 use crate::disk::{Disk, Speed};
+use crate::ending::{self, Ending, Stage};
 use crate::host::{self, Host};
 use crate::judge::Judge;
 use crate::membership::{Facts, Heartbeats, INTERVAL};
@@ -103,6 +104,8 @@ pub struct Life {
     pub host: Arc<Host>,
     /// Its supervisor.
     pub supervisor: Arc<Supervisor>,
+    /// How far its end is.
+    pub ending: Arc<Ending>,
 }
 
 /// The limits of cold storage, where seconds are dear.
@@ -135,7 +138,7 @@ fn rules(Size { nodes, copies, .. }: Size) -> Rules {
 
 /// What a node is called.
 #[expect(clippy::expect_used, reason = "a word and a number make a name")]
-fn name_of(number: usize) -> NodeName {
+pub fn name_of(number: usize) -> NodeName {
     host_name(number).parse().expect("a node's name")
 }
 
@@ -198,7 +201,8 @@ pub async fn run(setup: Setup, begun: Arc<Mutex<Option<Life>>>) {
             router: Arc::clone(&router),
         },
     ));
-    let lives = Life { consensus, router, host, supervisor };
+    let ending = Ending::begin();
+    let lives = Life { consensus, router, host, supervisor, ending };
     let node = Node {
         answers: Answers {
             consensus: Arc::clone(&lives.consensus),
@@ -213,6 +217,7 @@ pub async fn run(setup: Setup, begun: Arc<Mutex<Option<Life>>>) {
     judge.log(|| format!("{name} takes part as disk {}", lives.consensus.raft_id()));
     let seen = Arc::clone(&heartbeats);
     tokio::spawn(beat(*number, *life, size.nodes, lives.clone(), Arc::clone(&calls), heartbeats));
+    tokio::spawn(ending::run(lives.clone(), *number, Arc::clone(judge)));
     tokio::spawn(work(Arc::clone(&lives.host)));
     tokio::spawn(upload(Arc::clone(&lives.host)));
     tokio::spawn(follow(Arc::clone(&lives.host)));
@@ -291,8 +296,8 @@ async fn beat(
             heartbeat,
             raft_id: life.consensus.raft_id().0,
             ready: true,
-            draining: false,
-            left: false,
+            draining: life.ending.is(Stage::Draining),
+            left: life.ending.is(Stage::Left),
             map_version: life.router.map().version(),
             serving,
         });

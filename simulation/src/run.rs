@@ -166,7 +166,11 @@ impl Storm {
         let is_running =
             |number: usize, cluster: &Cluster| cluster.places[number].machine.is_running();
         match &fault {
-            Fault::Crash(node) | Fault::Pause(node) if !is_running(*node, cluster) => return Ok(()),
+            Fault::Crash(node) | Fault::Drain(node) | Fault::Pause(node)
+                if !is_running(*node, cluster) =>
+            {
+                return Ok(());
+            }
             // What a majority has lost is lost, and a voter whose disk is lost counts until another has
             // taken its place.
             Fault::CrashWithDisks(node)
@@ -193,6 +197,7 @@ impl Storm {
             Fault::CrashWithDisks(node) => {
                 cluster.crash(node, lasts.max(Duration::from_secs(1)), true)?;
             }
+            Fault::Drain(node) => cluster.end(node, lasts),
             Fault::Pause(node) => {
                 let now = cluster.now;
                 cluster.places[node].machine.pause(now, now + lasts);
@@ -261,6 +266,8 @@ impl Storm {
                 Doing::Running => {}
                 Doing::Down { until } | Doing::Paused { until, .. } => *until = cluster.now,
             }
+            // Who is about to end does, and starts at once.
+            place.ending = place.ending.map(|_| Duration::ZERO);
         }
     }
 }
@@ -287,7 +294,11 @@ fn end(fault: &Fault, cluster: &mut Cluster) {
         Fault::Loss(_) => cluster.network().set_fail_rate(0.0),
         Fault::Delay(_) => cluster.network().set_max_message_latency(USUAL_DELAY),
         // Machines know by themselves.
-        Fault::Crash(_) | Fault::CrashWithDisks(_) | Fault::Pause(_) | Fault::PauseAtWork(_) => {}
+        Fault::Crash(_)
+        | Fault::CrashWithDisks(_)
+        | Fault::Drain(_)
+        | Fault::Pause(_)
+        | Fault::PauseAtWork(_) => {}
         Fault::SlowDisk(node, _) => {
             cluster.places[node].machine.speed.set(USUAL_ACCESS);
         }

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::catalog::{Catalog, Database};
 use crate::chance::Chance;
 use crate::client::Clients;
+use crate::ending::Stage;
 use crate::judge::Judge;
 use crate::machine::{Clock, Doing, Machine, look, shared};
 use crate::network;
@@ -61,6 +62,8 @@ pub struct Place {
     /// The node while it takes part.
     pub life: Arc<Mutex<Option<Life>>>,
     known: Arc<Mutex<KnownClaim>>,
+    /// For how long it is down once it has ended, when it was told to.
+    pub ending: Option<Duration>,
     /// The newest term that was seen.
     pub term: u64,
     /// The maps that were seen last: the router's and the log's.
@@ -139,6 +142,7 @@ impl Cluster {
                 machine: Machine::new(wire, path, chance.fork()),
                 life: shared(None),
                 known: shared(KnownClaim { token, claim: None }),
+                ending: None,
                 term: 0,
                 maps: None,
             }
@@ -185,6 +189,13 @@ impl Cluster {
                 self.start(number)?;
             }
             self.places[number].machine.tick(self.now, TICK);
+            let has_ended = |life: Life| life.ending.is(Stage::Ended);
+            if let Some(down) = self.places[number].ending
+                && look(&self.places[number].life).is_some_and(has_ended)
+            {
+                self.judge.log(|| format!("node {number} has ended"));
+                self.crash(number, down, false)?;
+            }
         }
         self.client_clock.go_on(TICK);
         if let Some(panic) = panicked() {
@@ -232,7 +243,7 @@ impl Cluster {
     pub fn crash(&mut self, number: usize, down: Duration, with_disks: bool) -> anyhow::Result<()> {
         let place = &mut self.places[number];
         place.machine.crash(self.now + down);
-        place.maps = None;
+        (place.maps, place.ending) = (None, None);
         let life = place.life.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(life);
         if with_disks {
@@ -242,6 +253,15 @@ impl Cluster {
                 KnownClaim { token, claim: None };
         }
         Ok(())
+    }
+
+    /// A node is told to end, and to start again a while after that.
+    pub fn end(&mut self, number: usize, down: Duration) {
+        let place = &mut self.places[number];
+        if let Some(life) = look(&place.life) {
+            life.ending.ask();
+            place.ending = Some(down);
+        }
     }
 
     /// Those who take part.
@@ -290,6 +310,9 @@ impl Cluster {
         if lives.len() < self.places.len() {
             return Some("not all nodes take part".to_owned());
         }
+        if self.places.iter().any(|place| place.ending.is_some()) {
+            return Some("a node has not ended".to_owned());
+        }
         if self.clients.are_busy() {
             return Some("clients wait for answers".to_owned());
         }
@@ -298,6 +321,10 @@ impl Cluster {
         let map = maps.first()?;
         if versions.iter().any(|version| *version != map.version()) {
             return Some(format!("nodes have shard maps of versions {versions:?}"));
+        }
+        let mut members = map.members().iter();
+        if let Some((name, _)) = members.find(|(_, member)| member.leaving) {
+            return Some(format!("{name} is back, and leaves by the shard map"));
         }
         for (number, shard) in (0u32..).zip(map.shards()) {
             let owner = shard.owner.as_ref().map(crate::calls::number_of);
