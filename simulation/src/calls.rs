@@ -44,10 +44,12 @@ pub enum Method {
     ForwardedAdd,
     /// The same for a read.
     ForwardedRead,
+    /// Someone moves a shard.
+    Move,
 }
 
 impl Method {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Raft,
         Self::ShardMap,
         Self::Propose,
@@ -56,6 +58,7 @@ impl Method {
         Self::Read,
         Self::ForwardedAdd,
         Self::ForwardedRead,
+        Self::Move,
     ];
 }
 

@@ -14,8 +14,7 @@ use crate::chance::Chance;
 use crate::judge::Judge;
 use crate::machine::Clock;
 use crate::network::Wire;
-use crate::node::{Answered, Asked, Size};
-use crate::operator::Operator;
+use crate::node::{Answered, Asked, Move, Size};
 
 /// Clients at once.
 const CLIENTS: usize = 3;
@@ -63,9 +62,7 @@ impl Clients {
         let mut chance = chance.fork();
         if chance.permille(500) {
             clients.busy.fetch_add(1, Ordering::Relaxed);
-            let judge = Arc::clone(judge);
-            let operator = Operator { calls: Arc::clone(&clients.calls), size, judge };
-            clock.spawn(Arc::clone(&clients).operate(operator, chance));
+            clock.spawn(Arc::clone(&clients).operate(chance));
         }
         clients
     }
@@ -150,12 +147,24 @@ impl Clients {
         self.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Has a shard moved to a node.
+    async fn move_shard(&self, through: usize, wanted: Move) {
+        let Ok(body) = serde_json::to_vec(&wanted) else { return };
+        let told = match self.calls.call(through, Method::Move, &body, PATIENCE).await {
+            Ok(told) => String::from_utf8_lossy(&told).into_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.judge.log(|| format!("{wanted:?} through node {through}: {told}"));
+    }
+
     /// One who moves shards, until it is told to end.
-    async fn operate(self: Arc<Self>, operator: Operator, mut chance: Chance) {
+    async fn operate(self: Arc<Self>, mut chance: Chance) {
         let most = chance.between(1_500, 8_000);
         while self.go_on.load(Ordering::Relaxed) {
             sleep(chance.millis(500, most)).await;
-            operator.act(&mut chance).await;
+            let (through, to) = (chance.index(self.size.nodes), chance.index(self.size.nodes));
+            let shard = u32::try_from(chance.below(self.size.shards.into())).unwrap_or(0);
+            self.move_shard(through, Move { shard, to }).await;
         }
         self.busy.fetch_sub(1, Ordering::Relaxed);
     }

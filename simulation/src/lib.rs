@@ -19,7 +19,6 @@ mod membership;
 pub mod mistakes;
 mod network;
 mod node;
-mod operator;
 mod randomness;
 mod remote;
 mod run;

@@ -9,6 +9,7 @@ use aeterna_cluster::consensus::{Consensus, ConsensusConfig};
 use aeterna_cluster::name::{NodeName, ShardId};
 use aeterna_cluster::peers::Answers;
 use aeterna_cluster::router::{Router, Target};
+use aeterna_cluster::shard_map::Command;
 use aeterna_cluster::supervisor::rules::Rules;
 use aeterna_cluster::supervisor::{MembershipApi, Parts, Supervisor, SupervisorConfig};
 use aeterna_proto::{ProposeRequest, RaftRequest, ShardMapRequest};
@@ -40,6 +41,8 @@ const WORK_EVERY: Duration = Duration::from_millis(300);
 const FOLLOW_LOOK: Duration = Duration::from_millis(100);
 /// How long a node that passes a request on waits for its answer.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a change of the shard map may take that someone asks for.
+const PROPOSE_DEADLINE: Duration = Duration::from_secs(6);
 /// Between two attempts at what must succeed before a node can take part.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -138,7 +141,7 @@ fn rules(Size { nodes, copies, .. }: Size) -> Rules {
 
 /// What a node is called.
 #[expect(clippy::expect_used, reason = "a word and a number make a name")]
-pub fn name_of(number: usize) -> NodeName {
+fn name_of(number: usize) -> NodeName {
     host_name(number).parse().expect("a node's name")
 }
 
@@ -352,6 +355,15 @@ pub struct Answered {
     pub is_complete: bool,
 }
 
+/// What someone wants to be moved.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Move {
+    /// The shard.
+    pub shard: u32,
+    /// The node that it is to go to.
+    pub to: usize,
+}
+
 struct Node {
     answers: Answers,
     life: Life,
@@ -426,6 +438,22 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Has a shard moved, as `node::cluster::operations` does: to the node that has it, a move is given up.
+    async fn move_shard(&self, Move { shard, to }: Move) -> Result<String, String> {
+        let (map, shard, to) = (self.life.router.map(), ShardId(shard), name_of(to));
+        let now = map.shard(shard).ok_or("there is no such shard")?;
+        let stays = now.moving_to.is_some() && now.owner.as_ref() == Some(&to);
+        let seen = now.epoch;
+        let command = match stays {
+            true => Command::AbortMove { shard, seen },
+            false => Command::BeginMove { shard, seen, to },
+        };
+        let outcome = self.answers.proposals.propose(&command, PROPOSE_DEADLINE).await;
+        outcome.map(|outcome| format!("{outcome:?}")).map_err(|error| error.to_string())
+    }
+}
+
 fn encoded<E: std::fmt::Display>(answer: Result<impl Message, E>) -> Result<Vec<u8>, String> {
     answer.map(|answer| answer.encode_to_vec()).map_err(|error| error.to_string())
 }
@@ -448,6 +476,10 @@ impl Answer for Node {
                 encoded(self.answers.propose(request).await)
             }
             Method::Beat => Ok(Vec::new()),
+            Method::Move => {
+                let wanted = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+                self.move_shard(wanted).await.map(String::into_bytes)
+            }
             Method::Add | Method::Read | Method::ForwardedAdd | Method::ForwardedRead => {
                 let asked: Asked = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
                 let answered = match method {

@@ -202,7 +202,8 @@ fn watched(
     watching.abort_handle()
 }
 
-/// Says that this node is back, when it had left before it was restarted.
+/// Says that this node is back, as it may have left before it was restarted. It says so in any case: that it leaves
+/// may be in the log of a node that does not lead yet, and is agreed on long after this node is up again.
 struct Homecoming {
     router: Arc<Router>,
     consensus: Arc<dyn ConsensusApi>,
@@ -215,13 +216,19 @@ impl Homecoming {
     async fn run(self) {
         let end = Instant::now() + HOMECOMING;
         let mut maps = self.router.watch();
+        let mut is_back = false;
         while Instant::now() < end && !self.draining.load(Ordering::SeqCst) {
             let map = Arc::clone(&maps.borrow_and_update());
             let me = self.router.me();
             match map.members().get(me).map(|member| member.leaving) {
-                Some(true) => self.join().await,
-                // Whoever says from now on that it leaves means it.
-                Some(false) if self.is_up_to_date(&map) => return,
+                Some(true) => is_back |= self.join().await,
+                Some(false) if self.is_up_to_date(&map) => {
+                    is_back = is_back || self.join().await;
+                    // Whoever says from now on that it leaves means it.
+                    if is_back {
+                        return;
+                    }
+                }
                 Some(false) | None => {}
             }
             tokio::select! {
@@ -231,14 +238,17 @@ impl Homecoming {
         }
     }
 
-    async fn join(&self) {
+    /// Returns whether that is agreed on: what was said before is so or will never be.
+    async fn join(&self) -> bool {
         let (me, peers) = (self.router.me(), self.membership.peers());
-        let Some(peer) = peers.get(me) else { return };
+        let Some(peer) = peers.get(me) else { return false };
         let (node, zone) = (me.clone(), peer.zone.clone());
         let join = Command::Join { node, zone, capacity: peer.capacity.max(1) };
-        if let Err(error) = self.proposals.propose(&join, PROPOSE_DEADLINE).await {
+        let joined = self.proposals.propose(&join, PROPOSE_DEADLINE).await;
+        if let Err(error) = &joined {
             tracing::warn!(%error, "this node cannot say that it is back");
         }
+        joined.is_ok()
     }
 
     /// Whether nobody shows a newer map: what this disk had may be older than what it left.
