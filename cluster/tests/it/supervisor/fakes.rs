@@ -1,6 +1,7 @@
 //! The rest of a cluster, in memory: one state machine that everyone proposes to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Fake {
     pub peers: Mutex<Arc<PeersView>>,
     pub raft: Mutex<RaftView>,
     pub commands: Mutex<Vec<Command>>,
+    /// How often node 0 has said that it is back, which it does after each start.
+    pub returns: AtomicUsize,
     pub changes: Mutex<Vec<String>>,
     /// Whether a quorum says that this node leads.
     pub has_quorum: watch::Sender<bool>,
@@ -78,6 +81,7 @@ impl Fake {
             peers: Mutex::new(Arc::new((0..nodes).map(|n| (name(n), peer(n))).collect())),
             raft: Mutex::new(raft),
             commands: Mutex::default(),
+            returns: AtomicUsize::default(),
             changes: Mutex::default(),
             has_quorum: watch::Sender::new(true),
             confirmations: watch::Sender::new(0),
@@ -118,6 +122,15 @@ impl Fake {
         outcome
     }
 
+    fn note(&self, command: &Command) {
+        match command {
+            Command::Join { node, .. } if *node == name(0) => {
+                self.returns.fetch_add(1, Ordering::Relaxed);
+            }
+            other => self.commands.lock().unwrap().push(other.clone()),
+        }
+    }
+
     pub fn assign(&self, shard: u32, owner: u64) {
         let shard = ShardId(shard);
         let seen = self.map.borrow().shard(shard).unwrap().epoch;
@@ -152,7 +165,7 @@ impl ConsensusApi for Fake {
         if !self.raft.lock().unwrap().leads {
             return Err(ProposeFailure::NotLeader { leader: None });
         }
-        self.commands.lock().unwrap().push(command.clone());
+        self.note(&command);
         Ok(self.apply(command))
     }
 
@@ -216,7 +229,7 @@ impl PeerApi for Fake {
         self.asked.lock().unwrap().push(to.name.clone());
         let leader = self.leader.lock().unwrap().clone();
         if leader.as_ref() == Some(&to.name) {
-            self.commands.lock().unwrap().push(command.clone());
+            self.note(command);
             return Ok(Proposed::Applied(self.apply(command.clone())));
         }
         Ok(Proposed::NotLeader { leader: None })

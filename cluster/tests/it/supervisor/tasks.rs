@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aeterna_cluster::gossip::Liveness;
@@ -349,4 +350,16 @@ async fn a_node_whose_map_is_older_than_its_leave_is_still_back_when_it_hears_of
     node.fake.apply(Command::Leave { node: name(0) });
     let is_leaving = |node: &Node| node.fake.map.borrow().members()[&name(0)].leaving;
     node.until("it is back", |node| !is_leaving(node)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leave_that_is_agreed_on_after_the_restart_comes_before_the_return() {
+    let fake = Fake::that_follows(2, 1);
+    let node = start(fake, |host| host);
+    // It says so though its map has nothing of its leave, which may be in a log and not agreed on.
+    let returns = |node: &Node| node.fake.returns.load(Ordering::Relaxed);
+    node.until("it has said that it is back", |node| returns(node) > 0).await;
+    // Once.
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(returns(&node), 1);
 }
