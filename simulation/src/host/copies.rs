@@ -269,12 +269,10 @@ impl Host {
         let missing = self.disk(places.link(known, content))?;
         self.parts.cold.restore(&missing, &places.restoring, Arc::new(|_, _| {})).await?;
         self.disk(places.exchange(content))?;
-        let before = held.lock().index.documents().clone();
+        // What is not known to be an upload may be ahead of all of them.
+        let before = known.map(|_| held.lock().index.documents().clone()).unwrap_or_default();
         self.open(held, &places)?;
         let inner = held.lock();
-        // What goes on from an upload, and is none, may be ahead of all uploads.
-        let is_known = known.is_some();
-        let before = if is_known { before } else { BTreeSet::new() };
         self.parts.judge.copied((self.parts.node, shard), &before, inner.index.documents());
         self.say(|| {
             let (at, count) = (content.origin, inner.index.documents().len());
