@@ -21,7 +21,7 @@ fn signs(mistake: Mistake) -> &'static [&'static str] {
         Mistake::VoteNotSynced => &["has applied entry", "has another shard map", "vote must be"],
         Mistake::BootstrapFromGossip => &["has applied entry", "has another shard map", "both own"],
         Mistake::LateUpload => &["had fenced it off", "were uploaded, and are not there"],
-        Mistake::PromotedAsItIs => &["were uploaded, and are not there"],
+        Mistake::PromotedAsItIs => &["were uploaded, and are not there", "goes back"],
         Mistake::ServedBeforeWhole => &["says that it is complete, without"],
     }
 }
