@@ -20,7 +20,7 @@ use crate::router::Router;
 use crate::shard_map::{Command, ShardMap};
 
 /// How long after its start a node that finds itself leaving, from before its restart, says that it
-/// is back. Later it was told to leave while it ran, and leaves.
+/// is back, or for as long as that is not agreed on. Later it was told to leave while it ran, and leaves.
 const HOMECOMING: Duration = Duration::from_secs(30);
 /// How often it looks whether it does.
 const HOMECOMING_LOOK: Duration = Duration::from_secs(1);
@@ -217,7 +217,7 @@ impl Homecoming {
         let end = Instant::now() + HOMECOMING;
         let mut maps = self.router.watch();
         let mut is_back = false;
-        while Instant::now() < end && !self.draining.load(Ordering::SeqCst) {
+        while (!is_back || Instant::now() < end) && !self.draining.load(Ordering::SeqCst) {
             let map = Arc::clone(&maps.borrow_and_update());
             let me = self.router.me();
             match map.members().get(me).map(|member| member.leaving) {

@@ -363,3 +363,16 @@ async fn a_leave_that_is_agreed_on_after_the_restart_comes_before_the_return() {
     sleep(Duration::from_secs(60)).await;
     assert_eq!(returns(&node), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_says_that_it_is_back_once_somebody_leads() {
+    let fake = Fake::that_follows(2, 1);
+    let leader = fake.leader.lock().unwrap().take();
+    let node = start(fake, |host| host);
+    sleep(Duration::from_secs(120)).await;
+    *node.fake.leader.lock().unwrap() = leader;
+    // Who leads by now has it in its log from before the restart.
+    node.fake.apply(Command::Leave { node: name(0) });
+    let is_leaving = |node: &Node| node.fake.map.borrow().members()[&name(0)].leaving;
+    node.until("it is back", |node| !is_leaving(node)).await;
+}
