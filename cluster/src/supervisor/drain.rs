@@ -32,9 +32,12 @@ impl Supervisor {
     /// nothing any more. The gossip should say that the node drains before this is called.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let end = Instant::now() + deadline;
-        self.begin_drain();
         let before = self.owned(&self.router().map());
-        let handed_over = timeout_at(end, self.hand_over_all()).await;
+        let handed_over = timeout_at(end, async {
+            self.begin_drain().await;
+            self.hand_over_all().await;
+        });
+        let handed_over = handed_over.await;
         if handed_over.is_err() {
             tracing::warn!(?deadline, "not everything was handed over in time");
         }

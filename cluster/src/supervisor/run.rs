@@ -1,6 +1,5 @@
 //! The supervisor's tasks.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -75,7 +74,8 @@ pub struct Supervisor {
     rules: Arc<Rules>,
     memory: Arc<Mutex<Memory>>,
     mode: watch::Sender<Mode>,
-    draining: Arc<AtomicBool>,
+    /// Whether it drains. Held while the node says that it is back: what it says of itself is said in order.
+    draining: Arc<Draining>,
     failed: watch::Sender<Option<&'static str>>,
     tasks: Vec<AbortHandle>,
 }
@@ -89,7 +89,7 @@ impl Supervisor {
             Proposals::new(me, Arc::clone(&consensus), Arc::clone(&membership), Arc::clone(&peers));
         let activity = Arc::new(Activity::default());
         let mode = watch::Sender::new(Mode::Follow);
-        let draining = Arc::new(AtomicBool::new(false));
+        let draining = Arc::new(Draining::new(false));
         let follower = Follower {
             host,
             router: Arc::clone(&router),
@@ -175,8 +175,9 @@ impl Supervisor {
         self.mode.send_replace(mode);
     }
 
-    pub(super) fn begin_drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+    /// Has the node say no more that it is back.
+    pub(super) async fn begin_drain(&self) {
+        *self.draining.lock().await = true;
     }
 }
 
@@ -202,6 +203,9 @@ fn watched(
     watching.abort_handle()
 }
 
+/// Whether a node drains.
+type Draining = tokio::sync::Mutex<bool>;
+
 /// Says that this node is back, as it may have left before it was restarted. It says so in any case: that it leaves
 /// may be in the log of a node that does not lead yet, and is agreed on long after this node is up again.
 struct Homecoming {
@@ -209,21 +213,25 @@ struct Homecoming {
     consensus: Arc<dyn ConsensusApi>,
     membership: Arc<dyn MembershipApi>,
     proposals: Arc<Proposals>,
-    draining: Arc<AtomicBool>,
+    draining: Arc<Draining>,
 }
 
 impl Homecoming {
     async fn run(self) {
         let end = Instant::now() + HOMECOMING;
         let mut maps = self.router.watch();
-        let mut is_back = false;
-        while (!is_back || Instant::now() < end) && !self.draining.load(Ordering::SeqCst) {
+        let (mut is_back, mut has_failed) = (false, false);
+        while !is_back || Instant::now() < end {
+            let draining = self.draining.lock().await;
+            if *draining {
+                return;
+            }
             let map = Arc::clone(&maps.borrow_and_update());
             let me = self.router.me();
             match map.members().get(me).map(|member| member.leaving) {
-                Some(true) => is_back |= self.join().await,
+                Some(true) => is_back |= self.join(&mut has_failed).await,
                 Some(false) if self.is_up_to_date(&map) => {
-                    is_back = is_back || self.join().await;
+                    is_back = is_back || self.join(&mut has_failed).await;
                     // Whoever says from now on that it leaves means it.
                     if is_back {
                         return;
@@ -231,6 +239,7 @@ impl Homecoming {
                 }
                 Some(false) | None => {}
             }
+            drop(draining);
             tokio::select! {
                 changed = maps.changed() => if changed.is_err() { return },
                 () = sleep(HOMECOMING_LOOK) => {}
@@ -239,15 +248,19 @@ impl Homecoming {
     }
 
     /// Returns whether that is agreed on: what was said before is so or will never be.
-    async fn join(&self) -> bool {
+    async fn join(&self, has_failed: &mut bool) -> bool {
         let (me, peers) = (self.router.me(), self.membership.peers());
         let Some(peer) = peers.get(me) else { return false };
         let (node, zone) = (me.clone(), peer.zone.clone());
         let join = Command::Join { node, zone, capacity: peer.capacity.max(1) };
         let joined = self.proposals.propose(&join, PROPOSE_DEADLINE).await;
-        if let Err(error) = &joined {
-            tracing::warn!(%error, "this node cannot say that it is back");
+        match &joined {
+            // It is said again every second.
+            Err(error) if *has_failed => tracing::debug!(%error, "nor now"),
+            Err(error) => tracing::warn!(%error, "this node cannot say yet that it is back"),
+            Ok(_) => {}
         }
+        *has_failed = joined.is_err();
         joined.is_ok()
     }
 

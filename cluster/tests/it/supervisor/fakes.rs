@@ -51,6 +51,8 @@ pub struct Fake {
     pub commands: Mutex<Vec<Command>>,
     /// How often node 0 has said that it is back, which it does after each start.
     pub returns: AtomicUsize,
+    /// How long it takes until it is heard.
+    pub return_takes: Mutex<Duration>,
     pub changes: Mutex<Vec<String>>,
     /// Whether a quorum says that this node leads.
     pub has_quorum: watch::Sender<bool>,
@@ -82,6 +84,7 @@ impl Fake {
             raft: Mutex::new(raft),
             commands: Mutex::default(),
             returns: AtomicUsize::default(),
+            return_takes: Mutex::default(),
             changes: Mutex::default(),
             has_quorum: watch::Sender::new(true),
             confirmations: watch::Sender::new(0),
@@ -227,6 +230,10 @@ impl PeerApi for Fake {
         _deadline: Duration,
     ) -> Result<Proposed, PeerFailure> {
         self.asked.lock().unwrap().push(to.name.clone());
+        if matches!(command, Command::Join { node, .. } if *node == name(0)) {
+            let takes = *self.return_takes.lock().unwrap();
+            tokio::time::sleep(takes).await;
+        }
         let leader = self.leader.lock().unwrap().clone();
         if leader.as_ref() == Some(&to.name) {
             self.note(command);

@@ -376,3 +376,15 @@ async fn a_node_says_that_it_is_back_once_somebody_leads() {
     let is_leaving = |node: &Node| node.fake.map.borrow().members()[&name(0)].leaving;
     node.until("it is back", |node| !is_leaving(node)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_says_before_it_drains_is_heard_before_it_leaves() {
+    let fake = Fake::that_follows(2, 1);
+    *fake.return_takes.lock().unwrap() = Duration::from_secs(2);
+    let node = start(fake, |host| host);
+    node.until("it says that it is back", |node| !node.fake.asked.lock().unwrap().is_empty()).await;
+    node.supervisor.drain(Duration::from_secs(30)).await;
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(node.fake.returns.load(Ordering::Relaxed), 1);
+    assert!(node.fake.map.borrow().members()[&name(0)].leaving);
+}
