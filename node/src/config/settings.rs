@@ -160,7 +160,8 @@ settings! {
     /// Which log lines are written: a level, or directives such as `info,aeterna_repo=debug`.
     log_filter: LogFilter = LogFilter::default(), "log.filter", "AETERNA_LOG", None;
 
-    /// Connections served at once; further ones wait.
+    /// Connections served at once; over 32 further ones `/livez`, `/readyz`, `/metrics` and
+    /// `/internal/shutdown` are answered and all else with 503, and the rest wait.
     max_connections: u64 = 1024, "http.max_connections", "AETERNA_HTTP_MAX_CONNECTIONS", Some((1, 65_536));
     /// Bytes of a request's body.
     max_body_bytes: u64 = 2 * MIB, "http.max_body_bytes", "AETERNA_HTTP_MAX_BODY_BYTES", Some((KIB, GIB));
