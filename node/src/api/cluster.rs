@@ -71,8 +71,8 @@ pub struct Raft {
     pub leader: Option<String>,
     /// Names of those who vote.
     pub voters: Vec<String>,
-    /// Those of them that are gone, or have lost the disk that they vote with, as far as the node knows: others
-    /// get their votes.
+    /// Those of them that are here without the disk that they vote with, as far as the node knows: their votes go
+    /// to others.
     #[serde(default)]
     pub lost_voters: Vec<String>,
     /// Position of the last entry in this node's log.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aeterna_cluster::consensus::{RaftId, RaftNode, Role, Status};
+use aeterna_cluster::consensus::{RaftId, Role, Status};
 use aeterna_cluster::gossip::{Liveness, Peer};
 use aeterna_cluster::name::{NodeName, ShardId};
 use aeterna_cluster::peers::Refusal;
@@ -123,15 +123,15 @@ impl Cluster {
         }
     }
 
-    /// Voters that are gone, or have another disk than the one that votes.
+    /// Voters whose node is here with another disk than the one that votes.
     fn lost_voters(&self, status: &Status) -> Vec<String> {
         let peers = self.peers();
-        let is_here = |id: &RaftId, node: &RaftNode| {
-            let peer = peers.get(&node.name).filter(|peer| !peer.gone());
-            // Who has not told of its disk yet has just started.
-            peer.is_some_and(|peer| matches!(peer.facts.raft_id, 0) || peer.facts.raft_id == id.0)
+        let has_other_disk = |id: &RaftId, name: &NodeName| {
+            let peer = peers.get(name).filter(|peer| peer.alive());
+            // 0 of one that has not told of its disk yet.
+            peer.is_some_and(|peer| ![0, id.0].contains(&peer.facts.raft_id))
         };
-        let lost = status.voters.iter().filter(|(id, node)| !is_here(id, node));
+        let lost = status.voters.iter().filter(|(id, node)| has_other_disk(id, &node.name));
         lost.map(|(_, node)| node.name.to_string()).collect()
     }
 
@@ -212,15 +212,12 @@ fn outside(role: &str, peers: &BTreeMap<NodeName, Peer>) -> Raft {
 }
 
 /// Whose disk is lost that votes.
-fn without_disk(nodes: &[Node], raft: &Raft) -> Option<String> {
-    let is_dead = |name: &str| nodes.iter().any(|node| node.name == name && node.state == "dead");
-    let names: Vec<&str> = raft.lost_voters.iter().map(String::as_str).collect();
-    let names: Vec<&str> = names.into_iter().filter(|name| !is_dead(name)).collect();
-    (!names.is_empty()).then(|| {
+fn without_disk(raft: &Raft) -> Option<String> {
+    (!raft.lost_voters.is_empty()).then(|| {
         format!(
             "{}: the disk is lost that votes in the Raft group; another node gets the vote, and until then no other \
              voter's disk may be lost",
-            names.join(", ")
+            raft.lost_voters.join(", ")
         )
     })
 }
@@ -404,7 +401,7 @@ impl Cluster {
                     .to_owned(),
             );
         }
-        without_disk(nodes, raft).into_iter().for_each(&mut yellow);
+        without_disk(raft).into_iter().for_each(&mut yellow);
         let used =
             |node: &Node| DiskSpace { total: node.disk_total, free: node.disk_free }.used_percent();
         let critical = |node: &&Node| used(node) >= self.disk_critical_percent;

@@ -225,6 +225,10 @@ fn a_signal_hands_everything_over_before_the_node_ends() {
     let owners = shards(&cluster, 1);
     assert_eq!(owned_by(&owners, "node-1"), 0, "{owners:?}");
     until_owners(&cluster, 1, "served by those who are left", |_| true);
+    // It votes, and comes back with its disk.
+    let status = cluster.status(1);
+    assert!(status["raft"]["voters"].as_array().unwrap().contains(&json!("node-1")), "{status}");
+    assert_eq!(status["raft"]["lostVoters"], json!([]), "{status}");
     assert_eq!(found(&cluster.search(1, QUERY, "").json()), found(&before));
 
     // Where nobody can agree on anything, a second signal does not wait for it.
