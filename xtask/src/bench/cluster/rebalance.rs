@@ -46,7 +46,7 @@ pub(super) fn measure(world: &mut World, questions: &[Question]) -> Result<Rebal
         from,
         to,
         bytes: before.iter().map(|shard| shard.bytes).sum(),
-        largest: before.iter().map(|shard| shard.bytes).max().unwrap_or(0),
+        largest: before.iter().map(|shard| shard.bytes).max(),
         moved: moved.clone().map(|(shard, _)| shard.bytes).sum(),
         moved_counted: moved.clone().map(|(shard, _)| weight(shard)).sum(),
         least: least(&before, to),

@@ -381,7 +381,7 @@ fn rebalance(text: &mut String, row: &Rebalance) -> Result<()> {
         text,
         "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.2} | {:.2} |",
         bytes(row.bytes),
-        bytes(row.largest),
+        row.largest.map_or_else(|| "not recorded".to_owned(), bytes),
         bytes(row.moved),
         bytes(row.moved_counted),
         bytes(row.least),

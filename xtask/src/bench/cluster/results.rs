@@ -142,9 +142,8 @@ pub(crate) struct Rebalance {
     pub(crate) to: usize,
     /// Bytes of all shards.
     pub(crate) bytes: u64,
-    /// Bytes of the largest of them.
-    #[serde(default)]
-    pub(crate) largest: u64,
+    /// Bytes of the largest of them, where the run has looked.
+    pub(crate) largest: Option<u64>,
     /// Bytes of shards that have another owner afterwards.
     pub(crate) moved: u64,
     /// What placement counts for these: a mebibyte more for each.
