@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aeterna_repo::{ManagerError, Observer, RepoManager};
+use aeterna_repo::{ManagerError, Observer, RepoManager, is_disk_full};
 use axum::Router;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
@@ -198,7 +198,7 @@ async fn run_node(
     let server_file = match ServerFile::write(&data, address, cluster.as_deref()) {
         Ok(file) => Some(file),
         // What is on a full disk can be searched nonetheless.
-        Err(error) if is_full(&error) => {
+        Err(error) if is_disk_full(&error) => {
             tracing::error!(%error, "the disk is full: commands do not find this server by its data folder, and need `--server http://{address}`");
             None
         }
@@ -354,10 +354,6 @@ impl ServerFile {
         std::fs::rename(&partial, &path)?;
         Ok(Self(path))
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl Drop for ServerFile {

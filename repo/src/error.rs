@@ -274,6 +274,6 @@ impl ManagerError {
 }
 
 /// Whether the system's reason is a full disk or quota.
-pub(crate) fn is_disk_full(error: &std::io::Error) -> bool {
+pub fn is_disk_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }

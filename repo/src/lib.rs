@@ -19,7 +19,7 @@ mod secrets;
 
 pub use config::{ClusterShards, DatabaseUrl, GitConfig, ManagerConfig, Observer, RetryConfig};
 pub use disk::{DiskProbe, DiskSpace};
-pub use error::ManagerError;
+pub use error::{ManagerError, is_disk_full};
 pub use manager::{
     Activated, AddRepository, Added, FileContent, Following, Health, HeldShard, ListFilter,
     NotIndexed, Pause, PlaceParts, RepoManager, RestoredMirrors, SearchedCopy, ShardSource,

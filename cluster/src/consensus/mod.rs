@@ -192,8 +192,13 @@ impl Consensus {
 
     /// Whether this disk takes part in a group, or has.
     pub fn has_a_past(&self) -> bool {
-        let metrics = self.raft.metrics().borrow().clone();
-        metrics.current_term > 0 || metrics.last_log_index.is_some() || metrics.snapshot.is_some()
+        self.has_log() || self.raft.metrics().borrow().current_term > 0
+    }
+
+    fn has_log(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics.last_log_index.is_some() || metrics.snapshot.is_some()
     }
 
     /// Makes the group, with this node as its only voter, and the map. Only who claimed the cluster
@@ -203,9 +208,8 @@ impl Consensus {
     ///
     /// [`ConsensusError::Timeout`] if the map is not there in time, [`ConsensusError::Stopped`].
     pub async fn initialize(&self) -> Result<(), ConsensusError> {
-        let metrics = self.raft.metrics().borrow().clone();
         // Since an earlier start. Whoever leads makes the map before its first change.
-        if metrics.last_log_index.is_some() || metrics.snapshot.is_some() {
+        if self.has_log() {
             return Ok(());
         }
         let node =

@@ -122,10 +122,11 @@ impl Slots {
 
     /// A usual one instead, where one has become free since.
     fn better(&self, slot: Slot) -> Slot {
-        match Arc::clone(&self.usual).try_acquire_owned() {
-            Ok(permit) if slot.is_extra => Slot { _permit: permit, is_extra: false },
-            _ => slot,
+        if !slot.is_extra {
+            return slot;
         }
+        let usual = Arc::clone(&self.usual).try_acquire_owned();
+        usual.map_or(slot, |permit| Slot { _permit: permit, is_extra: false })
     }
 }
 

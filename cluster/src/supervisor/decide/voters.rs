@@ -174,10 +174,9 @@ impl<'a> Group<'a> {
                 *zones.entry(&peer.zone).or_default() += 1;
             }
         }
-        let peers = self.situation.peers.iter();
+        let (peers, is_urgent) = (self.situation.peers.iter(), !self.lost.is_empty());
         let candidates = peers.filter_map(|(name, peer)| {
             let id = peer.raft_id.filter(|id| !is_in(id))?;
-            let is_urgent = !self.lost.is_empty();
             can_vote(self.situation, name, peer, is_urgent).then_some((id, name, peer))
         });
         let returned = |name: &NodeName| has_just_returned(self.situation, name);
