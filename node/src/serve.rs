@@ -103,6 +103,7 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     }
     telemetry::start_logging(&loaded.config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(io_threads())
         .enable_all()
         .build()
         .map_err(ServeError::System)?;
@@ -111,6 +112,12 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     // A thread in a search or a read cannot be stopped; what it would have done is not needed.
     runtime.shutdown_timeout(stop.left_of(limit).min(THREADS_TIMEOUT));
     outcome
+}
+
+/// Threads that wait for connections and move what goes over them: half the processors. Searches have threads of
+/// their own, and each of these that wakes with nothing left to do takes a processor from them.
+fn io_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
 }
 
 async fn serve(loaded: Loaded, args: &ServeArgs, stop: &Stop) -> Result<(), ServeError> {

@@ -56,8 +56,8 @@ pub trait Output: Sync {
     }
 
     /// Takes the answer as it is when nobody wants more than was sent, without its results; called by the
-    /// thread that asked for the search, where [`SearchRequest::first`](super::SearchRequest::first) were
-    /// sent and others follow. It waits until more are wanted: the search's deadline does not run
+    /// thread that asked for the search, where what [`SearchRequest::first`](super::SearchRequest::first) asks for
+    /// was sent and others follow. It waits until more are wanted: the search's deadline does not run
     /// meanwhile. `Break` ends the search.
     fn pause(&self, _so_far: &SearchResponse) -> ControlFlow<()> {
         ControlFlow::Continue(())

@@ -94,8 +94,9 @@ pub struct SearchRequest {
     /// a part of what is ranked against each other at first, and none refuses to answer since it
     /// lacks a revision that another may have. 1 for one that is alone.
     pub share: u32,
-    /// Results after which a search with an output pauses, for whoever merges several: what follows is
-    /// looked for when it is wanted, as many again each time, and a page has no end but theirs. See
+    /// Results after which a search with an output pauses, for whoever merges several, or fewer down to a half:
+    /// it does not look much further for the others. What follows is looked for when it is wanted, as many again
+    /// each time, and a page has no end but theirs. See
     /// [`Output::pause`](super::Output::pause).
     pub first: Option<usize>,
     /// Cursor of the page before: the search goes on with the shards and the share of that one. It

@@ -107,7 +107,7 @@ impl<'a> Windows<'a> {
         Self { running, order, at_once, held, start, within, ready: None, looked_at: start }
     }
 
-    /// The next results: windows are verified until there are so many, or nothing is left.
+    /// The next results, at most so many: windows are verified until there are enough, or nothing is left.
     pub(crate) fn page(
         &mut self,
         most: usize,
@@ -148,11 +148,17 @@ impl<'a> Windows<'a> {
                 return Ok(page);
             }
             (self.start, self.within) = (end, 0);
-            if page.results.len() >= most {
+            if page.results.len() >= self.enough(most) {
                 page.next = Some((end as u64, 0));
                 return Ok(page);
             }
         }
+    }
+
+    /// Results after which no further window is verified, of `most`. Whoever merges several searches may have
+    /// what it needs from the others when one of them has half of it.
+    fn enough(&self, most: usize) -> usize {
+        if self.running.request.first.is_some() { most.div_ceil(2) } else { most }
     }
 
     /// Verifies the window that starts where the last one has ended; its results in order, without those

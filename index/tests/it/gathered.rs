@@ -307,9 +307,14 @@ fn a_part_that_is_not_asked_for_more_looks_no_further() {
     assert!(at_once.pauses.is_empty());
     let in_turn = part(&set, &SearchRequest { first: Some(12), ..asked.clone() });
     let after: Vec<usize> = in_turn.pauses.iter().map(|(after, _)| *after).collect();
-    assert_eq!(after, [12, 24, 48, 96, 192], "as many again each time");
+    // The first window has seven: more than half of what is wanted at first.
+    assert_eq!(after, [7, 14, 28, 56, 112], "as many again each time");
+    let all = part(&set, &SearchRequest { first: Some(14), ..asked.clone() });
+    assert_eq!(all.pauses[0].0, 7, "half of what is wanted suffices");
+    let more = part(&set, &SearchRequest { first: Some(15), ..asked.clone() });
+    assert_eq!(more.pauses[0].0, 14, "less than half does not");
     let looked_at: Vec<u64> = in_turn.pauses.iter().map(|(_, ending)| verified(ending)).collect();
-    assert!(looked_at.is_sorted() && looked_at[0] < 30, "{looked_at:?}");
+    assert!(looked_at.is_sorted() && looked_at[0] < 10, "{looked_at:?}");
     let ending = in_turn.ending.as_ref().unwrap();
     assert_eq!(verified(ending), verified(at_once.ending.as_ref().unwrap()));
     assert_eq!(ending.summary.counts, at_once.ending.as_ref().unwrap().summary.counts);

@@ -122,7 +122,7 @@ impl Node for NodeService {
         let parts = span.in_scope(start);
         let may_resume = pauses.then(|| MayResume::new(&self.searches, key, parts.more.clone()));
         let parts = stream::unfold((parts, may_resume), async |(mut parts, may_resume)| {
-            let part = parts.parts.recv().await?;
+            let part = parts.next_or_sign().await?;
             Some((gather::encoded(part), (parts, may_resume)))
         });
         Ok(Response::new(parts.boxed()))

@@ -321,8 +321,8 @@ fn part_request(request: &SearchRequest, ask: &Ask, nodes: usize, page: usize) -
     SearchRequest {
         cursor: ask.cursor.clone(),
         share: u32::try_from(nodes).unwrap_or(u32::MAX),
-        // Its part of the page and half as much again: results are seldom spread evenly.
-        first: Some(page.min(page.saturating_mul(3).div_ceil(nodes.max(1) * 2))),
+        // Its part of the page: a result that is written in vain costs more than asking for more of them.
+        first: Some(page.div_ceil(nodes.max(1))),
         facet_values: usize::MAX,
         cancel: Cancel::default(),
         ..request.clone()

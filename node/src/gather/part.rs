@@ -11,6 +11,7 @@ use aeterna_index::search::{
     Skipped,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
 
 use super::held::{Away, HeldOf, held_and_visible};
 use super::{Begin, Failed, Part};
@@ -19,7 +20,6 @@ use crate::cluster::Cluster;
 use crate::cluster::metrics::PartRunning;
 use crate::http::AppState;
 use crate::http::context::ACCESS_LOG;
-use crate::http::problem::Problem;
 use crate::http::search::search_here;
 
 /// Parts that wait for whoever merges them.
@@ -66,6 +66,11 @@ impl Parts {
         let (more, _) = mpsc::channel(1);
         Self { parts, heard: Arc::default(), more, _guard: guard }
     }
+
+    /// The next part, or a sign of life when there has long been none; `None` after the last.
+    pub async fn next_or_sign(&mut self) -> Option<Part> {
+        timeout(SIGN_OF_LIFE, self.parts.recv()).await.unwrap_or(Some(Part::Progress(None)))
+    }
 }
 
 /// Ends a search when it is dropped.
@@ -103,8 +108,9 @@ pub fn start(
     let says = Arc::clone(&heard);
     let guard = CancelOnDrop::new(request.cancel.clone());
     let shared = Arc::clone(state);
-    let (span, signs) = (tracing::Span::current(), sender.clone());
-    let searching = tokio::task::spawn_blocking(move || {
+    let span = tracing::Span::current();
+    // One that ends without an answer closes its channel: whoever waits for it sees that it broke off.
+    tokio::task::spawn_blocking(move || {
         let _running = running;
         let _entered = span.enter();
         let started = Instant::now();
@@ -122,6 +128,7 @@ pub fn start(
             sender,
             skipped,
             started,
+            is_logged: AtomicBool::new(false),
         };
         let refused = request.require_complete && !output.skipped.is_empty();
         let answer = match refused {
@@ -132,21 +139,6 @@ pub fn start(
             Ok(response) => Part::End(Box::new(output.ending(response))),
             Err(problem) => Part::Failed(Failed::Refused(problem)),
         });
-    });
-    tokio::spawn(async move {
-        let mut searching = searching;
-        loop {
-            match tokio::time::timeout(SIGN_OF_LIFE, &mut searching).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "a search ended without an answer");
-                    let _ = signs.send(Part::Failed(Failed::Refused(Problem::internal()))).await;
-                    return;
-                }
-                // A channel that is full says as much.
-                Err(_) => drop(signs.try_send(Part::Progress(None))),
-            }
-        }
     });
     Parts { parts, heard, more, _guard: guard }
 }
@@ -166,6 +158,8 @@ struct PartOutput {
     progress: Mutex<Instant>,
     started: Instant,
     shards: usize,
+    /// Whether all that was done so far is in the log.
+    is_logged: AtomicBool,
 }
 
 impl Output for PartOutput {
@@ -212,7 +206,10 @@ impl Output for PartOutput {
     fn pause(&self, so_far: &SearchResponse) -> ControlFlow<()> {
         self.end(Part::Paused(Box::new(self.ending(so_far.clone()))));
         match lock(&self.more).blocking_recv() {
-            Some(()) => ControlFlow::Continue(()),
+            Some(()) => {
+                self.is_logged.store(false, Ordering::Relaxed);
+                ControlFlow::Continue(())
+            }
             // Whoever asked has enough, or has gone.
             None => ControlFlow::Break(()),
         }
@@ -256,8 +253,11 @@ impl PartOutput {
 
     /// Sends the last that there is, for now.
     fn end(&self, part: Part) {
-        let (duration_ms, shards) = (self.started.elapsed().as_secs_f64() * 1e3, self.shards);
-        tracing::info!(target: ACCESS_LOG, duration_ms, shards, "searched a part");
+        // The end of one that nobody wanted more of since it paused was logged then.
+        if !self.is_logged.swap(true, Ordering::Relaxed) {
+            let (duration_ms, shards) = (self.started.elapsed().as_secs_f64() * 1e3, self.shards);
+            tracing::info!(target: ACCESS_LOG, duration_ms, shards, "searched a part");
+        }
         self.hold(part);
         // Whoever asked may have gone.
         let _ = self.flush();
