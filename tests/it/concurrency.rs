@@ -142,6 +142,13 @@ fn a_node_whose_connections_are_all_taken_still_says_that_it_lives() {
     refused.assert_problem(503, "too-many-connections");
     assert!(refused.header("retry-after").is_some());
     assert_eq!(refused.header("connection"), Some("close"));
+    // One that speaks HTTP/2 has no place that it could keep.
+    let mut other = TcpStream::connect(server.address).unwrap();
+    other.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let mut answer = Vec::new();
+    // Bytes that nobody read make the end of a connection an error.
+    let _ = other.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"\0"), "it is answered in HTTP/2: {answer:?}");
     drop(taken);
     wait_until(|| server.search("any", "").status == 200);
 }

@@ -2,7 +2,7 @@
 //! is told to come back. Else a node whose clients hold all connections would seem dead.
 
 use axum::extract::Request;
-use axum::http::{HeaderValue, Version, header};
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -20,8 +20,6 @@ pub async fn shed(request: Request, next: Next) -> Response {
     if request.extensions().get::<Crowded>().is_none() {
         return next.run(request).await;
     }
-    // HTTP/2 has no such header.
-    let may_close = request.version() <= Version::HTTP_11;
     let mut response = match WATCHERS.contains(&request.uri().path()) {
         true => next.run(request).await,
         false => Problem::unavailable(
@@ -30,8 +28,6 @@ pub async fn shed(request: Request, next: Next) -> Response {
         )
         .into_response(),
     };
-    if may_close {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

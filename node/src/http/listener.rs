@@ -19,7 +19,8 @@ use tower::ServiceExt;
 use super::crowd::Crowded;
 use crate::stop::Stop;
 
-/// Connections beyond the limit over which whoever watches the node is answered, and nobody else.
+/// Connections beyond the limit over which whoever watches the node is answered, and nobody else. They speak
+/// HTTP/1 alone, where an answer can end the connection.
 const EXTRA_CONNECTIONS: usize = 32;
 
 /// How long to wait after the system refused to accept, which it does without file descriptors.
@@ -59,6 +60,8 @@ pub async fn serve(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(limits.head_timeout);
+    // A connection that is to end with its first answer.
+    let once = builder.clone().http1_only();
     while let Some((stream, slot)) = accept(&listener, &slots, &stop.drained).await {
         let peer = stream.peer_addr().ok().map(Peer);
         let served = served.clone();
@@ -73,6 +76,7 @@ pub async fn serve(
             let router = served.borrow().clone();
             router.oneshot(request)
         });
+        let builder = if is_extra { &once } else { &builder };
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let watched = graceful.watch(connection);
         tokio::spawn(async move {

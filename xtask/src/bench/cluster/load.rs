@@ -240,7 +240,7 @@ impl Load<'_> {
         }
         if let Some(wrong) = wrong {
             let after = self.begun.elapsed().as_secs_f64();
-            let wrong: String = wrong.chars().take(300).collect();
+            let wrong: String = wrong.chars().take(500).collect();
             let text = &question.pattern.text;
             let wrong = format!("after {after:.1} s, node-{}, `{text}`: {wrong}", place + 1);
             let count = seen.failed + seen.incomplete + seen.different;
@@ -271,16 +271,27 @@ fn sorted(results: &[u8]) -> Vec<Vec<u8>> {
     sorted
 }
 
+/// Bytes of a result that are shown, from shortly before it differs.
+const SHOWN_BYTES: usize = 160;
+/// How much is shown of what does not differ.
+const SHOWN_BEFORE: usize = 40;
+
 /// How results differ, for a person.
 fn difference(before: &[Vec<u8>], now: &[Vec<u8>]) -> String {
-    let new = now.iter().find(|result| !before.contains(result));
-    let gone = before.iter().find(|result| !now.contains(result));
-    let short = |result: Option<&Vec<u8>>| {
-        let text = String::from_utf8_lossy(result.map_or(&[][..], Vec::as_slice)).into_owned();
-        text.chars().take(200).collect::<String>()
+    let new = now.iter().find(|result| !before.contains(result)).map_or(&[][..], Vec::as_slice);
+    let gone = before.iter().find(|result| !now.contains(result)).map_or(&[][..], Vec::as_slice);
+    let same = new.iter().zip(gone).take_while(|(new, gone)| new == gone).count();
+    let short = |result: &[u8]| {
+        let from = same.saturating_sub(SHOWN_BEFORE).min(result.len());
+        let end = result.len().min(from + SHOWN_BYTES);
+        String::from_utf8_lossy(&result[from..end]).into_owned()
     };
     let (is, was) = (now.len(), before.len());
-    format!("{is} results and not {was}; new is {}, gone is {}", short(new), short(gone))
+    format!(
+        "{is} results and not {was}; from byte {same} of one, new is {}, gone is {}",
+        short(new),
+        short(gone)
+    )
 }
 
 #[cfg(test)]
@@ -308,6 +319,12 @@ mod tests {
         assert_eq!(sorted(&before.results), [one.to_vec(), other.to_vec()]);
         assert_eq!(sorted(&before.results), sorted(&after.results));
         assert!(difference(&sorted(&before.results), &[]).contains("0 results and not 2"));
+        let known = [vec![b'x'; 1_000], vec![b'y']].map(|text| [&text[..], b"old"].concat());
+        let now = [known[1].clone(), [&[b'x'; 1_000][..], b"new"].concat()];
+        let told = difference(&known, &now);
+        assert!(told.contains("from byte 1000 of one, new is xxx"), "{told}");
+        assert!(told.contains("xnew, gone is xxx") && told.ends_with("xold"), "{told}");
+        assert!(told.len() < 200, "{told}");
         assert!(said(&Answer { status: 503, body: Vec::new(), elapsed: Duration::ZERO }).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::load::{self, Question, Rotation};
 use super::results::{KilledCopy, Replicas};
@@ -21,7 +21,7 @@ pub(super) fn measure(world: &mut World, questions: &[Question]) -> Result<Repli
         let leader = world.leader()?;
         let place = match victim {
             "the leader" => leader,
-            _ => (leader + 1) % world.nodes.len(),
+            _ => other_than(world, leader)?,
         };
         let via = (place + 1) % world.nodes.len();
         let rotation = Rotation::without(world, &[place]);
@@ -46,4 +46,15 @@ pub(super) fn measure(world: &mut World, questions: &[Question]) -> Result<Repli
     }
     world.settled(0)?;
     Ok(Replicas { kills })
+}
+
+/// The place of the node that owns most shards of those that do not lead: one that was just back may own none.
+fn other_than(world: &World, leader: usize) -> Result<usize> {
+    let shards = world.shards(leader)?;
+    let owned = |place: &usize| {
+        let name = world.nodes[*place].name.as_str();
+        shards.iter().filter(|shard| shard.owner.as_deref() == Some(name)).count()
+    };
+    let others = (0..world.nodes.len()).filter(|place| *place != leader);
+    others.max_by_key(owned).context("there is no other node")
 }

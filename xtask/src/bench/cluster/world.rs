@@ -206,12 +206,15 @@ impl World {
         let until = Instant::now() + INDEX_DEADLINE;
         loop {
             std::thread::sleep(LOOK_AT_INDEXING_EVERY);
-            let repositories = self.repositories()?;
-            if let Some(failed) = repositories.values().find(|one| one["state"] == "error") {
+            let lists = nodes.iter().map(|node| repositories(node)).collect::<Result<Vec<_>>>()?;
+            let mut all = lists.iter().flat_map(BTreeMap::values);
+            if let Some(failed) = all.find(|one| one["state"] == "error") {
                 bail!("indexing failed: {failed}");
             }
             let is_done = |one: &Value| one["state"] == "ready" && one["symbols"] == "ready";
-            let done = |part: &&Part| repositories.get(&part.name).is_some_and(is_done);
+            // Whether symbols are still to be read, a list says only of what its own node indexes.
+            let done =
+                |part: &&Part| lists.iter().all(|list| list.get(&part.name).is_some_and(is_done));
             let indexed = parts.iter().filter(done).count();
             if indexed == parts.len() {
                 return self.uploaded();
@@ -228,11 +231,7 @@ impl World {
 
     /// All repositories by name.
     pub(super) fn repositories(&self) -> Result<BTreeMap<String, Value>> {
-        let node = self.running().next().context("no node runs")?;
-        let list = node.client().get("/api/v1/repos", &[("limit", "1000")])?.json()?;
-        let list = list["repositories"].as_array().context("a list without `repositories`")?;
-        let named = |one: &Value| Some((one["name"].as_str()?.to_owned(), one.clone()));
-        Ok(list.iter().filter_map(named).collect())
+        repositories(self.running().next().context("no node runs")?)
     }
 
     /// Every shard as a node sees it, by number.
@@ -285,6 +284,14 @@ impl World {
         self.nodes.iter_mut().try_for_each(Node::terminate)?;
         Ok(fs::remove_dir_all(&self.folder)?)
     }
+}
+
+/// All repositories by name, as a node lists them.
+fn repositories(node: &Node) -> Result<BTreeMap<String, Value>> {
+    let list = node.client().get("/api/v1/repos", &[("limit", "1000")])?.json()?;
+    let list = list["repositories"].as_array().context("a list without `repositories`")?;
+    let named = |one: &Value| Some((one["name"].as_str()?.to_owned(), one.clone()));
+    Ok(list.iter().filter_map(named).collect())
 }
 
 /// Who owns a shard.
