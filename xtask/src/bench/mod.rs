@@ -123,8 +123,11 @@ struct Bench<'a> {
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.instead {
         Some(Instead::Report) => {
-            let run = Run::load(&results_file()?)?;
-            report::write(&run)?;
+            let file = results_file()?;
+            match file.is_file() {
+                true => report::write(&Run::load(&file)?)?,
+                false => println!("{} is not there: only clusters are reported", file.display()),
+            }
             cluster::report_again()
         }
         Some(Instead::Relevance(options)) => relevance::run(options),

@@ -51,7 +51,7 @@ pub(super) fn measure(world: &mut World, questions: &[Question]) -> Result<Rebal
         moved_counted: moved.clone().map(|(shard, _)| weight(shard)).sum(),
         least: least(&before, to),
         before: imbalance(&before, to),
-        after: imbalance(&after, to),
+        after: imbalance(&with_bytes_of(&before, &after), to),
         shards_moved: moved.count(),
         seconds,
         served,
@@ -68,6 +68,13 @@ fn members(world: &World) -> Result<()> {
         let known = plan["nodes"].as_array().map_or(0, Vec::len);
         Ok((known == world.nodes.len()).then_some(()))
     })
+}
+
+/// Where shards are after they were moved, as large as they were before: whoever has just got one has not told yet
+/// how large it is.
+fn with_bytes_of(before: &[Shard], after: &[Shard]) -> Vec<Shard> {
+    let both = before.iter().zip(after);
+    both.map(|(before, after)| Shard { bytes: before.bytes, ..after.clone() }).collect()
 }
 
 /// What placement counts of a shard.
