@@ -29,6 +29,13 @@ const SHOWN: usize = 20;
 /// Where the results end and what is said about them begins.
 const STATS: &[u8] = b"],\"stats\":{";
 
+/// Characters that are shown of what is wrong with an answer.
+const SHOWN_OF_ANSWER: usize = 500;
+/// Bytes of a result that are shown, from shortly before it differs.
+const SHOWN_BYTES: usize = 160;
+/// How much is shown of what does not differ.
+const SHOWN_BEFORE: usize = 40;
+
 /// How a result begins; nothing else does, as quotes within texts have backslashes.
 const RESULT: &[u8] = b"{\"type\":\"";
 
@@ -240,7 +247,7 @@ impl Load<'_> {
         }
         if let Some(wrong) = wrong {
             let after = self.begun.elapsed().as_secs_f64();
-            let wrong: String = wrong.chars().take(500).collect();
+            let wrong: String = wrong.chars().take(SHOWN_OF_ANSWER).collect();
             let text = &question.pattern.text;
             let wrong = format!("after {after:.1} s, node-{}, `{text}`: {wrong}", place + 1);
             let count = seen.failed + seen.incomplete + seen.different;
@@ -270,11 +277,6 @@ fn sorted(results: &[u8]) -> Vec<Vec<u8>> {
     sorted.sort_unstable();
     sorted
 }
-
-/// Bytes of a result that are shown, from shortly before it differs.
-const SHOWN_BYTES: usize = 160;
-/// How much is shown of what does not differ.
-const SHOWN_BEFORE: usize = 40;
 
 /// How results differ, for a person.
 fn difference(before: &[Vec<u8>], now: &[Vec<u8>]) -> String {
