@@ -145,7 +145,7 @@ fn kill_verdicts(row: &Kill) -> Vec<Verdict> {
         |of: fn(&super::results::Killed) -> f64| row.kills.iter().map(of).fold(0.0, f64::max);
     let owned = most(|kill| kill.owned);
     let from_s3 = || row.kills.iter().filter(|kill| kill.cold_storage == "S3");
-    let slowest = from_s3().map(large_rate).fold(f64::INFINITY, f64::min);
+    let slowest = from_s3().filter_map(large_rate).min_by(f64::total_cmp).unwrap_or(0.0);
     let large = from_s3().map(|kill| kill.large).fold(0.0, f64::max);
     let same: usize = row.kills.iter().map(|kill| kill.same).sum();
     let patterns: usize = row.kills.iter().map(|kill| kill.patterns).sum();
@@ -174,9 +174,11 @@ fn kill_verdicts(row: &Kill) -> Vec<Verdict> {
     ]
 }
 
-/// Bytes a second from when the large repository's shard was assigned until it was searched.
-fn large_rate(kill: &super::results::Killed) -> f64 {
-    to_f64(kill.large_bytes) / kill.large.max(1e-9)
+/// Bytes a second from when the large repository's shard was assigned until it was searched; `None` where it was not
+/// restored, as its new owner had its files since an earlier time. Sizes of shards are known within a few percent.
+fn large_rate(kill: &super::results::Killed) -> Option<f64> {
+    let is_restored = kill.bytes > kill.large_bytes / 2;
+    is_restored.then(|| to_f64(kill.large_bytes) / kill.large.max(1e-9))
 }
 
 fn served_verdict(what: &str, served: &Served) -> Verdict {
@@ -296,7 +298,8 @@ fn kill(text: &mut String, row: &Kill) -> Result<()> {
             bytes(kill.bytes),
             bytes(kill.large_bytes),
             kill.large,
-            bytes(large_rate(kill) as u64),
+            large_rate(kill)
+                .map_or_else(|| "its files were there".to_owned(), |rate| bytes(rate as u64)),
             kill.same,
             kill.patterns
         )?;
